@@ -1,0 +1,353 @@
+package secret
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"sort"
+	"time"
+
+	"github.com/gofrs/flock"
+
+	"github.com/oidc-broker/oidc-broker/pkg/fault"
+)
+
+const (
+	// maxFile bounds what is read for an edit: 10,000 profiles are 3 MB.
+	maxFile = 64 << 20
+	// lockWait is how long another process may hold a file's lock.
+	lockWait = 30 * time.Second
+	lockPoll = 10 * time.Millisecond
+)
+
+// An Edit is a change of one file's content.
+type Edit struct {
+	Path string
+	// Private says that the file is to hold a secret: an existing one is
+	// tightened to 0600. Any other existing file keeps its mode, and a new one
+	// is 0600 in any case.
+	Private bool
+	// Apply returns the new content. old is nil when there is no file. An
+	// error leaves every file of the Commit as it was.
+	Apply func(old []byte) ([]byte, error)
+}
+
+// Commit applies the edits: all of them, or none. Every file is locked against
+// other writers of this program, read, changed in memory, and only when all
+// changes are known written to a temporary file beside it and renamed: killed
+// at any instant, a file is the old one or the new one. Symbolic links are
+// resolved first; missing directories are made with 0700. What cannot be done
+// is a fault.Local that names the file.
+func Commit(ctx context.Context, edits ...Edit) error {
+	files, err := open(edits)
+	if err != nil {
+		return err
+	}
+	for _, f := range files {
+		unlock, err := Lock(ctx, f.path)
+		if err != nil {
+			return err
+		}
+		defer unlock()
+	}
+	for _, f := range files {
+		if err := f.change(); err != nil {
+			return err
+		}
+	}
+	defer func() {
+		for _, f := range files {
+			f.discard()
+		}
+	}()
+	for _, f := range files {
+		if err := f.stage(); err != nil {
+			return cannot("write", f.path, err)
+		}
+	}
+	for i, f := range files {
+		if err := f.replace(); err != nil {
+			for _, done := range files[:i] {
+				done.restore()
+			}
+			return cannot("write", f.path, err)
+		}
+	}
+	return nil
+}
+
+// A file under edit. Two edits of one file share it.
+type file struct {
+	path     string // symbolic links resolved
+	edits    []Edit
+	info     fs.FileInfo // nil: there is none yet
+	old, new []byte
+	pending  pendingFile
+}
+
+// A pendingFile is written beside its target and then takes its place.
+type pendingFile interface {
+	io.Writer
+	Chmod(fs.FileMode) error
+	Chown(uid, gid int) error
+	Sync() error
+	CloseAtomicallyReplace() error
+	Cleanup() error
+}
+
+// open resolves the edits' paths, in an order that is the same for every
+// process, so that two of them never wait for each other's lock.
+func open(edits []Edit) ([]*file, error) {
+	byPath := map[string]*file{}
+	var files []*file
+	for _, e := range edits {
+		path, err := resolve(e.Path)
+		if err != nil {
+			return nil, err
+		}
+		f := byPath[path]
+		if f == nil {
+			f = &file{path: path}
+			byPath[path] = f
+			files = append(files, f)
+		}
+		f.edits = append(f.edits, e)
+	}
+	sort.Slice(files, func(i, j int) bool { return files[i].path < files[j].path })
+	return files, nil
+}
+
+// resolve follows symbolic links and makes the directory of a new file.
+func resolve(path string) (string, error) {
+	path, err := filepath.Abs(path)
+	if err != nil {
+		return "", cannot("find", path, err)
+	}
+	info, err := os.Lstat(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		dir := filepath.Dir(path)
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			return "", cannot("make directory", dir, err)
+		}
+		dir, err = filepath.EvalSymlinks(dir)
+		if err != nil {
+			return "", cannot("find", path, err)
+		}
+		return filepath.Join(dir, filepath.Base(path)), nil
+	}
+	if err != nil {
+		return "", cannot("find", path, err)
+	}
+	target, err := filepath.EvalSymlinks(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		// Creating the target would put a secret where a link of unknown
+		// origin points.
+		return "", fault.New(fault.Local, "%q is a symbolic link to a file that does not exist", path).
+			Hint("remove the link, or create the file that it points to")
+	}
+	if err != nil {
+		if info.Mode()&fs.ModeSymlink != 0 {
+			return "", fault.New(fault.Local, "%q is a symbolic link that leads nowhere: %w", path, bare(err)).
+				Hint("remove the link, or point it at a file")
+		}
+		return "", cannot("find", path, err)
+	}
+	return target, nil
+}
+
+// change reads the file and applies its edits in memory.
+func (f *file) change() error {
+	info, err := os.Stat(f.path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+	case err != nil:
+		return cannot("read", f.path, err)
+	case info.IsDir():
+		return fault.New(fault.Local, "%q is a directory, not a file", f.path)
+	case !info.Mode().IsRegular():
+		return fault.New(fault.Local, "%q is not a regular file", f.path)
+	case info.Mode().Perm()&0o200 == 0:
+		// A rename would succeed, for root any write would; but somebody
+		// marked the file as not to be changed.
+		return fault.New(fault.Local, "%q is read-only", f.path).
+			Hint("make it writable (chmod u+w), or name another file")
+	default:
+		f.info = info
+		if f.old, err = ReadFile(f.path, maxFile); err != nil {
+			return err
+		}
+		if f.old == nil {
+			f.old = []byte{}
+		}
+	}
+	f.new = f.old
+	for _, e := range f.edits {
+		if f.new, err = e.Apply(f.new); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (f *file) private() bool {
+	for _, e := range f.edits {
+		if e.Private {
+			return true
+		}
+	}
+	return false
+}
+
+// mode is the mode that the file shall have.
+func (f *file) mode() fs.FileMode {
+	if f.info == nil || f.private() {
+		return 0o600
+	}
+	return f.info.Mode().Perm()
+}
+
+// same says that the file is already what it shall be.
+func (f *file) same() bool {
+	if f.info == nil {
+		return len(f.new) == 0
+	}
+	return bytes.Equal(f.old, f.new) && f.info.Mode().Perm() == f.mode()
+}
+
+// stage writes the new content beside the file, down to the disk: from here
+// on only renaming can fail.
+func (f *file) stage() error {
+	if f.same() {
+		return nil
+	}
+	p, err := newPending(f.path)
+	if err != nil {
+		return err
+	}
+	f.pending = p
+	if f.info != nil {
+		if err := keepOwner(p, f.info); err != nil {
+			return err
+		}
+	}
+	if err := p.Chmod(f.mode()); err != nil {
+		return err
+	}
+	if _, err := p.Write(f.new); err != nil {
+		return err
+	}
+	return p.Sync()
+}
+
+func (f *file) replace() error {
+	if f.pending == nil {
+		return nil
+	}
+	return f.pending.CloseAtomicallyReplace()
+}
+
+func (f *file) discard() {
+	if f.pending != nil {
+		_ = f.pending.Cleanup() // nothing is left to do about it
+	}
+}
+
+// restore puts the old content back after a later file of the same Commit
+// could not be replaced. It is the best that can be done.
+func (f *file) restore() {
+	if f.pending == nil {
+		return
+	}
+	if f.info == nil {
+		_ = os.Remove(f.path)
+		return
+	}
+	back := &file{path: f.path, info: f.info, new: f.old, edits: []Edit{{}}}
+	if back.stage() == nil {
+		_ = back.replace()
+	}
+	back.discard()
+}
+
+// Lock takes the lock that this program's writers of path hold, waiting half a
+// minute for another holder at most. The lock file lies beside path and is
+// gone when the lock is.
+func Lock(ctx context.Context, path string) (unlock func(), err error) {
+	name := filepath.Join(filepath.Dir(path), "."+filepath.Base(path)+".oidc-broker.lock")
+	wait, cancel := context.WithTimeout(ctx, lockWait)
+	defer cancel()
+	for {
+		l := flock.New(name, flock.SetPermissions(0o600))
+		if _, err := l.TryLockContext(wait, lockPoll); err != nil {
+			_ = l.Close()
+			if wait.Err() != nil && ctx.Err() == nil {
+				return nil, fault.New(fault.Local, "%q is locked by another process: waited %s", path, lockWait).
+					Hint("the lock is %q; end the process that holds it", name)
+			}
+			if ctx.Err() != nil {
+				return nil, ctx.Err()
+			}
+			return nil, cannot("lock", path, err)
+		}
+		if current(l, name) {
+			return func() { release(l, name) }, nil
+		}
+		_ = l.Close()
+	}
+}
+
+// current says whether the lock held is the file that is there now: between
+// opening and locking it, the former holder may have removed it.
+func current(l *flock.Flock, name string) bool {
+	held, err := l.Stat()
+	if err != nil {
+		return false
+	}
+	there, err := os.Stat(name)
+	return err == nil && os.SameFile(held, there)
+}
+
+// ReadFile returns the content of a file of at most limit bytes. What cannot
+// be read is a fault.Local that names the file.
+func ReadFile(path string, limit int64) ([]byte, error) {
+	r, err := os.Open(path) // #nosec G304 -- the path is the user's own
+	if err != nil {
+		return nil, cannot("read", path, err)
+	}
+	defer func() { _ = r.Close() }()
+	b, err := io.ReadAll(io.LimitReader(r, limit+1))
+	if err != nil {
+		return nil, cannot("read", path, err)
+	}
+	if int64(len(b)) > limit {
+		return nil, fault.New(fault.Local, "%q is larger than %d bytes", path, limit)
+	}
+	return b, nil
+}
+
+// cannot says what could not be done with which file, without the names of
+// temporary files that the system's errors carry.
+func cannot(do, path string, err error) error {
+	e := fault.New(fault.Local, "cannot %s %q: %w", do, path, bare(err))
+	if errors.Is(err, fs.ErrPermission) {
+		_ = e.Hint("the job's user needs write permission for the file and its directory")
+	}
+	return e
+}
+
+// bare strips the operation and the path from a system error.
+func bare(err error) error {
+	var p *fs.PathError
+	if errors.As(err, &p) {
+		return p.Err
+	}
+	var l *os.LinkError
+	if errors.As(err, &l) {
+		return l.Err
+	}
+	return err
+}

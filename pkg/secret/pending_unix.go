@@ -1,0 +1,44 @@
+//go:build !windows
+
+package secret
+
+import (
+	"io/fs"
+	"os"
+	"path/filepath"
+	"syscall"
+
+	"github.com/gofrs/flock"
+	"github.com/google/renameio/v2"
+)
+
+// newPending opens a temporary file beside path.
+func newPending(path string) (pendingFile, error) {
+	return renameio.NewPendingFile(path, renameio.WithTempDir(filepath.Dir(path)), renameio.WithStaticPermissions(0o600))
+}
+
+// keepOwner gives the new file to the old one's owner and group: a step that
+// runs as root must not lock the job's user out of his own file.
+func keepOwner(p pendingFile, old fs.FileInfo) error {
+	s, ok := old.Sys().(*syscall.Stat_t)
+	if !ok {
+		return nil
+	}
+	uid, gid := int(s.Uid), int(s.Gid)
+	if uid == syscall.Geteuid() && gid == syscall.Getegid() {
+		return nil
+	}
+	err := p.Chown(uid, gid)
+	if uid == syscall.Geteuid() {
+		// Only the group could not be kept: the file is still its owner's.
+		return nil
+	}
+	return err
+}
+
+// release gives the lock back and removes its file. Removing comes first, while
+// the lock is held: whoever has the file open sees that it is the lock no more.
+func release(l *flock.Flock, name string) {
+	_ = os.Remove(name)
+	_ = l.Close()
+}
