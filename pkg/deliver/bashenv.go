@@ -1,0 +1,123 @@
+package deliver
+
+import (
+	"bytes"
+
+	"github.com/oidc-broker/oidc-broker/pkg/fault"
+	"github.com/oidc-broker/oidc-broker/pkg/secret"
+)
+
+// The first and the last line of a block are these around its name.
+const (
+	beginMark, beginEnd = "# >>> oidc-broker ", " >>>"
+	endMark, endEnd     = "# <<< oidc-broker ", " <<<"
+)
+
+// BashEnv returns the edit that makes e the content of the named block of the
+// file, which bash reads before each script: replaced where it stands, else
+// appended. An Environment without anything in it takes the block out. All
+// other bytes are kept. block is printable ASCII, such as "aws" or "aws deploy".
+// Applying it, a block without its end, two of the same name or one within
+// another is a fault.Local that names the line.
+func BashEnv(path, block string, e Environment) secret.Edit {
+	return secret.Edit{
+		Path:    path,
+		Private: true,
+		Apply:   func(old []byte) ([]byte, error) { return editBlock(old, block, e) },
+	}
+}
+
+func editBlock(old []byte, block string, e Environment) ([]byte, error) {
+	if !isBlockName(block) {
+		return nil, fault.New(fault.Internal, "%q cannot be the name of a block", block)
+	}
+	body, err := Render("sh", e)
+	if err != nil {
+		return nil, err
+	}
+	if len(body) > 0 {
+		// bash takes the CR of a CRLF line for a part of the value, so a block
+		// has plain newlines whatever its neighbours have.
+		body = []byte(beginMark + block + beginEnd + "\n" + string(body) + endMark + block + endEnd + "\n")
+	}
+	start, end, err := findBlock(old, block)
+	if err != nil {
+		return nil, err
+	}
+	if start < 0 {
+		if len(body) == 0 {
+			return old, nil
+		}
+		start, end = len(old), len(old)
+		if len(old) > 0 && old[len(old)-1] != '\n' {
+			body = append([]byte("\n"), body...)
+		}
+	}
+	out := make([]byte, 0, len(old)+len(body))
+	out = append(out, old[:start]...)
+	out = append(out, body...)
+	return append(out, old[end:]...), nil
+}
+
+// findBlock returns where the named block lies in text, its markers included;
+// start is -1 if it is not there. The markers of other blocks are checked too:
+// writing in between them would hand our block to whoever replaces theirs.
+func findBlock(text []byte, block string) (start, end int, err error) {
+	start = -1
+	var open string // the block that we are in
+	openLine, openAt := 0, 0
+	for at, number := 0, 1; at < len(text); number++ {
+		next := len(text)
+		if i := bytes.IndexByte(text[at:], '\n'); i >= 0 {
+			next = at + i + 1
+		}
+		line := bytes.TrimRight(text[at:next], "\r\n")
+		if name, ok := marked(line, beginMark, beginEnd); ok {
+			if open != "" {
+				return 0, 0, badBlock(number, "block %q begins within block %q, which began on line %d", name, open, openLine)
+			}
+			if name == block && start >= 0 {
+				return 0, 0, badBlock(number, "block %q begins a second time", name)
+			}
+			open, openLine, openAt = name, number, at
+		} else if name, ok := marked(line, endMark, endEnd); ok {
+			if name != open {
+				return 0, 0, badBlock(number, "block %q ends without having begun", name)
+			}
+			if name == block {
+				start, end = openAt, next
+			}
+			open = ""
+		}
+		at = next
+	}
+	if open != "" {
+		return 0, 0, badBlock(openLine, "block %q has no end", open)
+	}
+	return start, end, nil
+}
+
+func badBlock(line int, format string, args ...any) error {
+	return fault.New(fault.Local, "line %d: "+format, append([]any{line}, args...)...).
+		Hint("remove the lines from `%sNAME%s` to `%sNAME%s`, and run the command again", beginMark, beginEnd, endMark, endEnd)
+}
+
+// marked returns the name between the two halves of a marker.
+func marked(line []byte, before, after string) (string, bool) {
+	rest, ok := bytes.CutPrefix(line, []byte(before))
+	if !ok {
+		return "", false
+	}
+	rest, ok = bytes.CutSuffix(rest, []byte(after))
+	name := string(rest)
+	return name, ok && isBlockName(name)
+}
+
+func isBlockName(s string) bool {
+	for i := 0; i < len(s); i++ {
+		if s[i] < ' ' || s[i] > '~' {
+			return false
+		}
+	}
+	return s != ""
+}

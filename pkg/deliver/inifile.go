@@ -1,0 +1,293 @@
+package deliver
+
+import (
+	"bytes"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/oidc-broker/oidc-broker/pkg/fault"
+)
+
+// What a line of an INI file is.
+const (
+	iniBlank = iota // or a comment
+	iniHeader
+	iniOption
+	iniContinuation // of an option's value
+)
+
+// iniLine is one line of an INI file.
+type iniLine struct {
+	kind       int
+	number     int    // from 1
+	start, end int    // in the file, line end included
+	indent     []byte // the space before content
+	content    []byte // without space around it
+	name       []byte // of a header: what is between the brackets
+}
+
+// key returns what is before the first = or :, in lower case; "" if there is
+// neither.
+func (l iniLine) key() string {
+	i := bytes.IndexAny(l.content, "=:")
+	if i < 0 {
+		return ""
+	}
+	return strings.ToLower(string(bytes.TrimRightFunc(l.content[:i], isSpace)))
+}
+
+// iniReader reads an INI file as botocore does, which is Python's
+// configparser.RawConfigParser in strict mode, then botocore's own reading of
+// nested settings. It refuses what they refuse, and what they and the SDK for
+// Go would split into lines or sections differently.
+type iniReader struct {
+	text   []byte
+	at     int
+	number int
+
+	sections map[string]int // by name, the line
+	keys     map[string]int // of this section
+	defaults map[string]int // of [DEFAULT], which may be there more than once
+	current  map[string]int // keys or defaults; nil before the first header
+
+	indent int  // of the last header or option
+	option bool // a continuation has something to continue
+	nested bool // the option's value is on the lines that follow
+}
+
+// next returns the next line; ok is false after the last.
+func (r *iniReader) next() (line iniLine, ok bool, err error) {
+	if r.at == 0 {
+		if err := r.begin(); err != nil {
+			return line, false, err
+		}
+	}
+	if r.at >= len(r.text) {
+		return line, false, nil
+	}
+	r.number++
+	line = iniLine{number: r.number, start: r.at, end: len(r.text)}
+	if i := bytes.IndexByte(r.text[r.at:], '\n'); i >= 0 {
+		line.end = r.at + i + 1
+	}
+	r.at = line.end
+	text := bytes.TrimSuffix(bytes.TrimSuffix(r.text[line.start:line.end], []byte("\n")), []byte("\r"))
+	if bytes.IndexByte(text, '\r') >= 0 {
+		return line, false, badLine(line.number, "a carriage return within the line, which ends it for the AWS CLI alone").
+			Hint("let every line end in LF or CR LF")
+	}
+	right := bytes.TrimLeftFunc(text, isSpace)
+	line.indent = text[:len(text)-len(right)]
+	line.content = bytes.TrimRightFunc(right, isSpace)
+	if len(line.content) == 0 || line.content[0] == '#' || line.content[0] == ';' {
+		return line, true, nil
+	}
+	return line, true, r.judge(&line)
+}
+
+// begin checks what concerns the file as a whole.
+func (r *iniReader) begin() error {
+	r.sections, r.keys, r.defaults = map[string]int{}, map[string]int{}, map[string]int{}
+	if bytes.HasPrefix(r.text, []byte("\uFEFF")) {
+		return badLine(1, "the file begins with a byte order mark").
+			Hint("save it as UTF-8 without one")
+	}
+	if !utf8.Valid(r.text) {
+		line := 1
+		for rest := r.text; len(rest) > 0; {
+			c, size := utf8.DecodeRune(rest)
+			if c == utf8.RuneError && size == 1 {
+				break
+			}
+			if c == '\n' {
+				line++
+			}
+			rest = rest[size:]
+		}
+		return badLine(line, "not valid UTF-8").Hint("save the file as UTF-8")
+	}
+	return nil
+}
+
+// judge says what a line is that is neither blank nor a comment.
+func (r *iniReader) judge(line *iniLine) error {
+	indent := utf8.RuneCount(line.indent)
+	if r.option && indent > r.indent {
+		line.kind = iniContinuation
+		return r.continuation(line)
+	}
+	r.indent = indent
+	if line.content[0] == '[' {
+		line.kind = iniHeader
+		return r.header(line)
+	}
+	line.kind = iniOption
+	return r.optionLine(line)
+}
+
+func (r *iniReader) continuation(line *iniLine) error {
+	if goSees(line.content) {
+		return badLine(line.number, "an indented section header: the AWS CLI takes the line for a part of the value before it, Go programs do not").
+			Hint("remove the spaces at the start of line %d", line.number)
+	}
+	if !r.nested {
+		return nil
+	}
+	for _, part := range bytes.FieldsFunc(line.content, splitsLines) {
+		if len(bytes.TrimFunc(part, isSpace)) > 0 && bytes.IndexByte(part, '=') < 0 {
+			return badLine(line.number, "a nested setting without =").
+				Hint("write it as `key = value`, or remove the line")
+		}
+	}
+	return nil
+}
+
+func (r *iniReader) header(line *iniLine) error {
+	end := bytes.LastIndexByte(line.content, ']')
+	if end < 2 {
+		return badLine(line.number, "a section header that is not closed, or empty").
+			Hint("write it as [name]")
+	}
+	line.name = line.content[1:end]
+	r.option = false
+	if string(line.name) == "DEFAULT" {
+		r.current = r.defaults
+		return nil
+	}
+	if first, ok := r.sections[string(line.name)]; ok {
+		return badLine(line.number, "the section of line %d a second time, for which the AWS CLI refuses the whole file", first).
+			Hint("merge the two sections into one")
+	}
+	r.sections[string(line.name)] = line.number
+	clear(r.keys)
+	r.current = r.keys
+	return nil
+}
+
+func (r *iniReader) optionLine(line *iniLine) error {
+	if r.current == nil {
+		return badLine(line.number, "a line before the first section").
+			Hint("put a header such as [default] above it, or remove it")
+	}
+	sep := bytes.IndexAny(line.content, "=:")
+	if sep < 0 {
+		return badLine(line.number, "neither a section, a setting nor a comment").
+			Hint("write it as `key = value`, or put a # before it")
+	}
+	key := line.key()
+	if key == "" {
+		return badLine(line.number, "a setting without a key").
+			Hint("write it as `key = value`, or remove the line")
+	}
+	if first, ok := r.current[key]; ok {
+		return badLine(line.number, "the key of line %d a second time in one section, for which the AWS CLI refuses the whole file", first).
+			Hint("remove one of the two lines")
+	}
+	r.current[key] = line.number
+	r.option = true
+	r.nested = len(bytes.TrimLeftFunc(line.content[sep+1:], isSpace)) == 0
+	return nil
+}
+
+func badLine(number int, format string, args ...any) *fault.Error {
+	return fault.New(fault.Local, "line %d: "+format, append([]any{number}, args...)...)
+}
+
+// isSpace is Python's str.isspace, which is Go's and four separators.
+func isSpace(r rune) bool { return unicode.IsSpace(r) || r >= 0x1C && r <= 0x1F }
+
+// splitsLines says where Python's str.splitlines cuts, which botocore uses on
+// nested settings.
+func splitsLines(r rune) bool {
+	switch r {
+	case '\n', '\v', '\f', '\r', 0x1C, 0x1D, 0x1E, 0x85, 0x2028, 0x2029:
+		return true
+	}
+	return false
+}
+
+// pythonReads says whether botocore takes a header for the wanted section. It
+// splits those that begin with "profile" into words as a shell does, and takes
+// the second for the name.
+func pythonReads(name []byte, want string) bool {
+	if string(name) == want {
+		return true
+	}
+	profile, ok := strings.CutPrefix(want, "profile ")
+	if !ok || !bytes.HasPrefix(name, []byte("profile")) {
+		return false
+	}
+	words, ok := shellWords(string(name))
+	return ok && len(words) == 2 && words[1] == profile
+}
+
+// shellWords is Python's shlex.split; ok is false for an open quote.
+func shellWords(s string) (words []string, ok bool) {
+	var word strings.Builder
+	begun := false
+	var quote byte
+	for i := 0; i < len(s); i++ {
+		c := s[i]
+		switch {
+		case quote == 0 && strings.IndexByte(" \t\r\n", c) >= 0:
+			if begun {
+				words = append(words, word.String())
+				word.Reset()
+				begun = false
+			}
+		case quote == 0 && (c == '"' || c == '\''):
+			quote, begun = c, true
+		case quote != 0 && c == quote:
+			quote = 0
+		case c == '\\' && quote != '\'':
+			i++
+			if i == len(s) {
+				return nil, false
+			}
+			if quote == '"' && s[i] != '"' && s[i] != '\\' {
+				word.WriteByte('\\')
+			}
+			word.WriteByte(s[i])
+			begun = true
+		default:
+			word.WriteByte(c)
+			begun = true
+		}
+	}
+	if begun {
+		words = append(words, word.String())
+	}
+	return words, quote == 0
+}
+
+// goHeader returns the section that the SDK for Go takes a line for: it cuts a
+// comment off wherever it begins, trims what is between the brackets, and
+// joins a first word and the rest with one space.
+func goHeader(content []byte) (string, bool) {
+	if len(content) == 0 || content[0] != '[' {
+		return "", false
+	}
+	if i := bytes.IndexAny(content, "#;"); i >= 0 {
+		content = content[:i]
+	}
+	content = bytes.TrimSpace(content)
+	if content[len(content)-1] != ']' {
+		return "", false
+	}
+	name := string(bytes.TrimSpace(content[1 : len(content)-1]))
+	if i := strings.IndexAny(name, " \t"); i >= 0 {
+		return name[:i] + " " + strings.TrimLeft(name[i:], " \t"), true
+	}
+	return name, true
+}
+
+func goSees(content []byte) bool {
+	_, ok := goHeader(content)
+	return ok
+}
+
+func goReads(content []byte, want string) bool {
+	name, ok := goHeader(content)
+	return ok && name == want
+}

@@ -1,0 +1,90 @@
+package deliver
+
+import (
+	"errors"
+	"io/fs"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+
+	"github.com/oidc-broker/oidc-broker/pkg/fault"
+)
+
+// LookPath returns the file that the command name stands for. A name with a
+// path separator is that file; any other is searched for in the PATH of
+// environ, and on Windows with the endings of its PATHEXT. The current
+// directory is searched only if PATH names it: an empty element, which shells
+// take for it, would let a checkout decide what runs. Not found is a
+// fault.Local that wraps exec.ErrNotFound, not executable one that does not.
+func LookPath(name string, environ []string) (string, error) {
+	if strings.ContainsAny(name, separators()) {
+		var unusable error
+		for _, file := range executables(name, environ) {
+			if path, err := exec.LookPath(file); err == nil {
+				return path, nil
+			} else if unusable == nil || !isMissing(err) {
+				unusable = err
+			}
+		}
+		if isMissing(unusable) {
+			return "", fault.New(fault.Local, "cannot run %q: %w", name, exec.ErrNotFound)
+		}
+		return "", notRunnable(name, unusable)
+	}
+	var unusable error
+	for _, dir := range filepath.SplitList(valueOf("PATH", environ, runtime.GOOS == "windows")) {
+		if dir == "" {
+			continue
+		}
+		for _, file := range executables(name, environ) {
+			path, err := filepath.Abs(filepath.Join(dir, file))
+			if err != nil {
+				continue
+			}
+			if path, err = exec.LookPath(path); err == nil {
+				return path, nil
+			}
+			if unusable == nil && !isMissing(err) {
+				unusable = err
+			}
+		}
+	}
+	if unusable != nil {
+		return "", notRunnable(name, unusable)
+	}
+	return "", fault.New(fault.Local, "cannot run %q: %w", name, exec.ErrNotFound).
+		Hint("check its spelling, and that PATH has the directory that it is in")
+}
+
+func separators() string {
+	if runtime.GOOS == "windows" {
+		return `/\:`
+	}
+	return "/"
+}
+
+func isMissing(err error) bool {
+	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, exec.ErrNotFound)
+}
+
+func notRunnable(name string, err error) error {
+	var e *exec.Error
+	if errors.As(err, &e) {
+		err = e.Err
+	}
+	return fault.New(fault.Local, "cannot run %q: %w", name, err).
+		Hint("make it an executable file (chmod +x)")
+}
+
+// valueOf returns the value of a variable in environ, the last if there are
+// several.
+func valueOf(name string, environ []string, foldCase bool) string {
+	for i := len(environ) - 1; i >= 0; i-- {
+		n := nameOf(environ[i])
+		if (n == name || foldCase && strings.EqualFold(n, name)) && len(environ[i]) > len(n) {
+			return environ[i][len(n)+1:]
+		}
+	}
+	return ""
+}
