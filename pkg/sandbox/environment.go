@@ -1,0 +1,59 @@
+package sandbox
+
+import "slices"
+
+// jobEnvironment is what CircleCI sets in the job that a token speaks of.
+func jobEnvironment(v Variant) map[string]string {
+	env := map[string]string{
+		"CI":                      "true",
+		"CIRCLECI":                "true",
+		"CIRCLE_BUILD_NUM":        "42",
+		"CIRCLE_JOB":              "deploy",
+		"CIRCLE_NODE_INDEX":       "0",
+		"CIRCLE_NODE_TOTAL":       "1",
+		"CIRCLE_ORGANIZATION_ID":  orgID,
+		"CIRCLE_PIPELINE_ID":      pipelineID,
+		"CIRCLE_PROJECT_ID":       projectID,
+		"CIRCLE_PROJECT_REPONAME": "app",
+		"CIRCLE_PROJECT_USERNAME": "my-org",
+		"CIRCLE_REPOSITORY_URL":   "https://" + ownOrigin,
+		"CIRCLE_SHA1":             commit,
+		"CIRCLE_USERNAME":         "octocat",
+		"CIRCLE_WORKFLOW_ID":      workflowID,
+		"CIRCLE_WORKFLOW_JOB_ID":  jobID,
+	}
+	if v.Tag != "" && !v.Webhook {
+		env["CIRCLE_TAG"] = v.Tag
+	}
+	if branch := v.branch(); branch != "" {
+		env["CIRCLE_BRANCH"] = branch
+	}
+	if v.Fork {
+		env["CIRCLE_PR_NUMBER"] = "123"
+		env["CIRCLE_PR_USERNAME"] = "stranger"
+		env["CIRCLE_PR_REPONAME"] = "app"
+	}
+	return env
+}
+
+// shadows returns the variables of a laptop or of another job that would win
+// over those that are set.
+func shadows(set map[string]string) []string {
+	all := []string{
+		"CIRCLE_BRANCH", "CIRCLE_TAG",
+		"CIRCLE_PR_NUMBER", "CIRCLE_PR_USERNAME", "CIRCLE_PR_REPONAME",
+		"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_SECURITY_TOKEN",
+		"AWS_CREDENTIAL_EXPIRATION",
+		"AWS_PROFILE", "AWS_DEFAULT_PROFILE",
+		"AWS_ROLE_ARN", "AWS_WEB_IDENTITY_TOKEN_FILE",
+		"AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "AWS_CONTAINER_CREDENTIALS_FULL_URI",
+		"AWS_CONTAINER_AUTHORIZATION_TOKEN", "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE",
+		"AWS_ENDPOINT_URL", "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS",
+		"AWS_USE_FIPS_ENDPOINT", "AWS_USE_DUALSTACK_ENDPOINT",
+		"AWS_CA_BUNDLE",
+	}
+	return slices.DeleteFunc(all, func(name string) bool {
+		_, isSet := set[name]
+		return isSet
+	})
+}

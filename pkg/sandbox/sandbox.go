@@ -1,0 +1,214 @@
+// Package sandbox runs the two sides of an exchange on loopback: an issuer that
+// signs tokens as CircleCI does, and clouds that judge them as the real ones
+// do. It imports no provider and no cloud's client: a fake that is built from
+// the client agrees with the client's bugs.
+package sandbox
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log"
+	"maps"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/oidc-broker/oidc-broker/pkg/fault"
+)
+
+// DefaultRole is the role that exists when Config names none.
+const DefaultRole = "arn:aws:iam::111122223333:role/deploy"
+
+// Config says what a sandbox holds.
+type Config struct {
+	Now func() time.Time // required
+	// Dir is a directory for this sandbox alone, made 0700 by the caller, who
+	// also removes it.
+	Dir string
+	// Executable is called back by the circleci stand-in, as
+	// `Executable sandbox circleci-run ARGS...`. Empty: there is no stand-in.
+	Executable string
+	// Roles are the ARNs of the AWS roles that exist. Empty: DefaultRole. The
+	// account of each has CircleCI's organisation as identity provider.
+	Roles []string
+	// ExternalIDs holds, by role ARN, the external id that AssumeRole must give.
+	ExternalIDs map[string]string
+	// Token is what the job's token says.
+	Token Variant
+	// Log gets a line for each request, never a token. Nil: silent.
+	Log func(format string, args ...any)
+}
+
+// A Sandbox is running.
+type Sandbox struct {
+	bin     string
+	set     map[string]string
+	unset   []string
+	issuer  *issuer
+	ledger  *ledger
+	servers []*http.Server
+	serving sync.WaitGroup
+	stop    func() bool // takes back the wish to close with the context
+}
+
+// A service is one listener: a cloud's API, or the issuer.
+type service struct {
+	name string
+	// open is told where the service will listen, and says how it answers and
+	// which environment leads a client there.
+	open func(base string) (endpoint, map[string]string)
+}
+
+// An endpoint answers a request and returns what to log of it.
+type endpoint func(http.ResponseWriter, *http.Request) (note string)
+
+// Start runs a sandbox until it is closed or the context ends.
+func Start(ctx context.Context, c Config) (*Sandbox, error) {
+	if c.Now == nil || c.Dir == "" {
+		return nil, errors.New("a sandbox needs a clock and a directory")
+	}
+	if c.Log == nil {
+		c.Log = func(string, ...any) {}
+	}
+	l := &ledger{}
+	i, err := newIssuer(c.Now, c.Token, l)
+	if err != nil {
+		return nil, err
+	}
+	v1, v2, err := i.mint(c.Token)
+	if err != nil {
+		return nil, err
+	}
+	aws, err := newSTS(c, i.public, l)
+	if err != nil {
+		return nil, err
+	}
+	s := &Sandbox{bin: filepath.Join(c.Dir, "bin"), issuer: i, ledger: l}
+	files, err := s.writeFiles(c)
+	if err != nil {
+		return nil, err
+	}
+	s.set = maps.Clone(files)
+	maps.Copy(s.set, jobEnvironment(c.Token))
+	s.set["CIRCLE_OIDC_TOKEN"], s.set["CIRCLE_OIDC_TOKEN_V2"] = v1, v2
+	for _, svc := range []service{
+		{"circleci", i.open},
+		{"aws sts", aws.open},
+	} {
+		if err := s.serve(ctx, svc, c.Log); err != nil {
+			return nil, errors.Join(err, s.Close())
+		}
+	}
+	s.unset = shadows(s.set)
+	s.stop = context.AfterFunc(ctx, s.closeServers)
+	return s, nil
+}
+
+// serve gives a service a listener of its own, on loopback alone.
+func (s *Sandbox) serve(ctx context.Context, svc service, logf func(string, ...any)) error {
+	var lc net.ListenConfig
+	l, err := lc.Listen(ctx, "tcp4", "127.0.0.1:0")
+	if err != nil {
+		return fault.New(fault.Local, "cannot listen on loopback: %w", err)
+	}
+	answer, env := svc.open("http://" + l.Addr().String())
+	maps.Copy(s.set, env)
+	server := &http.Server{
+		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			logf("%s: %s", svc.name, answer(w, r))
+		}),
+		ReadHeaderTimeout: 10 * time.Second,
+		ReadTimeout:       30 * time.Second,
+		WriteTimeout:      30 * time.Second,
+		IdleTimeout:       time.Minute,
+		MaxHeaderBytes:    64 << 10,
+		// What net/http has to say would go to stderr, past the one printer.
+		ErrorLog: log.New(io.Discard, "", 0),
+	}
+	s.servers = append(s.servers, server)
+	s.serving.Go(func() { _ = server.Serve(l) }) // ends with Close
+	return nil
+}
+
+// Close ends the sandbox and waits until nothing listens any more.
+func (s *Sandbox) Close() error {
+	if s.stop != nil {
+		s.stop()
+	}
+	s.closeServers()
+	s.serving.Wait()
+	return nil
+}
+
+func (s *Sandbox) closeServers() {
+	for _, server := range s.servers {
+		_ = server.Close() // a listener that is closed already
+	}
+}
+
+// Environment returns what points every client here: the variables to set, and
+// those to unset because they would shadow them. PATH is not among them: Bin
+// goes in front of it.
+func (s *Sandbox) Environment() (set map[string]string, unset []string) {
+	return maps.Clone(s.set), slices.Clone(s.unset)
+}
+
+// Bin is the directory that goes in front of PATH. It holds the circleci
+// stand-in.
+func (s *Sandbox) Bin() string { return s.bin }
+
+// Mint signs further tokens with the sandbox's key.
+func (s *Sandbox) Mint(v Variant) (v1, v2 string, err error) { return s.issuer.mint(v) }
+
+// Issued returns every secret handed out so far: tokens, secret keys and
+// session tokens. It is there to look for them where they must not be.
+func (s *Sandbox) Issued() []string { return s.ledger.list() }
+
+// writeFiles makes what lies in the sandbox's directory and returns the
+// variables that name it.
+func (s *Sandbox) writeFiles(c Config) (map[string]string, error) {
+	aws := filepath.Join(c.Dir, "aws")
+	for _, dir := range []string{s.bin, aws} {
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			return nil, fault.New(fault.Local, "cannot make the sandbox's directory: %w", err)
+		}
+	}
+	bashEnv := filepath.Join(c.Dir, "bash_env")
+	if err := os.WriteFile(bashEnv, nil, 0o600); err != nil {
+		return nil, fault.New(fault.Local, "cannot write the sandbox's files: %w", err)
+	}
+	if c.Executable != "" {
+		if err := writeStandIn(s.bin, c.Executable); err != nil {
+			return nil, err
+		}
+	}
+	return map[string]string{
+		"BASH_ENV": bashEnv,
+		// Trying things on a laptop must never touch its owner's profiles.
+		"AWS_SHARED_CREDENTIALS_FILE": filepath.Join(aws, "credentials"),
+		"AWS_CONFIG_FILE":             filepath.Join(aws, "config"),
+	}, nil
+}
+
+// A ledger remembers every secret that left the sandbox.
+type ledger struct {
+	mu  sync.Mutex
+	all []string
+}
+
+func (l *ledger) add(secrets ...string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.all = append(l.all, secrets...)
+}
+
+func (l *ledger) list() []string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return slices.Clone(l.all)
+}
