@@ -39,19 +39,24 @@ type issuer struct {
 	ledger *ledger
 }
 
-func newIssuer(now func() time.Time, token Variant, l *ledger) (*issuer, error) {
+// newKey returns what CircleCI has too: an RSA key of 2048 bits, under an opaque
+// id.
+func newKey() (jose.JSONWebKey, error) {
 	key, err := rsa.GenerateKey(rand.Reader, 2048)
 	if err != nil {
-		return nil, fault.New(fault.Local, "cannot make the issuer's key: %w", err)
+		return jose.JSONWebKey{}, fault.New(fault.Local, "cannot make the issuer's key: %w", err)
 	}
-	private := jose.JSONWebKey{Key: key, KeyID: newUUID(), Algorithm: string(jose.RS256), Use: "sig"}
+	return jose.JSONWebKey{Key: key, KeyID: newUUID(), Algorithm: string(jose.RS256), Use: "sig"}, nil
+}
+
+func newIssuer(key jose.JSONWebKey, now func() time.Time, token Variant, l *ledger) (*issuer, error) {
 	signer, err := jose.NewSigner(
-		jose.SigningKey{Algorithm: jose.RS256, Key: private},
+		jose.SigningKey{Algorithm: jose.RS256, Key: key},
 		(&jose.SignerOptions{}).WithType("JWT"))
 	if err != nil {
 		return nil, fmt.Errorf("make the issuer's signer: %w", err)
 	}
-	return &issuer{now: now, token: token, signer: signer, public: private.Public(), ledger: l}, nil
+	return &issuer{now: now, token: token, signer: signer, public: key.Public(), ledger: l}, nil
 }
 
 // mint signs the V1 and the V2 token of a variant.

@@ -76,7 +76,11 @@ func Start(ctx context.Context, c Config) (*Sandbox, error) {
 		c.Log = func(string, ...any) {}
 	}
 	l := &ledger{}
-	i, err := newIssuer(c.Now, c.Token, l)
+	key, err := newKey()
+	if err != nil {
+		return nil, err
+	}
+	i, err := newIssuer(key, c.Now, c.Token, l)
 	if err != nil {
 		return nil, err
 	}

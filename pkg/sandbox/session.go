@@ -80,7 +80,7 @@ func newSecretKey() string {
 // and = at its end.
 func newSessionToken() string {
 	// The bytes give the beginning that real tokens have.
-	lead := []byte("\"\ta\x1a\x8a origin_ec")
+	lead := []byte("!\n\torigin_ec")
 	for {
 		token := base64.StdEncoding.EncodeToString(append(bytes.Clone(lead), random(631)...))
 		if strings.Contains(token, "/") && strings.Contains(token, "+") && strings.HasSuffix(token, "=") {

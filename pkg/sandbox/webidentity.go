@@ -186,7 +186,7 @@ func (t jwt) audience(clients []string) (string, error) {
 	} else if json.Unmarshal(t.claims["aud"], &all) != nil {
 		return "", incorrectAudience()
 	}
-	if len(all) == 0 || slices.Contains(all, "") {
+	if len(all) == 0 {
 		return "", invalidToken("Claim is not allowed to be empty: aud")
 	}
 	audience := all[0]

@@ -1,0 +1,290 @@
+package sandbox
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/oidc-broker/oidc-broker/pkg/fault"
+)
+
+func TestEnvironment(t *testing.T) {
+	always := map[string]string{
+		"CI": "true", "CIRCLECI": "true", "CIRCLE_JOB": "deploy",
+		"CIRCLE_ORGANIZATION_ID": orgID, "CIRCLE_PROJECT_ID": projectID,
+		"CIRCLE_PIPELINE_ID": pipelineID, "CIRCLE_WORKFLOW_ID": workflowID, "CIRCLE_WORKFLOW_JOB_ID": jobID,
+		"CIRCLE_BUILD_NUM": "42", "CIRCLE_NODE_INDEX": "0", "CIRCLE_NODE_TOTAL": "1",
+		"CIRCLE_PROJECT_USERNAME": "my-org", "CIRCLE_PROJECT_REPONAME": "app",
+		"CIRCLE_REPOSITORY_URL": "https://github.com/my-org/app", "CIRCLE_SHA1": commit, "CIRCLE_USERNAME": "octocat",
+		"AWS_REGION": "us-east-1", "AWS_DEFAULT_REGION": "us-east-1", "AWS_EC2_METADATA_DISABLED": "true",
+	}
+	for _, row := range []struct {
+		name  string
+		v     Variant
+		more  map[string]string
+		unset []string
+	}{
+		{"branch", Variant{Branch: "b"}, map[string]string{"CIRCLE_BRANCH": "b"}, []string{"CIRCLE_TAG", "CIRCLE_PR_NUMBER"}},
+		{"tag", Variant{Tag: "v1"}, map[string]string{"CIRCLE_TAG": "v1"}, []string{"CIRCLE_BRANCH"}},
+		{"fork", Variant{Fork: true}, map[string]string{
+			"CIRCLE_BRANCH": "pull/123", "CIRCLE_PR_NUMBER": "123", "CIRCLE_PR_USERNAME": "stranger", "CIRCLE_PR_REPONAME": "app",
+		}, []string{"CIRCLE_TAG"}},
+		{"webhook", Variant{Webhook: true}, nil, []string{"CIRCLE_BRANCH", "CIRCLE_TAG"}},
+	} {
+		dir := t.TempDir()
+		s := start(t, Config{Now: fixed, Dir: dir, Token: row.v})
+		set, unset := s.Environment()
+		for _, name := range []string{"CIRCLE_OIDC_JWKS_URL", "CIRCLE_OIDC_SANDBOX_URL", "AWS_ENDPOINT_URL_STS"} {
+			if u, err := url.Parse(set[name]); err != nil || u.Scheme != "http" || u.Hostname() != "127.0.0.1" || u.Port() == "" {
+				t.Errorf("%s: %s is %q", row.name, name, set[name])
+			}
+			delete(set, name)
+		}
+		for _, name := range []string{"AWS_SHARED_CREDENTIALS_FILE", "AWS_CONFIG_FILE", "BASH_ENV"} {
+			if filepath.Dir(set[name]) != dir && filepath.Dir(filepath.Dir(set[name])) != dir {
+				t.Errorf("%s: %s is %q", row.name, name, set[name])
+			}
+			delete(set, name)
+		}
+		if decode(t, set["CIRCLE_OIDC_TOKEN"])["sub"] != ownSubject {
+			t.Errorf("%s: no V1 token", row.name)
+		}
+		if _, sub2 := row.v.subjects(); decode(t, set["CIRCLE_OIDC_TOKEN_V2"])["sub"] != sub2 {
+			t.Errorf("%s: no V2 token", row.name)
+		}
+		delete(set, "CIRCLE_OIDC_TOKEN")
+		delete(set, "CIRCLE_OIDC_TOKEN_V2")
+		want := map[string]string{}
+		for _, m := range []map[string]string{always, row.more} {
+			for name, value := range m {
+				want[name] = value
+			}
+		}
+		if diff := cmp.Diff(want, set); diff != "" {
+			t.Errorf("%s: %s", row.name, diff)
+		}
+		for _, name := range append(row.unset, "AWS_PROFILE", "AWS_ACCESS_KEY_ID", "AWS_SECURITY_TOKEN", "AWS_ENDPOINT_URL", "AWS_ROLE_ARN") {
+			if !slices.Contains(unset, name) {
+				t.Errorf("%s: %s is not unset", row.name, name)
+			}
+		}
+		for _, name := range unset {
+			if _, both := want[name]; both {
+				t.Errorf("%s: %s is set and unset", row.name, name)
+			}
+		}
+	}
+}
+
+func TestFilesArePrivate(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		t.Skip("access lists, not modes, protect files on Windows")
+	}
+	dir := t.TempDir()
+	s := start(t, Config{Now: fixed, Dir: dir, Executable: "oidc-broker"})
+	err := filepath.WalkDir(dir, func(path string, d os.DirEntry, err error) error {
+		if err != nil || path == dir {
+			return err
+		}
+		info, err := d.Info()
+		if err == nil && info.Mode().Perm()&0o077 != 0 {
+			t.Errorf("%s has mode %v", path, info.Mode())
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	set, _ := s.Environment()
+	if b, err := os.ReadFile(set["BASH_ENV"]); err != nil || len(b) != 0 {
+		t.Errorf("BASH_ENV: %d bytes, %v", len(b), err)
+	}
+}
+
+// The stand-in runs a program whatever its path is called, and hands on every
+// argument as it is.
+func TestStandIn(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		t.Skip("needs sh")
+	}
+	dir := filepath.Join(t.TempDir(), "it's $HOME; \"a\" `b`\n*")
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	program := filepath.Join(dir, "oidc broker")
+	if err := os.WriteFile(program, []byte("#!/bin/sh\nprintf '[%s]' \"$@\"\n"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	s := start(t, Config{Now: fixed, Executable: program})
+	out, err := exec.CommandContext(t.Context(), filepath.Join(s.Bin(), "circleci"), "run", "oidc", "get", "--claims", `{"aud":"it's $x"}`, "").CombinedOutput()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, want := string(out), `[sandbox][circleci-run][run][oidc][get][--claims][{"aud":"it's $x"}][]`; got != want {
+		t.Errorf("ran %s, want %s", got, want)
+	}
+}
+
+func TestNoStandInWithoutExecutable(t *testing.T) {
+	s := start(t, Config{Now: fixed})
+	left, err := os.ReadDir(s.Bin())
+	if err != nil || len(left) != 0 {
+		t.Errorf("%v, %v", left, err)
+	}
+}
+
+func TestBatchScript(t *testing.T) {
+	if got, want := batchScript(`C:\100% new\oidc-broker.exe`), "@\"C:\\100%% new\\oidc-broker.exe\" sandbox circleci-run %*\r\n"; got != want {
+		t.Errorf("%q, want %q", got, want)
+	}
+}
+
+func TestBadConfig(t *testing.T) {
+	for _, row := range []struct {
+		name string
+		c    Config
+		kind fault.Kind
+		want string
+	}{
+		{"no clock", Config{Dir: "x"}, fault.Internal, "a sandbox needs a clock and a directory"},
+		{"no directory", Config{Now: fixed}, fault.Internal, "a sandbox needs a clock and a directory"},
+		{"role", Config{Now: fixed, Dir: "x", Roles: []string{"deploy"}}, fault.Usage, `"deploy" is not the ARN of a role`},
+		{"role with a newline", Config{Now: fixed, Dir: "x", Roles: []string{DefaultRole + "\n"}}, fault.Usage, `"arn:aws:iam::111122223333:role/deploy\n" is not the ARN of a role`},
+		{"external id", Config{Now: fixed, Dir: "x", ExternalIDs: map[string]string{"arn:aws:iam::1:role/x": "1"}}, fault.Usage,
+			`there is an external id for "arn:aws:iam::1:role/x", but no such role`},
+		{"token", Config{Now: fixed, Dir: "x", Token: Variant{TTL: -1}}, fault.Usage, "a token cannot live for -1ns"},
+	} {
+		_, err := Start(t.Context(), row.c)
+		if err == nil || err.Error() != row.want || fault.KindOf(err) != row.kind {
+			t.Errorf("%s: %v, want %q", row.name, err, row.want)
+		}
+	}
+	file := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Start(t.Context(), Config{Now: fixed, Dir: file}); fault.KindOf(err) != fault.Local {
+		t.Errorf("a file for a directory: %v", err)
+	}
+}
+
+// Everything secret that goes out is in Issued, and nothing of it in the log.
+func TestLogHoldsNoSecret(t *testing.T) {
+	var mu sync.Mutex
+	var lines []string
+	s := start(t, Config{Now: fixed, Log: func(format string, args ...any) {
+		mu.Lock()
+		defer mu.Unlock()
+		lines = append(lines, fmt.Sprintf(format, args...))
+	}})
+	set, _ := s.Environment()
+	minted, err := CircleCIRun(t.Context(), set["CIRCLE_OIDC_SANDBOX_URL"], []string{"run", "oidc", "get"}, http.DefaultClient.Do)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, form := range []url.Values{
+		webIdentity(minted, nil),
+		webIdentity(minted, url.Values{"RoleSessionName": {minted}}),
+		{"Action": {minted}},
+	} {
+		a, err := http.PostForm(set["AWS_ENDPOINT_URL_STS"], form)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, _ = io.Copy(io.Discard, a.Body)
+		_ = a.Body.Close()
+	}
+	_ = s.Close()
+	mu.Lock()
+	defer mu.Unlock()
+	want := []string{
+		"circleci: circleci run oidc get: 200",
+		"aws sts: AssumeRoleWithWebIdentity: 200",
+		"aws sts: AssumeRoleWithWebIdentity: 400 ValidationError",
+		"aws sts: request: 400 InvalidAction",
+	}
+	if diff := cmp.Diff(want, lines); diff != "" {
+		t.Error(diff)
+	}
+	issued := s.Issued()
+	for _, secret := range []string{minted, set["CIRCLE_OIDC_TOKEN"], set["CIRCLE_OIDC_TOKEN_V2"]} {
+		if !slices.Contains(issued, secret) {
+			t.Error("a token is not among those issued")
+		}
+	}
+	for _, secret := range issued {
+		if strings.Contains(strings.Join(lines, "\n"), secret) {
+			t.Error("a secret is in the log")
+		}
+	}
+}
+
+func TestClose(t *testing.T) {
+	refused := func(s *Sandbox) bool {
+		set, _ := s.Environment()
+		a, err := http.Get(set["CIRCLE_OIDC_JWKS_URL"])
+		if err == nil {
+			_ = a.Body.Close()
+		}
+		return err != nil
+	}
+	s := start(t, Config{Now: fixed})
+	if refused(s) {
+		t.Error("not listening")
+	}
+	for range 2 {
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+	if !refused(s) {
+		t.Error("listening after Close")
+	}
+
+	ctx, cancel := context.WithCancel(t.Context())
+	s, err := Start(ctx, Config{Now: fixed, Dir: t.TempDir()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	cancel()
+	s.serving.Wait()
+	if !refused(s) {
+		t.Error("listening after the context's end")
+	}
+	_ = s.Close()
+}
+
+// Many clients at once get sessions of their own.
+func TestParallel(t *testing.T) {
+	l := newLab(t, Config{})
+	token := l.v1(Variant{}, nil)
+	var wg sync.WaitGroup
+	for range 16 {
+		wg.Go(func() {
+			w := httptest.NewRecorder()
+			l.sts.serve(w, httptest.NewRequest(http.MethodPost, "/", strings.NewReader(webIdentity(token, nil).Encode())))
+			if w.Code != 200 {
+				t.Errorf("%d", w.Code)
+			}
+		})
+	}
+	wg.Wait()
+	all := l.ledger.list()
+	slices.Sort(all)
+	if n := len(slices.Compact(all)); n != 1+2*16 {
+		t.Errorf("%d different secrets", n)
+	}
+}
