@@ -1,0 +1,161 @@
+package oidc
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/oidc-broker/oidc-broker/pkg/fault"
+	"github.com/oidc-broker/oidc-broker/pkg/secret"
+)
+
+// The variables that CircleCI puts the job's tokens into.
+const (
+	EnvV1 = "CIRCLE_OIDC_TOKEN"
+	EnvV2 = "CIRCLE_OIDC_TOKEN_V2"
+)
+
+// Finder finds the job's token: the options that choose it, and the world that
+// it is found in.
+type Finder struct {
+	Env      string // --token-env: the variable to read; "" means by default
+	File     string // --token-file: the file to read, "-" for Stdin
+	Audience string // --audience: mint a token for this audience
+	Version  string // --token-version: "v1", "v2" or ""
+
+	Getenv func(string) string
+	Stdin  io.Reader
+	Now    func() time.Time
+	// Run runs a program and returns what it printed. An error that satisfies
+	// errors.Is(err, fs.ErrNotExist) means that the program is not on PATH.
+	Run func(ctx context.Context, argv ...string) (stdout, stderr []byte, err error)
+	// Log is told where the token came from; nil means nobody is.
+	Log func(format string, args ...any)
+}
+
+// Check reports options that contradict each other or have no such value, as a
+// fault.Usage.
+func (f Finder) Check() error {
+	var given []string
+	for _, o := range []struct{ name, value string }{{"--token-env", f.Env}, {"--token-file", f.File}, {"--audience", f.Audience}} {
+		if o.value != "" {
+			given = append(given, o.name)
+		}
+	}
+	if len(given) > 1 {
+		return fault.New(fault.Usage, "%s each name the token: give one of them", strings.Join(given, " and "))
+	}
+	if f.Version != "" && f.Version != "v1" && f.Version != "v2" {
+		return fault.New(fault.Usage, "--token-version %q is neither v1 nor v2", f.Version)
+	}
+	return nil
+}
+
+// Find returns the token: the one that the options name, else the one in
+// CIRCLE_OIDC_TOKEN or CIRCLE_OIDC_TOKEN_V2, else a minted one. It is parsed and
+// has not expired. Every error is a fault.Token, but for a file that cannot be
+// read (fault.Local) and options that Check refuses.
+func (f Finder) Find(ctx context.Context) (Token, error) {
+	t, err := f.find(ctx)
+	if err != nil {
+		return Token{}, err
+	}
+	if t.Expired(f.Now()) {
+		return Token{}, f.expired(t)
+	}
+	if f.Log != nil {
+		f.Log("token from %s, %s, valid until %s", t.Source, t.Version(), t.Expiry.Format(time.RFC3339))
+	}
+	return t, nil
+}
+
+func (f Finder) find(ctx context.Context) (Token, error) {
+	if err := f.Check(); err != nil {
+		return Token{}, err
+	}
+	switch {
+	case f.Audience != "":
+		return f.mint(ctx, f.Audience)
+	case f.Env != "":
+		v := strings.TrimSpace(f.Getenv(f.Env))
+		if v == "" {
+			return Token{}, fault.New(fault.Token, "the variable %s, which --token-env names, is not set", f.Env).
+				Hint("give the variable's name, without $: --token-env CIRCLE_OIDC_TOKEN_V2")
+		}
+		return Parse(v, f.Env)
+	case f.File != "":
+		return f.read()
+	}
+	return f.byDefault(ctx)
+}
+
+// byDefault takes the environment's token, and mints one where there is none or
+// where it is about to expire.
+func (f Finder) byDefault(ctx context.Context) (Token, error) {
+	names := []string{EnvV1, EnvV2}
+	if f.Version == "v2" {
+		names = []string{EnvV2, EnvV1}
+	}
+	for _, name := range names {
+		v := strings.TrimSpace(f.Getenv(name))
+		if v == "" {
+			continue
+		}
+		t, err := Parse(v, name)
+		if err != nil {
+			return Token{}, err
+		}
+		if t.Expiry.Sub(f.Now()) >= Slack {
+			return t, nil
+		}
+		minted, err := f.mint(ctx, t.Audience[0])
+		if err == nil {
+			return minted, nil
+		}
+		if ctx.Err() != nil {
+			return Token{}, ctx.Err()
+		}
+		if !t.Expired(f.Now()) {
+			return t, nil
+		}
+		return Token{}, f.expiredAnd(t, err)
+	}
+	t, err := f.mint(ctx, f.Getenv("CIRCLE_ORGANIZATION_ID"))
+	if errors.Is(err, errNoMinter) {
+		return Token{}, f.missing()
+	}
+	return t, err
+}
+
+func (f Finder) read() (Token, error) {
+	if f.File != "-" {
+		b, err := secret.ReadFile(f.File, maxToken+2)
+		if err != nil {
+			return Token{}, err
+		}
+		return Parse(string(b), fmt.Sprintf("%q", f.File))
+	}
+	b, err := io.ReadAll(io.LimitReader(f.Stdin, maxToken+2))
+	if err != nil {
+		return Token{}, fault.New(fault.Local, "cannot read the token from standard input")
+	}
+	return Parse(string(b), "standard input")
+}
+
+func (f Finder) expired(t Token) error {
+	ago := f.Now().Sub(t.Expiry).Round(time.Second)
+	return fault.New(fault.Token, "the token in %s expired %s ago, at %s", t.Source, ago, t.Expiry.Format(time.RFC3339)).
+		Hint("CircleCI makes the token shortly before the job starts; exchange it in an early step, or use --audience to mint a new one")
+}
+
+func (f Finder) expiredAnd(t Token, minting error) error {
+	ago := f.Now().Sub(t.Expiry).Round(time.Second)
+	e := fault.New(fault.Token, "the token in %s expired %s ago, and a new one could not be minted: %w", t.Source, ago, minting)
+	if errors.Is(minting, errNoMinter) {
+		_ = e.Hint("a token is minted with 'circleci run oidc get' (or circleci-agent), which CircleCI puts on a job's PATH; here is neither")
+	}
+	return e.Hint("CircleCI makes the token shortly before the job starts: exchange it in an early step")
+}

@@ -1,0 +1,94 @@
+package oidc
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"io/fs"
+	"regexp"
+	"strings"
+
+	"github.com/oidc-broker/oidc-broker/pkg/fault"
+)
+
+// minters are the programs that mint a token, in this order. The second is what
+// self-hosted runners have.
+func minters() []string { return []string{"circleci", "circleci-agent"} }
+
+// errNoMinter means that neither program is on PATH.
+var errNoMinter = errors.New("neither circleci nor circleci-agent is on PATH")
+
+// mint has a token made for the audience; "" leaves CircleCI's default. If the
+// first program fails, the second is asked: a circleci of the user's own (the
+// local CLI) can stand before CircleCI's on PATH and knows nothing of tokens.
+func (f Finder) mint(ctx context.Context, audience string) (Token, error) {
+	args := []string{"run", "oidc", "get"}
+	if audience != "" {
+		claims, err := json.Marshal(map[string]string{"aud": audience})
+		if err != nil {
+			return Token{}, fault.New(fault.Internal, "cannot write the claims: %w", err)
+		}
+		args = append(args, "--claims", string(claims))
+	}
+	var failed error
+	for _, program := range minters() {
+		stdout, stderr, err := f.Run(ctx, append([]string{program}, args...)...)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if ctx.Err() != nil {
+			return Token{}, ctx.Err()
+		}
+		t, err := minted(program, stdout, stderr, err)
+		if err == nil {
+			return t, nil
+		}
+		if failed == nil {
+			failed = err
+		}
+	}
+	if failed == nil {
+		return Token{}, fault.New(fault.Token, "cannot mint a token: %w", errNoMinter).
+			Hint("CircleCI puts one of them on the PATH of its jobs; for what else is needed, see 'oidc-broker token --help'")
+	}
+	return Token{}, failed
+}
+
+// minted judges what a program printed. It is not trusted to say by its exit
+// code whether it worked: some versions exit 0 with nothing printed.
+func minted(program string, stdout, stderr []byte, err error) (Token, error) {
+	source := "the output of '" + program + " run oidc get'"
+	if err == nil {
+		t, perr := Parse(string(stdout), source)
+		if perr == nil {
+			t.Source = program + " run oidc get"
+			return t, nil
+		}
+		if strings.TrimSpace(string(stdout)) != "" {
+			return Token{}, perr
+		}
+	}
+	why := "it printed nothing"
+	if err != nil {
+		why = err.Error()
+	}
+	if said := firstLine(stderr); said != "" {
+		why = said
+	}
+	return Token{}, fault.New(fault.Token, "%s run oidc get made no token: %s", program, why).
+		Hint("is %s the one that CircleCI provides? The local CLI of the same name cannot mint", program)
+}
+
+// tokenLike is what no message may repeat.
+const tokenLike = `[A-Za-z0-9_-]{16,}\.[A-Za-z0-9_-]{16,}(?:\.[A-Za-z0-9_-]*)?`
+
+// firstLine returns the first line that says something, at most 200 bytes of it.
+func firstLine(b []byte) string {
+	for line := range strings.Lines(string(b)) {
+		if line = strings.TrimSpace(line); line != "" {
+			line = regexp.MustCompile(tokenLike).ReplaceAllString(line, "[secret]")
+			return strings.ToValidUTF8(line[:min(len(line), 200)], "")
+		}
+	}
+	return ""
+}

@@ -1,0 +1,175 @@
+// Package oidc knows the job's OpenID Connect token: what it says, where it is
+// found, how one is minted, and whether its signature is the issuer's.
+package oidc
+
+import (
+	"bytes"
+	"encoding/base64"
+	"encoding/json"
+	"regexp"
+	"strings"
+	"time"
+
+	"github.com/oidc-broker/oidc-broker/pkg/fault"
+	"github.com/oidc-broker/oidc-broker/pkg/secret"
+)
+
+const (
+	// maxToken is the longest token AWS STS takes; CircleCI's have 1.5 KB.
+	maxToken = 20000
+	// Slack is how far the clocks of this machine and of the issuer may be
+	// apart: a token counts as expired this long after its exp, and one that
+	// has less than this left is minted anew where that is possible.
+	Slack = 60 * time.Second
+	// prefix of CircleCI's own claims.
+	claimPrefix = "oidc.circleci.com/"
+)
+
+// Token is a JSON Web Token (RFC 7519) that was read but not verified.
+type Token struct {
+	Raw       secret.Value
+	Algorithm string // header alg, e.g. "RS256"
+	KeyID     string // header kid
+	Issuer    string // iss, e.g. "https://oidc.circleci.com/org/<uuid>"
+	Subject   string // sub
+	Audience  []string
+	IssuedAt  time.Time // iat; zero if the token has none
+	Expiry    time.Time // exp
+	// Claims are all claims by name, numbers as json.Number.
+	Claims map[string]any
+	// Source says where the token was found, e.g. "CIRCLE_OIDC_TOKEN".
+	Source string
+}
+
+// unexpanded is a variable's name where its value should be.
+const unexpanded = `^\$(?:[A-Za-z_][A-Za-z0-9_]*|\{[A-Za-z_][A-Za-z0-9_]*\})$`
+
+// Parse reads a token in its compact serialization (RFC 7515 §7.1). White space
+// around it is dropped. source names where it came from. Any error is a
+// fault.Token and never shows a part of the token.
+func Parse(raw, source string) (Token, error) {
+	raw = strings.TrimSpace(raw)
+	t := Token{Raw: secret.New(raw), Source: source}
+	switch {
+	case raw == "":
+		return Token{}, malformed(source, "is empty")
+	case raw[0] == '$' && regexp.MustCompile(unexpanded).MatchString(raw):
+		return Token{}, malformed(source, "is the literal text %s, not the value of that variable", raw)
+	case len(raw) > maxToken:
+		return Token{}, malformed(source, "has %d bytes, more than the %d of a token", len(raw), maxToken)
+	}
+	parts := strings.Split(raw, ".")
+	if len(parts) != 3 {
+		return Token{}, malformed(source, "has %d parts separated by dots, a JWT has 3", len(parts))
+	}
+	var header struct{ Alg, Kid string }
+	if err := decode(parts[0], &header); err != "" {
+		return Token{}, malformed(source, "has a header that is %s", err)
+	}
+	t.Algorithm, t.KeyID = header.Alg, header.Kid
+	if err := decode(parts[1], &t.Claims); err != "" {
+		return Token{}, malformed(source, "has a payload that is %s", err)
+	}
+	if _, err := base64.RawURLEncoding.Strict().DecodeString(parts[2]); err != nil || parts[2] == "" {
+		return Token{}, malformed(source, "has a signature that is not base64url")
+	}
+	return t, t.registered()
+}
+
+// registered reads the claims that every exchange needs (RFC 7519 §4.1).
+func (t *Token) registered() error {
+	var ok bool
+	if t.Issuer, ok = t.Claims["iss"].(string); !ok || t.Issuer == "" {
+		return malformed(t.Source, "lacks the claim iss")
+	}
+	if t.Subject, ok = t.Claims["sub"].(string); !ok || t.Subject == "" {
+		return malformed(t.Source, "lacks the claim sub")
+	}
+	switch aud := t.Claims["aud"].(type) {
+	case string:
+		t.Audience = []string{aud}
+	case []any:
+		for _, a := range aud {
+			s, ok := a.(string)
+			if !ok {
+				return malformed(t.Source, "has an aud that is not text")
+			}
+			t.Audience = append(t.Audience, s)
+		}
+	}
+	if len(t.Audience) == 0 || t.Audience[0] == "" {
+		return malformed(t.Source, "lacks the claim aud")
+	}
+	if t.Expiry, ok = numericDate(t.Claims["exp"]); !ok {
+		return malformed(t.Source, "lacks the claim exp, or it is no time")
+	}
+	t.IssuedAt, _ = numericDate(t.Claims["iat"])
+	return nil
+}
+
+// Expired says whether the token has expired by the clock now, Slack included.
+func (t Token) Expired(now time.Time) bool { return now.After(t.Expiry.Add(Slack)) }
+
+// Text returns a claim that is text, or "".
+func (t Token) Text(claim string) string {
+	s, _ := t.Claims[claim].(string)
+	return s
+}
+
+// CircleCI returns one of CircleCI's own claims by its name after
+// "oidc.circleci.com/", or nil.
+func (t Token) CircleCI(name string) any { return t.Claims[claimPrefix+name] }
+
+// ProjectID returns the claim oidc.circleci.com/project-id, or "".
+func (t Token) ProjectID() string { return t.Text(claimPrefix + "project-id") }
+
+// OrgID returns the claim oidc.circleci.com/org-id, or "".
+func (t Token) OrgID() string { return t.Text(claimPrefix + "org-id") }
+
+// Redact replaces the token, and each part of it that could be used or matched,
+// in a text that somebody else wrote.
+func (t Token) Redact(text string) string {
+	raw := t.Raw.Reveal()
+	if raw == "" {
+		return text
+	}
+	for _, piece := range append([]string{raw}, strings.Split(raw, ".")...) {
+		if len(piece) > 8 {
+			text = strings.ReplaceAll(text, piece, "[secret]")
+		}
+	}
+	return text
+}
+
+// decode reads one part into v and says in words what is wrong with it. It
+// does not pass on the decoder's errors: those quote what they read.
+func decode(part string, v any) string {
+	b, err := base64.RawURLEncoding.Strict().DecodeString(part)
+	if err != nil {
+		return "not base64url"
+	}
+	d := json.NewDecoder(bytes.NewReader(b))
+	d.UseNumber()
+	if d.Decode(v) != nil || d.More() || !bytes.HasPrefix(bytes.TrimSpace(b), []byte("{")) {
+		return "not a JSON object"
+	}
+	return ""
+}
+
+// numericDate reads a NumericDate (RFC 7519 §2): seconds since 1970.
+func numericDate(v any) (time.Time, bool) {
+	n, ok := v.(json.Number)
+	if !ok {
+		return time.Time{}, false
+	}
+	f, err := n.Float64()
+	if err != nil || f <= 0 || f > 1<<40 {
+		return time.Time{}, false
+	}
+	return time.Unix(int64(f), 0).UTC(), true
+}
+
+func malformed(source, format string, args ...any) error {
+	return fault.New(fault.Token, "the token in "+strings.ReplaceAll(source, "%", "%%")+" "+format, args...).
+		Hint("it is a JSON Web Token of three parts, as CircleCI puts it into CIRCLE_OIDC_TOKEN")
+}

@@ -1,0 +1,212 @@
+// Package remote is the one HTTP client: every call that leaves the program
+// goes through it. A call is bounded in time, attempts and size, follows no
+// redirect, uses http:// to loopback only, and its errors hold neither a URL,
+// a header nor a body, for those are where tokens travel.
+package remote
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"net/url"
+	"strconv"
+	"time"
+
+	"github.com/oidc-broker/oidc-broker/pkg/fault"
+)
+
+const (
+	// maxAnswer bounds an answer's body. STS answers with 3 KB, a JWKS with 10.
+	maxAnswer = 1 << 20
+	// attemptTime bounds one attempt, so that a server which accepts and then
+	// says nothing leaves time for another.
+	attemptTime = 15 * time.Second
+	// The pause after attempt n is drawn from [0, min(maxPause, firstPause·2ⁿ⁻¹)):
+	// full jitter spreads the jobs of a fleet that failed at the same moment.
+	firstPause = 200 * time.Millisecond
+	maxPause   = 5 * time.Second
+)
+
+// Client makes calls. Its zero value is not usable: Transport and Now are
+// required.
+type Client struct {
+	Transport http.RoundTripper
+	Now       func() time.Time
+	// Attempts is how often a call is made at most; less than 1 means once.
+	Attempts int
+	// Log is told of each attempt that will be repeated; nil means nobody is.
+	Log func(format string, args ...any)
+
+	// For tests: pause waits between attempts, nil means by the clock; limit
+	// bounds an attempt, 0 means by attemptTime.
+	pause func(context.Context, time.Duration) error
+	limit time.Duration
+}
+
+// A Request is a call that can be made again.
+type Request struct {
+	Method string // as in net/http; empty means GET
+	URL    string
+	Header http.Header
+	Body   []byte
+}
+
+// An Answer is a whole response.
+type Answer struct {
+	Status int
+	Header http.Header
+	Body   []byte // at most 1 MiB
+}
+
+// Do makes one attempt and returns the response with its body read to the end.
+// Its error is a *Failure, or the context's. It is what SDKs take as their HTTP
+// client.
+func (c *Client) Do(req *http.Request) (*http.Response, error) {
+	if err := allowed(req.URL); err != nil {
+		return nil, err
+	}
+	limit := attemptTime
+	if c.limit > 0 {
+		limit = c.limit
+	}
+	ctx, cancel := context.WithTimeout(req.Context(), limit)
+	defer cancel()
+	// Not through an http.Client: it follows redirects, which would carry the
+	// token to a host the user never named, and its errors hold the URL.
+	res, err := c.Transport.RoundTrip(req.WithContext(ctx))
+	if err != nil {
+		return nil, failure(req, err)
+	}
+	defer func() { _ = res.Body.Close() }()
+	if res.StatusCode/100 == 3 {
+		return nil, &Failure{Host: req.URL.Host, Why: "answers " + strconv.Itoa(res.StatusCode) + " and points elsewhere, which is not followed"}
+	}
+	body, err := io.ReadAll(io.LimitReader(res.Body, maxAnswer+1))
+	if err != nil {
+		return nil, failure(req, err)
+	}
+	if len(body) > maxAnswer {
+		return nil, &Failure{Host: req.URL.Host, Why: "sent more than 1 MiB"}
+	}
+	res.Body = io.NopCloser(bytes.NewReader(body))
+	return res, nil
+}
+
+// Call makes a request, again where that can help, and returns the answer
+// whatever its status. After the last attempt with a status that asks for
+// another one, the answer comes with a fault.Unavailable.
+func (c *Client) Call(ctx context.Context, r Request) (Answer, error) {
+	var a Answer
+	err := c.Retry(ctx, func(ctx context.Context) error {
+		a = Answer{}
+		req, err := http.NewRequestWithContext(ctx, r.Method, r.URL, bytes.NewReader(r.Body))
+		if err != nil {
+			return fault.New(fault.Usage, "not a URL that can be called")
+		}
+		if r.Header != nil {
+			req.Header = r.Header.Clone()
+		}
+		res, err := c.Do(req)
+		if err != nil {
+			return err
+		}
+		a = Answer{Status: res.StatusCode, Header: res.Header}
+		if a.Body, err = io.ReadAll(res.Body); err != nil {
+			return err
+		}
+		if Transient(a.Status) {
+			return &Failure{Host: req.URL.Host, Why: "answers " + strconv.Itoa(a.Status), Again: true, After: After(res, c.Now())}
+		}
+		return nil
+	})
+	return a, err
+}
+
+// Retry calls attempt until it succeeds, fails with an error that is no
+// *Failure with Again set, or time or attempts are used up. What it gives up on
+// is a fault.Unavailable around the last error; any other error returns as it
+// is.
+func (c *Client) Retry(ctx context.Context, attempt func(context.Context) error) error {
+	for n := 1; ; n++ {
+		err := attempt(ctx)
+		var f *Failure
+		if err == nil || !errors.As(err, &f) {
+			return err
+		}
+		if !f.Again || n >= c.Attempts || ctx.Err() != nil {
+			return f.final(err, n)
+		}
+		wait := max(f.After, rand.N(min(maxPause, firstPause<<min(n-1, 10)))) // #nosec G404 -- spreads load, guards nothing
+		if deadline, ok := ctx.Deadline(); ok && f.After > 0 && time.Until(deadline) < f.After {
+			return f.final(err, n)
+		}
+		if c.Log != nil {
+			c.Log("%v; trying again in %s", err, wait.Round(time.Millisecond))
+		}
+		if c.sleep(ctx, wait) != nil {
+			return f.final(err, n)
+		}
+	}
+}
+
+func (c *Client) sleep(ctx context.Context, d time.Duration) error {
+	if c.pause != nil {
+		return c.pause(ctx, d)
+	}
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-t.C:
+		return nil
+	}
+}
+
+// Transient says that a status asks for another attempt: 408, 429 and 5xx but
+// for 501.
+func Transient(status int) bool {
+	return status == http.StatusRequestTimeout || status == http.StatusTooManyRequests ||
+		status >= 500 && status != http.StatusNotImplemented
+}
+
+// After returns the pause that an answer's Retry-After asks for (RFC 9110
+// §10.2.3: seconds or a date), or 0.
+func After(res *http.Response, now time.Time) time.Duration {
+	v := res.Header.Get("Retry-After")
+	if s, err := strconv.Atoi(v); err == nil && s > 0 {
+		return time.Duration(min(s, 3600)) * time.Second
+	}
+	if t, err := http.ParseTime(v); err == nil && t.After(now) {
+		return min(t.Sub(now), time.Hour)
+	}
+	return 0
+}
+
+// allowed refuses what would carry a token in the clear.
+func allowed(u *url.URL) error {
+	switch {
+	case u.Hostname() == "": // "https://:443" would be this machine
+		return fault.New(fault.Usage, "a URL without a host cannot be called")
+	case u.User != nil:
+		return fault.New(fault.Usage, "a URL with a user name or password in it is not called")
+	case u.Scheme == "https", u.Scheme == "http" && loopback(u.Hostname()):
+		return nil
+	case u.Scheme == "http":
+		return fault.New(fault.Usage, "http:// to %s would send the token unencrypted", u.Host).
+			Hint("use https://; plain http:// is for 127.0.0.1, [::1] and localhost")
+	}
+	return fault.New(fault.Usage, "%s: only https:// is called", u.Host)
+}
+
+func loopback(host string) bool {
+	if host == "localhost" {
+		return true
+	}
+	ip := net.ParseIP(host)
+	return ip != nil && ip.IsLoopback()
+}

@@ -1,0 +1,117 @@
+package remote
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"syscall"
+	"time"
+
+	"github.com/oidc-broker/oidc-broker/pkg/fault"
+)
+
+// Failure is a call that brought no usable answer. Its text names the host and
+// the cause, never the URL, a header or a body.
+type Failure struct {
+	Host  string        // host, with the port if the URL named one
+	Why   string        // what it did: "answers 503", "cannot be reached: connection refused"
+	Again bool          // another attempt can succeed
+	After time.Duration // the pause the server asked for; 0: none
+	Hint  string        // what the user can do; may be empty
+}
+
+// Error returns "HOST WHY".
+func (f *Failure) Error() string { return f.Host + " " + f.Why }
+
+// final turns the last of n attempts into the command's error.
+func (f *Failure) final(err error, n int) error {
+	text := err.Error()
+	if n > 1 {
+		text = fmt.Sprintf("%s (tried %d times)", text, n)
+	}
+	if f.After > 0 {
+		text += fmt.Sprintf("; it asks to wait %s", f.After)
+	}
+	e := fault.New(fault.Unavailable, "%s", text)
+	for _, h := range fault.Hints(err) {
+		_ = e.Hint("%s", h)
+	}
+	if f.Hint != "" {
+		_ = e.Hint("%s", f.Hint)
+	}
+	return e
+}
+
+// failure names the cause of a failed attempt. It goes by type, never by the
+// error's text: net/http puts URLs and pieces of the answer into those.
+func failure(req *http.Request, err error) error {
+	if req.Context().Err() == context.Canceled {
+		return context.Canceled
+	}
+	f := &Failure{Host: req.URL.Host, Again: true}
+	var (
+		dns     *net.DNSError
+		op      *net.OpError
+		errno   syscall.Errno
+		timeout interface{ Timeout() bool }
+	)
+	switch {
+	case untrusted(err, f):
+	case errors.As(err, &op) && op.Op == "proxyconnect":
+		f.Why = "cannot be reached through the proxy that HTTPS_PROXY names"
+	case errors.As(err, &dns):
+		f.Why = "cannot be found: " + dns.Err
+		f.Hint = "is the region right, and does this network resolve and reach it?"
+	case errors.As(err, &timeout) && timeout.Timeout(), errors.Is(err, context.DeadlineExceeded):
+		f.Why = "did not answer in time"
+	case errors.As(err, &errno):
+		f.Why = "cannot be reached: " + errno.Error()
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+		f.Why = "closed the connection before the whole answer had come"
+	default:
+		f.Why = "does not answer as an HTTP server does"
+	}
+	return f
+}
+
+// untrusted fills f when the server's certificate or its TLS is the cause.
+// Trying again does not change a certificate.
+func untrusted(err error, f *Failure) bool {
+	var (
+		authority x509.UnknownAuthorityError
+		host      x509.HostnameError
+		invalid   x509.CertificateInvalidError
+		verify    *tls.CertificateVerificationError
+		roots     x509.SystemRootsError
+		record    tls.RecordHeaderError
+		alert     tls.AlertError
+	)
+	switch {
+	case errors.As(err, &authority):
+		f.Why = "has a certificate of an unknown authority"
+		f.Hint = "install the ca-certificates package in this image; behind a proxy of your own, name its CA with SSL_CERT_FILE or AWS_CA_BUNDLE"
+	case errors.As(err, &host):
+		f.Why = "has a certificate for another host"
+	case errors.As(err, &invalid) && invalid.Reason == x509.Expired:
+		f.Why = "has a certificate that has expired or is not valid yet"
+		f.Hint = "is this machine's clock right?"
+	case errors.As(err, &roots):
+		f.Why = "cannot be verified: this image has no CA certificates"
+		f.Hint = "install the ca-certificates package"
+	case errors.As(err, &invalid), errors.As(err, &verify):
+		f.Why = "has a certificate that is not valid"
+	case errors.As(err, &record):
+		f.Why = "does not speak TLS"
+	case errors.As(err, &alert):
+		f.Why = "refuses TLS 1.2 and later: " + alert.Error()
+	default:
+		return false
+	}
+	f.Again = false
+	return true
+}
