@@ -180,14 +180,12 @@ func (f *file) change() error {
 		if f.old, err = ReadFile(f.path, maxFile); err != nil {
 			return err
 		}
-		if f.old == nil {
-			f.old = []byte{}
-		}
 	}
-	f.new = f.old
+	f.new = bytes.Clone(f.old) // Apply may write into what it is given
 	for _, e := range f.edits {
 		if f.new, err = e.Apply(f.new); err != nil {
-			return err
+			// It may know the line, but not the file.
+			return fault.New(fault.KindOf(err), "cannot edit %q: %w", e.Path, err)
 		}
 	}
 	return nil
@@ -224,6 +222,10 @@ func (f *file) stage() error {
 	if f.same() {
 		return nil
 	}
+	return f.write()
+}
+
+func (f *file) write() error {
 	p, err := newPending(f.path)
 	if err != nil {
 		return err
@@ -267,7 +269,7 @@ func (f *file) restore() {
 		return
 	}
 	back := &file{path: f.path, info: f.info, new: f.old, edits: []Edit{{}}}
-	if back.stage() == nil {
+	if back.write() == nil {
 		_ = back.replace()
 	}
 	back.discard()
@@ -277,15 +279,19 @@ func (f *file) restore() {
 // minute for another holder at most. The lock file lies beside path and is
 // gone when the lock is.
 func Lock(ctx context.Context, path string) (unlock func(), err error) {
+	return lock(ctx, path, lockWait)
+}
+
+func lock(ctx context.Context, path string, patience time.Duration) (unlock func(), err error) {
 	name := filepath.Join(filepath.Dir(path), "."+filepath.Base(path)+".oidc-broker.lock")
-	wait, cancel := context.WithTimeout(ctx, lockWait)
+	wait, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	for {
 		l := flock.New(name, flock.SetPermissions(0o600))
 		if _, err := l.TryLockContext(wait, lockPoll); err != nil {
 			_ = l.Close()
 			if wait.Err() != nil && ctx.Err() == nil {
-				return nil, fault.New(fault.Local, "%q is locked by another process: waited %s", path, lockWait).
+				return nil, fault.New(fault.Local, "%q is locked by another process: waited %s", path, patience).
 					Hint("the lock is %q; end the process that holds it", name)
 			}
 			if ctx.Err() != nil {
