@@ -1,0 +1,35 @@
+// Command oidc-broker exchanges a CI job's OpenID Connect token for
+// short-lived cloud credentials.
+package main
+
+import (
+	"context"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"github.com/oidc-broker/oidc-broker/pkg/cli"
+	"github.com/oidc-broker/oidc-broker/pkg/remote"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	status := cli.Main(ctx, world())
+	stop()
+	os.Exit(status)
+}
+
+// world is the real one.
+func world() cli.World {
+	return cli.World{
+		Args:      os.Args[1:],
+		Getenv:    os.Getenv,
+		Environ:   os.Environ,
+		Stdin:     os.Stdin,
+		Stdout:    os.Stdout,
+		Stderr:    os.Stderr,
+		Now:       time.Now,
+		Transport: remote.NewTransport(),
+	}
+}

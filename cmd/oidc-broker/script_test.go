@@ -1,0 +1,254 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/oidc-broker/oidc-broker/pkg/cli"
+	"github.com/oidc-broker/oidc-broker/pkg/sandbox"
+)
+
+// TestMain lets the scripts run the program: the real one, but for its clock,
+// which TEST_NOW (RFC 3339) stops.
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){
+		"oidc-broker": func() {
+			w := world()
+			if fixed, err := time.Parse(time.RFC3339, os.Getenv("TEST_NOW")); err == nil {
+				w.Now = func() time.Time { return fixed }
+			}
+			ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+			status := cli.Main(ctx, w)
+			stop()
+			os.Exit(status)
+		},
+	})
+}
+
+// TestScripts runs what users type. Each script says in its first line what it
+// shows. Beside testscript's commands there are:
+//
+//	sandbox [--fork] [--tag T] ... start the local clouds and set the environment of a job
+//	exits N PROGRAM [ARG...]       run, demand the exit code, and look for secrets where none may be
+//	mode 600 FILE                  demand a file's mode
+//	bytes FILE TEXT                write a file from text with Go's escapes
+//	faulty KIND                    start a server that misbehaves and point AWS's STS at it
+//
+// and the conditions [root] and [missing:PROGRAM], which under CI=true fails.
+func TestScripts(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir: filepath.Join("..", "..", "testdata", "script"),
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"sandbox": startSandbox, "exits": exits, "mode": mode, "bytes": writeBytes, "faulty": startFaulty,
+		},
+		Condition:          condition,
+		UpdateScripts:      os.Getenv("UPDATE") == "1",
+		RequireUniqueNames: true,
+		Setup: func(e *testscript.Env) error {
+			e.Setenv("HOME", e.WorkDir)
+			e.Setenv("ROLE", sandbox.DefaultRole)
+			e.Values[secretsKey{}] = &secrets{}
+			return nil
+		},
+	})
+}
+
+type secretsKey struct{}
+
+// secrets are the sandboxes of a script: what they handed out must not show.
+type secrets struct {
+	mu   sync.Mutex
+	from []*sandbox.Sandbox
+	more []string
+}
+
+func (s *secrets) all() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	all := s.more
+	for _, b := range s.from {
+		all = append(all, b.Issued()...)
+	}
+	return all
+}
+
+func secretsOf(ts *testscript.TestScript) *secrets { return ts.Value(secretsKey{}).(*secrets) }
+
+func startSandbox(ts *testscript.TestScript, neg bool, args []string) {
+	if neg {
+		ts.Fatalf("sandbox cannot be negated")
+	}
+	dir, err := os.MkdirTemp(ts.MkAbs("."), "sandbox")
+	ts.Check(err)
+	self, err := lookPath("oidc-broker", ts.Getenv("PATH"))
+	ts.Check(err)
+	c := sandbox.Config{Now: time.Now, Dir: dir, Executable: self}
+	for i := 0; i < len(args); i++ {
+		value := func() string {
+			if i++; i >= len(args) {
+				ts.Fatalf("%s needs a value", args[i-1])
+			}
+			return args[i]
+		}
+		switch args[i] {
+		case "--fork":
+			c.Token.Fork = true
+		case "--webhook":
+			c.Token.Webhook = true
+		case "--expired":
+			c.Token.Expired = true
+		case "--root-issuer":
+			c.Token.RootIssuer = true
+		case "--ssh-rerun":
+			c.Token.SSHRerun = true
+		case "--branch":
+			c.Token.Branch = value()
+		case "--tag":
+			c.Token.Tag = value()
+		case "--audience":
+			c.Token.Audience = value()
+		case "--ttl":
+			c.Token.TTL, err = time.ParseDuration(value())
+			ts.Check(err)
+		case "--aws-role":
+			c.Roles = append(c.Roles, value())
+		case "--external-id":
+			role, id, _ := strings.Cut(value(), "=")
+			c.ExternalIDs = map[string]string{role: id}
+		default:
+			ts.Fatalf("sandbox: unknown option %s", args[i])
+		}
+	}
+	s, err := sandbox.Start(context.Background(), c)
+	ts.Check(err)
+	ts.Defer(func() { _ = s.Close() })
+	set, unset := s.Environment()
+	for _, name := range unset {
+		ts.Setenv(name, "")
+	}
+	for name, v := range set {
+		ts.Setenv(name, v)
+	}
+	ts.Setenv("PATH", s.Bin()+string(filepath.ListSeparator)+ts.Getenv("PATH"))
+	held := secretsOf(ts)
+	held.mu.Lock()
+	held.from = append(held.from, s)
+	held.mu.Unlock()
+}
+
+// exits runs a program and demands its exit code. Whatever happens, stderr
+// holds no secret, and stdout no token; after a failure stdout is empty.
+func exits(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: exits CODE PROGRAM [ARG...]")
+	}
+	want, err := strconv.Atoi(args[0])
+	ts.Check(err)
+	err = ts.Exec(args[1], args[2:]...)
+	got := 0
+	var exit *exec.ExitError
+	switch {
+	case errors.As(err, &exit):
+		got = exit.ExitCode()
+	case err != nil:
+		ts.Fatalf("cannot run: %v", err)
+	}
+	stdout, stderr := ts.ReadFile("stdout"), ts.ReadFile("stderr")
+	noSecret(ts, "stderr", stderr, secretsOf(ts).all())
+	for _, s := range secretsOf(ts).all() {
+		if strings.HasPrefix(s, "eyJ") {
+			noSecret(ts, "stdout", stdout, []string{s})
+		}
+	}
+	if got != want {
+		ts.Fatalf("exit code %d, want %d", got, want)
+	}
+	// What ends as 1 to 6 is ours; exec passes on a child's own.
+	if got >= 1 && got <= 6 && args[1] == "oidc-broker" && strings.Contains(stderr, "oidc-broker: error: ") && stdout != "" {
+		ts.Fatalf("a failure printed on stdout: %q", stdout)
+	}
+}
+
+// noSecret looks for each secret, and for each part of a token but the header,
+// whose text says nothing.
+func noSecret(ts *testscript.TestScript, name, text string, all []string) {
+	for _, s := range all {
+		pieces := []string{s}
+		if parts := strings.Split(s, "."); len(parts) == 3 {
+			pieces = append(pieces, parts[1], parts[2])
+		}
+		for _, p := range pieces {
+			if p != "" && strings.Contains(text, p) {
+				ts.Fatalf("%s shows a secret", name)
+			}
+		}
+	}
+}
+
+func mode(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: mode 600 FILE")
+	}
+	if runtime.GOOS == "windows" {
+		return
+	}
+	info, err := os.Stat(ts.MkAbs(args[1]))
+	ts.Check(err)
+	if got := fmt.Sprintf("%o", info.Mode().Perm()); got != args[0] {
+		ts.Fatalf("mode of %s is %s, want %s", args[1], got, args[0])
+	}
+}
+
+func writeBytes(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: bytes FILE TEXT")
+	}
+	text, err := strconv.Unquote(`"` + strings.ReplaceAll(args[1], `"`, `\"`) + `"`)
+	ts.Check(err)
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]), []byte(text), 0o600))
+}
+
+// condition knows [root], and [missing:PROGRAM] for what a laptop may lack.
+// CI may not: there a missing program fails the script.
+func condition(cond string) (bool, error) {
+	if cond == "root" {
+		return os.Geteuid() == 0, nil
+	}
+	name, ok := strings.CutPrefix(cond, "missing:")
+	if !ok {
+		return false, fmt.Errorf("unknown condition %q", cond)
+	}
+	_, err := lookPath(name, os.Getenv("PATH"))
+	if err != nil && os.Getenv("CI") == "true" {
+		return false, fmt.Errorf("%s is not installed", name)
+	}
+	return err != nil, nil
+}
+
+func lookPath(name, path string) (string, error) {
+	for _, dir := range filepath.SplitList(path) {
+		p := filepath.Join(dir, name)
+		if runtime.GOOS == "windows" {
+			p += ".exe"
+		}
+		if info, err := os.Stat(p); err == nil && !info.IsDir() {
+			return p, nil
+		}
+	}
+	return "", fs.ErrNotExist
+}

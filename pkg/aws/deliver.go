@@ -1,0 +1,138 @@
+package aws
+
+import (
+	"bytes"
+	"encoding/json"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/oidc-broker/oidc-broker/pkg/deliver"
+	"github.com/oidc-broker/oidc-broker/pkg/fault"
+	"github.com/oidc-broker/oidc-broker/pkg/secret"
+)
+
+// Shadows are the variables that would win over the credentials delivered, or
+// break them: an SDK that finds one of these uses it first, or fails on it.
+// AWS_SECURITY_TOKEN beats AWS_SESSION_TOKEN in botocore.
+func Shadows() []string {
+	return []string{
+		"AWS_SECURITY_TOKEN", "AWS_PROFILE", "AWS_DEFAULT_PROFILE", "AWS_ROLE_ARN", "AWS_WEB_IDENTITY_TOKEN_FILE",
+		"AWS_CREDENTIAL_FILE", "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "AWS_CONTAINER_CREDENTIALS_FULL_URI",
+		"AWS_CONTAINER_AUTHORIZATION_TOKEN", "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE",
+	}
+}
+
+// Environment returns the variables that every SDK reads, and those that it
+// must not see.
+func (c Credentials) Environment() deliver.Environment {
+	e := deliver.Environment{
+		Set: []deliver.Var{
+			{Name: "AWS_ACCESS_KEY_ID", Value: c.AccessKeyID},
+			{Name: "AWS_SECRET_ACCESS_KEY", Value: c.SecretAccessKey},
+			{Name: "AWS_SESSION_TOKEN", Value: c.SessionToken},
+			// botocore refuses good keys when a stale one is left here.
+			{Name: "AWS_CREDENTIAL_EXPIRATION", Value: secret.New(c.Expiration.Format(time.RFC3339))},
+		},
+		Unset: Shadows(),
+	}
+	if c.Region != "" {
+		// The AWS CLI v1 and boto3 read the second alone.
+		e.Set = append(e.Set, deliver.Var{Name: "AWS_REGION", Value: secret.New(c.Region)},
+			deliver.Var{Name: "AWS_DEFAULT_REGION", Value: secret.New(c.Region)})
+	}
+	return e
+}
+
+// Process returns the credentials as the SDKs' credential_process contract
+// wants them: JSON, Version 1.
+func (c Credentials) Process() ([]byte, error) {
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
+	enc.SetEscapeHTML(false)
+	enc.SetIndent("", "  ")
+	err := enc.Encode(struct {
+		Version                                                int
+		AccessKeyId, SecretAccessKey, SessionToken, Expiration string //nolint:revive // the contract's names
+	}{1, c.AccessKeyID.Reveal(), c.SecretAccessKey.Reveal(), c.SessionToken.Reveal(), c.Expiration.Format(time.RFC3339)})
+	if err != nil {
+		return nil, fault.New(fault.Internal, "cannot write the credentials as JSON")
+	}
+	return b.Bytes(), nil
+}
+
+// Files are the two files that profiles live in.
+type Files struct {
+	Credentials string // the shared credentials file: keys
+	Config      string // the config file: everything else
+}
+
+// FindFiles returns where the SDKs look: what AWS_SHARED_CREDENTIALS_FILE and
+// AWS_CONFIG_FILE name, else ~/.aws. It is a fault.Local when there is no home.
+func FindFiles(getenv func(string) string) (Files, error) {
+	home := getenv("HOME")
+	if home == "" {
+		home = getenv("USERPROFILE") // Windows
+	}
+	f := Files{Credentials: getenv("AWS_SHARED_CREDENTIALS_FILE"), Config: getenv("AWS_CONFIG_FILE")}
+	for _, p := range []struct {
+		path *string
+		name string
+	}{{&f.Credentials, "credentials"}, {&f.Config, "config"}} {
+		rest, tilde := strings.CutPrefix(*p.path, "~/")
+		switch {
+		case *p.path != "" && !tilde:
+			continue
+		case home == "":
+			return Files{}, fault.New(fault.Local, "no home directory: HOME is not set").
+				Hint("set HOME, or AWS_SHARED_CREDENTIALS_FILE and AWS_CONFIG_FILE")
+		case tilde: // as botocore does
+			*p.path = filepath.Join(home, rest)
+		default:
+			*p.path = filepath.Join(home, ".aws", p.name)
+		}
+	}
+	return f, nil
+}
+
+// The keys of a profile by which an SDK could find other credentials than ours.
+// Which of two modes wins differs from SDK to SDK, and some pairs fail to load,
+// so all others go, from both files.
+var (
+	keyKeys   = []string{"aws_access_key_id", "aws_secret_access_key", "aws_session_token"}
+	otherKeys = []string{
+		"aws_security_token", "credential_process", "credential_source", "role_arn", "source_profile", "web_identity_token_file",
+		"role_session_name", "external_id", "mfa_serial", "duration_seconds", "login_session",
+		"sso_session", "sso_start_url", "sso_region", "sso_account_id", "sso_role_name",
+	}
+)
+
+// StaticProfile returns the edits that put the keys into the credentials file
+// and the region into the config file, under the profile's name.
+func (c Credentials) StaticProfile(name string, files Files) []secret.Edit {
+	credentials := deliver.Section{
+		Headers: []string{name},
+		Set: []deliver.Setting{
+			{Key: "aws_access_key_id", Value: c.AccessKeyID},
+			{Key: "aws_secret_access_key", Value: c.SecretAccessKey},
+			{Key: "aws_session_token", Value: c.SessionToken},
+		},
+		Remove: otherKeys,
+	}
+	config := deliver.Section{Headers: configHeaders(name), Remove: append(append([]string{}, keyKeys...), otherKeys...)}
+	if c.Region != "" {
+		config.Set = []deliver.Setting{{Key: "region", Value: secret.New(c.Region)}}
+	}
+	return []secret.Edit{
+		{Path: files.Credentials, Private: true, Apply: credentials.Edit},
+		{Path: files.Config, Apply: config.Edit},
+	}
+}
+
+// configHeaders are the header's spellings in the config file.
+func configHeaders(name string) []string {
+	if name == "default" {
+		return []string{"default", "profile default"}
+	}
+	return []string{"profile " + name}
+}

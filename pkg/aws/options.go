@@ -1,0 +1,327 @@
+// Package aws exchanges the job's token for AWS credentials (STS
+// AssumeRoleWithWebIdentity, then AssumeRole for each chained role), puts them
+// into the forms that AWS's tools read, and explains AWS's refusals.
+package aws
+
+import (
+	"bytes"
+	"encoding/json"
+	"net/url"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/oidc-broker/oidc-broker/pkg/fault"
+	"github.com/oidc-broker/oidc-broker/pkg/remote"
+	"github.com/oidc-broker/oidc-broker/pkg/secret"
+)
+
+// What STS accepts (its API reference).
+const (
+	minDuration      = 15 * time.Minute
+	maxDuration      = 12 * time.Hour
+	maxChainDuration = time.Hour
+	maxPolicy        = 2048 // characters of the inline policy and the policy ARNs together
+	maxPolicyARNs    = 10
+	maxSessionName   = 64
+	minSessionName   = 2
+	maxExternalID    = 1224
+)
+
+// Options are the AWS options as the user gave them, each from its flag or its
+// environment variable.
+type Options struct {
+	RoleARN         string   // --role-arn
+	SessionName     string   // --role-session-name
+	Duration        string   // --session-duration: seconds ("1800") or Go's form ("30m"); "" is an hour
+	Region          string   // --region
+	Policy          string   // --policy: a JSON document, or the name of a file that holds one
+	PolicyARNs      []string // --policy-arn
+	ChainRoleARNs   []string // --chain-role-arn, in order
+	ExternalID      string   // --external-id
+	AllowedAccounts []string // --allowed-account-id
+}
+
+// Exchange is a request that is settled: nothing in it can be wrong any more
+// that this machine could know.
+type Exchange struct {
+	// Notes say what was changed on the user's behalf.
+	Notes []string
+	// Region is the region's name; "" when none is known.
+	Region string
+
+	roles      []role // the first by web identity, the others chained
+	session    string
+	duration   time.Duration
+	policy     string
+	policyARNs []string
+	externalID string
+	accounts   []string
+	endpoint   endpoint
+}
+
+// endpoint is what decides where STS is called.
+type endpoint struct {
+	url             string // "": by the region
+	fips, dualStack bool
+	caBundle        []byte // nil: the system's roots
+}
+
+// Settle checks the options and what the environment adds to them. Every error
+// is a fault.Usage, but for a file that cannot be read.
+func (o Options) Settle(getenv func(string) string) (*Exchange, error) {
+	x := &Exchange{Region: o.Region, policyARNs: o.PolicyARNs, externalID: o.ExternalID, accounts: o.AllowedAccounts}
+	for _, settle := range []func(*Exchange) error{
+		o.settleRoles, o.settleAccounts, o.settleDuration, o.settlePolicy,
+		func(x *Exchange) error { return x.settleEndpoint(getenv) },
+	} {
+		if err := settle(x); err != nil {
+			return nil, err
+		}
+	}
+	x.settleSession(o.SessionName, getenv("CIRCLE_JOB"))
+	return x, nil
+}
+
+func (o Options) settleRoles(x *Exchange) error {
+	if o.RoleARN == "" {
+		return fault.New(fault.Usage, "no role: give --role-arn, or set AWS_ROLE_ARN").
+			Hint("it is the role that trusts this project's tokens, like arn:aws:iam::111122223333:role/deploy")
+	}
+	first, err := parseRole("--role-arn", o.RoleARN)
+	if err != nil {
+		return err
+	}
+	x.roles = []role{first}
+	for _, arn := range o.ChainRoleARNs {
+		r, err := parseRole("--chain-role-arn", arn)
+		if err != nil {
+			return err
+		}
+		x.roles = append(x.roles, r)
+	}
+	if err := checkRegion(x.Region); err != nil {
+		return err
+	}
+	for _, r := range x.roles {
+		if err := checkPartition(r, x.Region); err != nil {
+			return err
+		}
+	}
+	switch {
+	case o.ExternalID != "" && len(o.ChainRoleARNs) == 0:
+		return fault.New(fault.Usage, "--external-id is for chained roles: AssumeRoleWithWebIdentity takes none").
+			Hint("the token's claims take its place; for a role that demands an external id, add --chain-role-arn")
+	case o.ExternalID != "" && (len(o.ExternalID) > maxExternalID || !matches(externalID, o.ExternalID)):
+		return fault.New(fault.Usage, "--external-id must have 2 to %d characters of A-Z a-z 0-9 _ + = , . @ : / -", maxExternalID)
+	}
+	return nil
+}
+
+const externalID = `^[\w+=,.@:/-]{2,}$`
+
+// settleAccounts checks the account of the role whose credentials are handed
+// out, before any call is made.
+func (o Options) settleAccounts(x *Exchange) error {
+	for _, id := range o.AllowedAccounts {
+		if matches(accountID, id) {
+			continue
+		}
+		e := fault.New(fault.Usage, "--allowed-account-id %q does not have 12 digits", id)
+		if matches(exponent, id) || len(id) < 12 {
+			_ = e.Hint("in YAML, put an account id in quotes: as a number it loses zeros or becomes an exponent")
+		}
+		return e
+	}
+	return x.checkAccount(x.last().account)
+}
+
+func (x *Exchange) last() role { return x.roles[len(x.roles)-1] }
+
+func (x *Exchange) checkAccount(id string) error {
+	for _, allowed := range x.accounts {
+		if id == allowed {
+			return nil
+		}
+	}
+	if len(x.accounts) == 0 {
+		return nil
+	}
+	return fault.New(fault.Usage, "the role is in account %s, which --allowed-account-id does not name (%s)", id, strings.Join(x.accounts, ", "))
+}
+
+func (o Options) settleDuration(x *Exchange) error {
+	x.duration = time.Hour
+	if o.Duration != "" {
+		d, err := parseDuration(o.Duration)
+		if err != nil {
+			return err
+		}
+		x.duration = d
+	}
+	switch {
+	case x.duration < minDuration || x.duration > maxDuration:
+		return fault.New(fault.Usage, "--session-duration %s is not within 15m and 12h", o.Duration)
+	case len(x.roles) > 1 && x.duration > maxChainDuration:
+		return fault.New(fault.Usage, "--session-duration %s is too long for --chain-role-arn: AWS limits a chained role's session to 1h", o.Duration)
+	}
+	return nil
+}
+
+func parseDuration(s string) (time.Duration, error) {
+	if n, err := strconv.Atoi(s); err == nil && n >= 0 && n <= 1<<20 {
+		return time.Duration(n) * time.Second, nil
+	}
+	d, err := time.ParseDuration(s)
+	if err != nil || d%time.Second != 0 {
+		return 0, fault.New(fault.Usage, "--session-duration %q is not a duration", s).
+			Hint("give seconds (1800) or a number with its unit (30m, 1h)")
+	}
+	return d, nil
+}
+
+// settlePolicy reads the session policy and finds what STS would refuse.
+func (o Options) settlePolicy(x *Exchange) error {
+	size := 0
+	for _, arn := range o.PolicyARNs {
+		if !matches(policyARN, arn) {
+			return fault.New(fault.Usage, "--policy-arn %q is not the ARN of a managed policy", arn).
+				Hint("it is like arn:aws:iam::aws:policy/ReadOnlyAccess")
+		}
+		size += len(arn)
+	}
+	if len(o.PolicyARNs) > maxPolicyARNs {
+		return fault.New(fault.Usage, "--policy-arn is given %d times, AWS takes %d", len(o.PolicyARNs), maxPolicyARNs)
+	}
+	if o.Policy != "" {
+		var err error
+		if x.policy, err = readPolicy(o.Policy); err != nil {
+			return err
+		}
+		size += len([]rune(x.policy))
+	}
+	if size > maxPolicy {
+		return fault.New(fault.Usage, "the session policies have %d characters together, AWS takes %d", size, maxPolicy)
+	}
+	return nil
+}
+
+// readPolicy returns the document without the white space that STS would count.
+func readPolicy(policy string) (string, error) {
+	doc := []byte(policy)
+	if !strings.HasPrefix(strings.TrimSpace(policy), "{") {
+		var err error
+		if doc, err = secret.ReadFile(policy, 1<<20); err != nil {
+			return "", err
+		}
+	}
+	var members map[string]json.RawMessage
+	if err := json.Unmarshal(doc, &members); err != nil {
+		return "", fault.New(fault.Usage, "--policy is not a JSON object").
+			Hint("give a policy document, or the name of a file that holds one")
+	}
+	if members["Statement"] == nil {
+		return "", fault.New(fault.Usage, "--policy has no Statement").
+			Hint(`a policy document is like {"Version":"2012-10-17","Statement":[...]}`)
+	}
+	var compact bytes.Buffer
+	if err := json.Compact(&compact, doc); err != nil {
+		return "", fault.New(fault.Internal, "cannot compact the policy")
+	}
+	for _, c := range compact.String() {
+		if c > 0xff {
+			return "", fault.New(fault.Usage, "--policy holds the character %q, AWS takes none beyond U+00FF", c)
+		}
+	}
+	return compact.String(), nil
+}
+
+// settleSession makes a session name of what is given: AWS shows it in every
+// log line, so it should say which job this is.
+func (x *Exchange) settleSession(name, job string) {
+	from := "--role-session-name"
+	if name == "" {
+		name, from = job, "CIRCLE_JOB"
+	}
+	if name == "" {
+		name = "oidc-broker"
+	}
+	x.session = sessionName(name)
+	if x.session != name {
+		x.Notes = append(x.Notes, "the session name is "+strconv.Quote(x.session)+": AWS does not take "+from+" as it is")
+	}
+}
+
+const notInSessionName = `[^\w+=,.@-]+`
+
+// sessionName makes name one that STS takes: [\w+=,.@-]{2,64}.
+func sessionName(name string) string {
+	name = regexp.MustCompile(notInSessionName).ReplaceAllString(name, "-")
+	if strings.Trim(name, "-") == "" {
+		return "oidc-broker"
+	}
+	if len(name) < minSessionName {
+		return "oidc-broker-" + name
+	}
+	return name[:min(len(name), maxSessionName)]
+}
+
+// settleEndpoint reads what AWS's SDKs read from the environment to find STS.
+func (x *Exchange) settleEndpoint(getenv func(string) string) error {
+	var err error
+	if x.endpoint.fips, err = boolean(getenv, "AWS_USE_FIPS_ENDPOINT"); err != nil {
+		return err
+	}
+	if x.endpoint.dualStack, err = boolean(getenv, "AWS_USE_DUALSTACK_ENDPOINT"); err != nil {
+		return err
+	}
+	ignore, err := boolean(getenv, "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS")
+	if err != nil {
+		return err
+	}
+	for _, name := range []string{"AWS_ENDPOINT_URL_STS", "AWS_ENDPOINT_URL"} {
+		v := strings.TrimSpace(getenv(name))
+		if v == "" || ignore {
+			continue
+		}
+		u, err := url.Parse(v)
+		if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
+			return fault.New(fault.Usage, "%s is not a URL", name)
+		}
+		x.endpoint.url = v
+		break
+	}
+	if path := strings.TrimSpace(getenv("AWS_CA_BUNDLE")); path != "" {
+		if x.endpoint.caBundle, err = secret.ReadFile(filepath.Clean(path), 16<<20); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// boolean reads a variable that the SDKs take as true or false.
+func boolean(getenv func(string) string, name string) (bool, error) {
+	switch v := strings.ToLower(strings.TrimSpace(getenv(name))); v {
+	case "", "false":
+		return false, nil
+	case "true":
+		return true, nil
+	}
+	return false, fault.New(fault.Usage, "%s is neither true nor false", name)
+}
+
+// client returns one that trusts what AWS_CA_BUNDLE names, or c itself.
+func (x *Exchange) client(c *remote.Client) (*remote.Client, error) {
+	if x.endpoint.caBundle == nil {
+		return c, nil
+	}
+	rt, err := remote.WithRoots(c.Transport, x.endpoint.caBundle)
+	if err != nil {
+		return nil, fault.New(fault.KindOf(err), "AWS_CA_BUNDLE: %w", err)
+	}
+	other := *c
+	other.Transport = rt
+	return &other, nil
+}

@@ -1,0 +1,269 @@
+package cli
+
+import (
+	"context"
+	"encoding/json"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/oidc-broker/oidc-broker/pkg/aws"
+	"github.com/oidc-broker/oidc-broker/pkg/deliver"
+	"github.com/oidc-broker/oidc-broker/pkg/fault"
+	"github.com/oidc-broker/oidc-broker/pkg/secret"
+)
+
+// awsRun is what the outputs of the AWS provider share.
+type awsRun struct {
+	*app
+	token   tokenOptions
+	options aws.Options
+}
+
+func (a *app) awsCommand() *cobra.Command {
+	r := &awsRun{app: a}
+	c := r.profileCommand()
+	c.Use = "aws"
+	c.Short = "AWS credentials by STS AssumeRoleWithWebIdentity"
+	c.Long = `Exchange the job's token for AWS credentials. 'oidc-broker aws' alone writes them into
+a profile, as 'oidc-broker aws profile' does; the other outputs are subcommands.
+
+STS is found as the AWS SDKs find it: by the region, AWS_USE_FIPS_ENDPOINT,
+AWS_USE_DUALSTACK_ENDPOINT, AWS_ENDPOINT_URL_STS and AWS_ENDPOINT_URL. AWS_CA_BUNDLE
+replaces the system's roots.`
+	o := a.options(c)
+	o.text(&r.options.RoleARN, "role-arn", "AWS_ROLE_ARN", "`ARN` of the role to assume")
+	o.text(&r.options.SessionName, "role-session-name", "AWS_ROLE_SESSION_NAME", "`name` of the session in AWS's logs (default: $CIRCLE_JOB, else oidc-broker)")
+	o.text(&r.options.Duration, "session-duration", "OIDC_BROKER_SESSION_DURATION", "`time` the credentials last: 1800, 30m, 1h; 15m to 12h (default 1h)")
+	o.text(&r.options.Region, "region", "AWS_REGION AWS_DEFAULT_REGION", "`region` whose STS is called, and which is delivered")
+	o.raw(&r.options.Policy, "policy", "OIDC_BROKER_POLICY", "session policy that limits the credentials: a `file` or JSON")
+	o.list(&r.options.PolicyARNs, "policy-arn", "OIDC_BROKER_POLICY_ARN", "`ARN` of a managed policy that limits the credentials (repeatable)")
+	o.list(&r.options.ChainRoleARNs, "chain-role-arn", "OIDC_BROKER_CHAIN_ROLE_ARN", "`ARN` of a role to assume from the one before (repeatable, in order; at most 1h)")
+	o.text(&r.options.ExternalID, "external-id", "OIDC_BROKER_EXTERNAL_ID", "external `ID` that the chained roles demand")
+	o.list(&r.options.AllowedAccounts, "allowed-account-id", "OIDC_BROKER_ALLOWED_ACCOUNT_ID", "`account` that the credentials may be of (repeatable; default: any)")
+	r.token.declare(o)
+	c.AddCommand(r.profileCommand(), r.envCommand(), r.execCommand(), r.processCommand(), r.whoamiCommand())
+	return c
+}
+
+// settle checks the options: every usage error ends here, before the token is
+// looked for.
+func (r *awsRun) settle() (*aws.Exchange, error) {
+	x, err := r.options.Settle(r.Getenv)
+	if err != nil {
+		return nil, err
+	}
+	if err := r.finder(r.token).Check(); err != nil {
+		return nil, err
+	}
+	for _, n := range x.Notes {
+		r.note(n)
+	}
+	return x, nil
+}
+
+// exchange finds the token and makes the calls.
+func (r *awsRun) exchange(ctx context.Context, x *aws.Exchange) (aws.Credentials, error) {
+	ctx, cancel := r.bounded(ctx)
+	defer cancel()
+	t, err := r.finder(r.token).Find(ctx)
+	if err != nil {
+		return aws.Credentials{}, err
+	}
+	got, err := x.Exchange(ctx, r.client(), t)
+	if err == nil {
+		r.progress("assumed %s until %s", got.ARN, got.Expiration.Format(time.RFC3339))
+	}
+	return got, err
+}
+
+func (r *awsRun) profileCommand() *cobra.Command {
+	var profile, mode string
+	c := &cobra.Command{
+		Use:   "profile",
+		Short: "Write the credentials into a profile of the shared AWS files",
+		Long: `Write the credentials into a profile: the keys into the shared credentials file
+(AWS_SHARED_CREDENTIALS_FILE, else ~/.aws/credentials), the region into the config file
+(AWS_CONFIG_FILE, else ~/.aws/config). What the profile held for finding credentials
+another way is removed from both; every other byte of both files is kept.`,
+		Example: `  oidc-broker aws profile --role-arn arn:aws:iam::111122223333:role/deploy --profile deploy
+  aws s3 ls --profile deploy`,
+		Args: noArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			if profile == "" {
+				profile = "default"
+			}
+			if err := deliver.ProfileName(profile); err != nil {
+				return err
+			}
+			if mode != "" {
+				if err := oneOf("mode", mode, []string{"static"}); err != nil {
+					return err
+				}
+			}
+			return r.profile(c.Context(), profile)
+		},
+	}
+	o := r.own(c)
+	o.text(&profile, "profile", "OIDC_BROKER_PROFILE", "`name` of the profile to write; AWS_PROFILE is not read (default \"default\")")
+	o.text(&mode, "mode", "OIDC_BROKER_MODE", "static: keys in the file (default)")
+	return c
+}
+
+func (r *awsRun) profile(ctx context.Context, name string) error {
+	x, err := r.settle()
+	if err != nil {
+		return err
+	}
+	files, err := aws.FindFiles(r.Getenv)
+	if err != nil {
+		return err
+	}
+	got, err := r.exchange(ctx, x)
+	if err != nil {
+		return err
+	}
+	if err := secret.Commit(ctx, got.StaticProfile(name, files)...); err != nil {
+		return fault.New(fault.KindOf(err), "cannot write the profile %q: %w", name, err)
+	}
+	r.progress("wrote the profile %q into %q and %q", name, files.Credentials, files.Config)
+	return nil
+}
+
+func (r *awsRun) envCommand() *cobra.Command {
+	out := envOutput{app: r.app, block: "aws", command: "oidc-broker aws env"}
+	c := &cobra.Command{
+		Use:   "env",
+		Short: "Print the credentials as environment variables, or put them into $BASH_ENV",
+		Long: `Print commands that set the variables which every AWS SDK reads, and unset those that
+would win over them. With --bash-env they go into the file that CircleCI's bash steps
+read first, so that the following steps have them.`,
+		Example: `  oidc-broker aws env --role-arn arn:aws:iam::111122223333:role/deploy --bash-env
+
+  credentials="$(oidc-broker aws env --role-arn arn:aws:iam::111122223333:role/deploy)"
+  eval "$credentials"`,
+		Args: noArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			x, err := r.settle()
+			if err != nil {
+				return err
+			}
+			if err := out.settle(); err != nil {
+				return err
+			}
+			got, err := r.exchange(c.Context(), x)
+			if err != nil {
+				return err
+			}
+			return out.deliver(c.Context(), got.Environment())
+		},
+	}
+	out.declare(r.own(c))
+	return c
+}
+
+func (r *awsRun) execCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "exec -- COMMAND [ARG...]",
+		Short: "Run a command with the credentials in its environment",
+		Long: `Run a command with the credentials in its environment. The job's token and what would
+win over the credentials are taken out of it. The command's exit code and the signals
+for it pass through.`,
+		Example: `  oidc-broker aws exec --role-arn arn:aws:iam::111122223333:role/deploy -- aws s3 ls`,
+		Args:    commandArgs,
+		RunE: func(c *cobra.Command, args []string) error {
+			x, err := r.settle()
+			if err != nil {
+				return err
+			}
+			got, err := r.exchange(c.Context(), x)
+			if err != nil {
+				return err
+			}
+			return r.child(c.Context(), args, got.Environment(), r.token.Env)
+		},
+	}
+}
+
+func (r *awsRun) processCommand() *cobra.Command {
+	var toTerminal bool
+	c := &cobra.Command{
+		Use:   "credential-process",
+		Short: "Print the credentials as JSON for the SDKs' credential_process",
+		Example: `  # in ~/.aws/config
+  [profile deploy]
+  credential_process = /usr/local/bin/oidc-broker aws credential-process --role-arn arn:aws:iam::111122223333:role/deploy`,
+		Args: noArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			x, err := r.settle()
+			if err != nil {
+				return err
+			}
+			if err := r.refuseTerminal(toTerminal); err != nil {
+				return err
+			}
+			got, err := r.exchange(c.Context(), x)
+			if err != nil {
+				return err
+			}
+			b, err := got.Process()
+			if err != nil {
+				return err
+			}
+			return r.result(b)
+		},
+	}
+	printToTerminal(r.own(c), &toTerminal)
+	return c
+}
+
+func (r *awsRun) whoamiCommand() *cobra.Command {
+	var format string
+	c := &cobra.Command{
+		Use:     "whoami",
+		Short:   "Exchange the token and ask AWS whose the credentials are",
+		Long:    "Exchange the token, call GetCallerIdentity with the fresh credentials, and print the\naccount, the ARN, the user id and the expiry. Nothing is written.",
+		Example: "  oidc-broker aws whoami --role-arn arn:aws:iam::111122223333:role/deploy",
+		Args:    noArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			if err := formatOption(format); err != nil {
+				return err
+			}
+			x, err := r.settle()
+			if err != nil {
+				return err
+			}
+			return r.whoami(c.Context(), x, format)
+		},
+	}
+	declareFormat(r.own(c), &format)
+	return c
+}
+
+func (r *awsRun) whoami(ctx context.Context, x *aws.Exchange, format string) error {
+	got, err := r.exchange(ctx, x)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := r.bounded(ctx)
+	defer cancel()
+	id, err := x.Identify(ctx, r.client(), got)
+	if err != nil {
+		return err
+	}
+	if format == "json" {
+		b, err := json.MarshalIndent(map[string]string{
+			"account": id.Account, "arn": id.ARN, "userId": id.UserID, "expiration": got.Expiration.Format(time.RFC3339),
+		}, "", "  ")
+		if err != nil {
+			return err
+		}
+		return r.result(append(b, '\n'))
+	}
+	return r.result(table([][2]string{
+		{"account", id.Account},
+		{"arn", id.ARN},
+		{"user id", id.UserID},
+		{"expires", r.until(got.Expiration)},
+	}))
+}

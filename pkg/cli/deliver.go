@@ -1,0 +1,128 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/oidc-broker/oidc-broker/pkg/deliver"
+	"github.com/oidc-broker/oidc-broker/pkg/fault"
+	"github.com/oidc-broker/oidc-broker/pkg/oidc"
+	"github.com/oidc-broker/oidc-broker/pkg/secret"
+)
+
+// envOutput is the env output of any provider.
+type envOutput struct {
+	*app
+	block   string // the name of its block in $BASH_ENV
+	command string // for hints
+
+	shell               string
+	bashEnv, toTerminal bool
+	path                string // of $BASH_ENV
+}
+
+func (e *envOutput) declare(o options) {
+	o.text(&e.shell, "shell", "OIDC_BROKER_SHELL", "`shell` to print for: "+strings.Join(deliver.Shells(), ", ")+" (default sh)")
+	o.switches(&e.bashEnv, "bash-env", "OIDC_BROKER_BASH_ENV", "write to the file $BASH_ENV instead of standard output")
+	printToTerminal(o, &e.toTerminal)
+}
+
+func printToTerminal(o options, p *bool) {
+	o.switches(p, "print-to-terminal", "", "print secrets even when standard output is a terminal")
+}
+
+// settle checks everything about the output that can be wrong before there are
+// credentials.
+func (e *envOutput) settle() error {
+	if e.bashEnv && e.shell != "" {
+		return fault.New(fault.Usage, "--bash-env writes for bash: it does not go with --shell")
+	}
+	if e.shell == "" {
+		e.shell = "sh"
+	}
+	if err := oneOf("shell", e.shell, deliver.Shells()); err != nil {
+		return err
+	}
+	if !e.bashEnv {
+		return e.refuseTerminal(e.toTerminal, fmt.Sprintf(`in a script: x="$(%s)" && eval "$x"`, e.command),
+			"for the following steps: --bash-env", "for one command: oidc-broker "+e.block+" exec -- COMMAND")
+	}
+	e.path = e.Getenv("BASH_ENV")
+	if e.path == "" {
+		return fault.New(fault.Local, "--bash-env: the variable BASH_ENV is not set").
+			Hint("CircleCI sets it in every job; elsewhere name a file: export BASH_ENV=$HOME/.bash_env")
+	}
+	return nil
+}
+
+func (e *envOutput) deliver(ctx context.Context, env deliver.Environment) error {
+	if e.bashEnv {
+		if err := secret.Commit(ctx, deliver.BashEnv(e.path, e.block, env)); err != nil {
+			return fault.New(fault.KindOf(err), "cannot write $BASH_ENV: %w", err)
+		}
+		e.progress("wrote the variables into %q", e.path)
+		return nil
+	}
+	b, err := deliver.Render(e.shell, env)
+	if err != nil {
+		return err
+	}
+	return e.result(b)
+}
+
+// child runs the command with env. The job's tokens are taken out of its
+// environment, and the variable that the token came from with them: what the
+// command needs is the credentials.
+func (a *app) child(ctx context.Context, argv []string, env deliver.Environment, tokenEnv string) error {
+	env.Unset = append(env.Unset, oidc.EnvV1, oidc.EnvV2)
+	if tokenEnv != "" {
+		env.Unset = append(env.Unset, tokenEnv)
+	}
+	return a.run(ctx, argv, env)
+}
+
+// run runs a command with env. An interrupt does not end it from here: it gets
+// the signal itself and decides.
+func (a *app) run(ctx context.Context, argv []string, env deliver.Environment) error {
+	return deliver.Run(context.WithoutCancel(ctx), deliver.Child{
+		Argv: argv, Env: env.Apply(a.Environ()),
+		Stdin: a.Stdin, Stdout: a.Stdout, Stderr: a.Stderr,
+	})
+}
+
+// commandArgs demands a command to run.
+func commandArgs(c *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return fault.New(fault.Usage, "%s has no command to run", c.CommandPath()).
+			Hint("give it after --, like: %s -- aws s3 ls", c.CommandPath())
+	}
+	if c.ArgsLenAtDash() != 0 {
+		return fault.New(fault.Usage, "%s: the command to run stands after --", c.CommandPath()).
+			Hint("without -- its options would be taken for ours")
+	}
+	return nil
+}
+
+func declareFormat(o options, p *string) {
+	o.text(p, "format", "OIDC_BROKER_FORMAT", "`form` of the output: text, json (default text)")
+}
+
+func formatOption(format string) error {
+	if format == "" {
+		return nil
+	}
+	return oneOf("format", format, []string{"text", "json"})
+}
+
+// until says when something ends and how long that is from now.
+func (a *app) until(t time.Time) string {
+	left := t.Sub(a.Now()).Round(time.Second)
+	if left < 0 {
+		return fmt.Sprintf("%s (%s ago)", t.UTC().Format(time.RFC3339), -left)
+	}
+	return fmt.Sprintf("%s (in %s)", t.UTC().Format(time.RFC3339), left)
+}

@@ -1,0 +1,111 @@
+package cli
+
+import (
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+// floors is the layout of docs/design.md: a package imports only packages on
+// lower floors.
+var floors = map[string]int{
+	"cmd/oidc-broker": 7,
+	"pkg/cli":         6,
+	"pkg/sandbox":     5,
+	"pkg/aws":         4, "pkg/gcp": 4, "pkg/vault": 4, "pkg/policy": 4,
+	"pkg/deliver": 3, "pkg/oidc": 3,
+	"pkg/secret": 2, "pkg/remote": 2,
+	"pkg/fault": 1,
+}
+
+// alone are the packages that one package only may import.
+var alone = map[string]string{
+	"github.com/spf13/cobra": "pkg/cli",
+	"github.com/spf13/pflag": "pkg/cli",
+}
+
+const module = "github.com/oidc-broker/oidc-broker/"
+
+// TestFloors fails on a new arrow in the picture of the packages.
+func TestFloors(t *testing.T) {
+	sources(t, func(path, dir string, text []byte) {
+		floor, ok := floors[dir]
+		if !ok {
+			t.Errorf("%s is in no package of the layout", path)
+			return
+		}
+		file, err := parser.ParseFile(token.NewFileSet(), path, text, parser.ImportsOnly)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, i := range file.Imports {
+			name, _ := strconv.Unquote(i.Path.Value)
+			if only := alone[name]; only != "" && only != dir {
+				t.Errorf("%s imports %s, which is for %s alone", path, name, only)
+			}
+			lower, ours := strings.CutPrefix(name, module)
+			if ours && floors[lower] >= floor {
+				t.Errorf("%s (floor %d) imports %s (floor %d)", path, floor, lower, floors[lower])
+			}
+			if dir == "pkg/fault" && strings.Contains(name, ".") {
+				t.Errorf("%s imports %s: fault is for the standard library only", path, name)
+			}
+		}
+	})
+}
+
+// TestNothingAmbient: what lies outside the program comes through World, and
+// nothing runs before main.
+func TestNothingAmbient(t *testing.T) {
+	ambient := regexp.MustCompile(`\bos\.(Getenv|LookupEnv|Environ|Setenv|Stdin|Stdout|Stderr|Args|Exit)\b|\btime\.(Now|Since)\(|\bhttp\.Default(Client|Transport)\b|^func init\(\)`)
+	sources(t, func(path, dir string, text []byte) {
+		if dir == "cmd/oidc-broker" {
+			return
+		}
+		for i, line := range strings.Split(string(text), "\n") {
+			code, _, _ := strings.Cut(line, "//")
+			if found := ambient.FindString(code); found != "" {
+				t.Errorf("%s:%d uses %s: it comes through cli.World", path, i+1, found)
+			}
+		}
+	})
+}
+
+// sources calls visit with each of the module's own Go files that are not
+// tests. dir is the file's directory, with slashes.
+func sources(t *testing.T, visit func(path, dir string, text []byte)) {
+	t.Helper()
+	root := filepath.Join("..", "..")
+	seen := map[string]bool{}
+	for _, top := range []string{"cmd", "pkg"} {
+		err := filepath.WalkDir(filepath.Join(root, top), func(path string, d fs.DirEntry, err error) error {
+			if err != nil || d.IsDir() || !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") {
+				return err
+			}
+			rel, err := filepath.Rel(root, path)
+			if err != nil {
+				return err
+			}
+			text, err := os.ReadFile(path)
+			if err != nil {
+				return err
+			}
+			dir := filepath.ToSlash(filepath.Dir(rel))
+			seen[dir] = true
+			visit(filepath.ToSlash(rel), dir, text)
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if len(seen) < 9 {
+		t.Fatalf("only %d packages found", len(seen))
+	}
+}

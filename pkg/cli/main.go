@@ -1,0 +1,149 @@
+// Package cli is the command line: the only user of cobra, the only printer,
+// and the only place that turns errors into exit codes.
+//
+// What goes where:
+//
+//	stdout   the result, whole, or nothing
+//	stderr   "oidc-broker: error: ..." and then "oidc-broker: hint: ...", a line each;
+//	         "oidc-broker: note: ..." for what was changed on the user's behalf;
+//	         progress, without a prefix's noun, only with --verbose
+//
+// Messages begin in lower case and end without a full stop.
+package cli
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/oidc-broker/oidc-broker/pkg/fault"
+	"github.com/oidc-broker/oidc-broker/pkg/remote"
+)
+
+// World is everything outside the program. main fills it once.
+type World struct {
+	Args           []string // without the program's name
+	Getenv         func(string) string
+	Environ        func() []string
+	Stdin          io.Reader
+	Stdout, Stderr io.Writer
+	Now            func() time.Time
+	Transport      http.RoundTripper
+}
+
+// Main runs the program and returns its exit code: 0, a fault.Kind, or the
+// status of the command that exec or sandbox ran.
+func Main(ctx context.Context, w World) int {
+	a := &app{World: w}
+	root := a.root()
+	root.SetArgs(w.Args)
+	err := root.ExecuteContext(ctx)
+	return a.report(err)
+}
+
+// app is one run of the program.
+type app struct {
+	World
+	verbose, quiet bool
+	timeout        time.Duration
+	attempts       int
+}
+
+// commands returns all commands. A new provider is a line here.
+func (a *app) commands() []*cobra.Command {
+	return []*cobra.Command{
+		a.awsCommand(),
+		a.tokenCommand(),
+		a.sandboxCommand(),
+		a.versionCommand(),
+	}
+}
+
+func (a *app) root() *cobra.Command {
+	root := &cobra.Command{
+		Use:   "oidc-broker",
+		Short: "Exchange a CI job's OpenID Connect token for short-lived cloud credentials",
+		Long: `oidc-broker reads the CI job's OpenID Connect token, exchanges it at a cloud, and
+delivers short-lived credentials in the form that the next tool understands.`,
+		Example: `  # a profile for the steps that follow
+  oidc-broker aws --role-arn arn:aws:iam::111122223333:role/deploy --profile deploy
+
+  # one command with credentials, and nothing left behind
+  oidc-broker aws exec --role-arn arn:aws:iam::111122223333:role/deploy -- aws s3 ls
+
+  # try it without CI and without a cloud
+  oidc-broker sandbox -- oidc-broker aws whoami --role-arn arn:aws:iam::111122223333:role/deploy`,
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		Args:          noArgs,
+		RunE:          func(c *cobra.Command, _ []string) error { return c.Help() },
+	}
+	root.SetIn(a.Stdin)
+	root.SetOut(a.Stdout)
+	root.SetErr(a.Stderr)
+	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
+		return fault.New(fault.Usage, "%s", lowerFirst(err.Error())).Hint("see '%s --help'", c.CommandPath())
+	})
+	f := root.PersistentFlags()
+	f.SortFlags = false
+	o := a.options(root)
+	o.switches(&a.verbose, "verbose", "OIDC_BROKER_VERBOSE", "say on stderr what is done")
+	o.switches(&a.quiet, "quiet", "OIDC_BROKER_QUIET", "say nothing but errors")
+	o.duration(&a.timeout, "timeout", "OIDC_BROKER_TIMEOUT", time.Minute, "limit on the whole command's calls")
+	o.count(&a.attempts, "max-attempts", "OIDC_BROKER_MAX_ATTEMPTS", 5, "how often a call is made at most")
+	root.PersistentPreRunE = func(c *cobra.Command, _ []string) error { return a.settle(c) }
+	root.AddCommand(a.commands()...)
+	return root
+}
+
+// client returns the HTTP client for one command.
+func (a *app) client() *remote.Client {
+	return &remote.Client{Transport: a.Transport, Now: a.Now, Attempts: a.attempts, Log: a.progress}
+}
+
+// bounded limits a command's calls in time. What runs a child does not use it:
+// the child takes as long as it takes.
+func (a *app) bounded(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(ctx, a.timeout)
+}
+
+// noArgs refuses arguments, and takes a misspelled command for what it is.
+func noArgs(c *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	if !c.HasSubCommands() {
+		return fault.New(fault.Usage, "%s takes no argument, got %q", c.CommandPath(), args[0]).Hint("see '%s --help'", c.CommandPath())
+	}
+	e := fault.New(fault.Usage, "%s has no command %q", c.CommandPath(), args[0])
+	c.SuggestionsMinimumDistance = 2
+	for _, s := range c.SuggestionsFor(args[0]) {
+		_ = e.Hint("did you mean '%s %s'?", c.CommandPath(), s)
+	}
+	return e.Hint("see '%s --help'", c.CommandPath())
+}
+
+// childStatus is what an error of a child process carries.
+type childStatus interface{ ExitCode() int }
+
+// report prints an error and returns the exit code.
+func (a *app) report(err error) int {
+	var child childStatus
+	switch {
+	case err == nil:
+		return 0
+	case errors.As(err, &child):
+		return a.childEnded(err, child.ExitCode())
+	case errors.Is(err, context.Canceled):
+		err = fault.New(fault.Unavailable, "interrupted")
+	}
+	a.say("error", err.Error())
+	for _, h := range fault.Hints(err) {
+		a.say("hint", h)
+	}
+	return int(fault.KindOf(err))
+}

@@ -1,0 +1,129 @@
+package cli
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"regexp"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+
+	"golang.org/x/term"
+
+	"github.com/oidc-broker/oidc-broker/pkg/fault"
+)
+
+// childEnded prints why a child could not be run, if that is what happened,
+// and returns its status. What the child itself had to say it has said.
+func (a *app) childEnded(err error, status int) int {
+	if reason, ok := err.(interface{ Reason() string }); ok && reason.Reason() != "" {
+		a.say("error", reason.Reason())
+		for _, h := range fault.Hints(err) {
+			a.say("hint", h)
+		}
+	}
+	return status
+}
+
+// note tells what was changed on the user's behalf.
+func (a *app) note(text string) {
+	if !a.quiet {
+		a.say("note", text)
+	}
+}
+
+// progress tells what is done, with --verbose.
+func (a *app) progress(format string, args ...any) {
+	if a.verbose && !a.quiet {
+		_, _ = fmt.Fprintf(a.Stderr, "oidc-broker: %s\n", clean(fmt.Sprintf(format, args...)))
+	}
+}
+
+// say prints one line. A stderr that cannot be written leaves nobody to tell.
+func (a *app) say(noun, text string) {
+	_, _ = fmt.Fprintf(a.Stderr, "oidc-broker: %s: %s\n", noun, clean(text))
+}
+
+// jwtLike is a token that found its way into a text in spite of all: the
+// places that make the texts take it out, this is the last one that can.
+const jwtLike = `eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}(?:\.[A-Za-z0-9_-]*)?`
+
+// clean makes a text one line that a terminal shows as it is: servers, branch
+// names and file names may hold escape sequences.
+func clean(text string) string {
+	if strings.Contains(text, "eyJ") {
+		text = regexp.MustCompile(jwtLike).ReplaceAllString(text, "[secret]")
+	}
+	return printable(text)
+}
+
+func printable(text string) string {
+	plain := true
+	for _, r := range text {
+		if r == utf8.RuneError || !unicode.IsPrint(r) {
+			plain = false
+			break
+		}
+	}
+	if plain {
+		return text
+	}
+	var b strings.Builder
+	for _, r := range text {
+		switch {
+		case r == '\n', r == '\t':
+			b.WriteByte(' ')
+		case unicode.IsPrint(r) && r != utf8.RuneError:
+			b.WriteRune(r)
+		default:
+			fmt.Fprintf(&b, `\u%04x`, r)
+		}
+	}
+	return b.String()
+}
+
+// result prints a command's whole output.
+func (a *app) result(b []byte) error {
+	if _, err := a.Stdout.Write(b); err != nil {
+		return fault.New(fault.Local, "cannot write to standard output: %w", unwrapPath(err))
+	}
+	return nil
+}
+
+// secretResult prints output that holds secrets, but not to a terminal: there
+// it would stay on the screen, in the scrollback and in a recording.
+func (a *app) secretResult(b []byte, toTerminal bool, instead ...string) error {
+	if err := a.refuseTerminal(toTerminal, instead...); err != nil {
+		return err
+	}
+	return a.result(b)
+}
+
+func (a *app) refuseTerminal(toTerminal bool, instead ...string) error {
+	if toTerminal || !terminal(a.Stdout) {
+		return nil
+	}
+	e := fault.New(fault.Usage, "the output holds secrets, and standard output is a terminal")
+	for _, h := range instead {
+		_ = e.Hint("%s", h)
+	}
+	return e.Hint("to print them all the same: --print-to-terminal")
+}
+
+func terminal(w io.Writer) bool {
+	f, ok := w.(*os.File)
+	return ok && term.IsTerminal(int(f.Fd()))
+}
+
+func unwrapPath(err error) error {
+	if p, ok := err.(*os.PathError); ok {
+		return p.Err
+	}
+	return err
+}
+
+func lowerFirst(s string) string {
+	r, n := utf8.DecodeRuneInString(s)
+	return string(unicode.ToLower(r)) + s[n:]
+}

@@ -1,0 +1,159 @@
+package cli
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sort"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/oidc-broker/oidc-broker/pkg/deliver"
+	"github.com/oidc-broker/oidc-broker/pkg/fault"
+	"github.com/oidc-broker/oidc-broker/pkg/sandbox"
+	"github.com/oidc-broker/oidc-broker/pkg/secret"
+)
+
+// sandboxOptions say what the sandbox holds.
+type sandboxOptions struct {
+	roles  []string
+	claims []string
+	token  sandbox.Variant
+}
+
+func (a *app) sandboxCommand() *cobra.Command {
+	var s sandboxOptions
+	c := &cobra.Command{
+		Use:   "sandbox [-- COMMAND [ARG...]]",
+		Short: "Try everything without CI and without a cloud",
+		Long: `Start, on loopback only, an issuer that signs tokens as CircleCI does and an AWS STS
+that judges them as AWS does, and run COMMAND in the environment of a CircleCI job that
+uses them. Profiles and $BASH_ENV are files of the sandbox's own, so that nothing of
+yours is touched; a 'circleci' that can mint tokens is on PATH. The exit code is
+COMMAND's. Without COMMAND, the sandbox prints the environment and serves until it is
+interrupted.
+
+The role ` + sandbox.DefaultRole + ` exists unless --aws-role names others; it trusts
+the tokens of the project that the job belongs to, and its sessions last 1h at most.`,
+		Example: `  oidc-broker sandbox -- oidc-broker aws whoami --role-arn ` + sandbox.DefaultRole + `
+  oidc-broker sandbox --fork --token-version v2 -- ./deploy.sh`,
+		Args: func(c *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				return nil
+			}
+			return commandArgs(c, args)
+		},
+		RunE: func(c *cobra.Command, args []string) error { return a.sandbox(c.Context(), s, args) },
+	}
+	o := a.own(c)
+	o.list(&s.roles, "aws-role", "OIDC_BROKER_AWS_ROLE", "`ARN` of an AWS role that exists (repeatable; default "+sandbox.DefaultRole+")")
+	o.text(&s.token.Branch, "branch", "", "`branch` the token is for (default main)")
+	o.text(&s.token.Tag, "tag", "", "`tag` the token is for, instead of a branch")
+	o.switches(&s.token.Fork, "fork", "", "a token of a forked pull request")
+	o.switches(&s.token.Webhook, "webhook", "", "a token of a pipeline that a custom webhook started: it has no repository")
+	o.switches(&s.token.SSHRerun, "ssh-rerun", "", "a token of a job that was rerun with SSH")
+	o.switches(&s.token.Expired, "expired", "", "a token that has expired")
+	o.switches(&s.token.RootIssuer, "root-issuer", "", "a token of the issuer that all organisations share")
+	o.text(&s.token.Audience, "audience", "", "`audience` of the token (default: the organisation's id)")
+	o.duration(&s.token.TTL, "ttl", "", time.Hour, "how long the token is valid")
+	o.flags.StringArrayVar(&s.claims, "claim", nil, "`NAME=JSON`: a claim to set, last (repeatable)")
+	c.AddCommand(a.circleciRunCommand())
+	return c
+}
+
+// sandbox runs argv in a sandbox, or serves one.
+func (a *app) sandbox(ctx context.Context, o sandboxOptions, argv []string) (err error) {
+	if o.token.Claims, err = parseClaims(o.claims); err != nil {
+		return err
+	}
+	if o.token.TTL <= 0 {
+		return fault.New(fault.Usage, "--ttl %s is not more than zero", o.token.TTL).Hint("for a token that has expired: --expired")
+	}
+	self, err := os.Executable()
+	if err != nil {
+		return fault.New(fault.Local, "cannot find this program's own file: %w", err)
+	}
+	dir, err := os.MkdirTemp("", "oidc-broker-sandbox-")
+	if err != nil {
+		return fault.New(fault.Local, "cannot make a temporary directory: %w", unwrapPath(err))
+	}
+	defer func() { _ = os.RemoveAll(dir) }()
+	s, err := sandbox.Start(ctx, sandbox.Config{Now: a.Now, Dir: dir, Executable: self, Roles: o.roles, Token: o.token, Log: a.progress})
+	if err != nil {
+		return err
+	}
+	defer func() { _ = s.Close() }()
+	env := a.sandboxEnvironment(s, filepath.Dir(self))
+	if len(argv) == 0 {
+		return a.serve(ctx, env)
+	}
+	return a.run(ctx, argv, env)
+}
+
+// sandboxEnvironment points everything at the sandbox. This program's own
+// directory is on PATH, so that COMMAND finds it under its name.
+func (a *app) sandboxEnvironment(s *sandbox.Sandbox, own string) deliver.Environment {
+	set, unset := s.Environment()
+	set["PATH"] = strings.Join([]string{s.Bin(), own, a.Getenv("PATH")}, string(filepath.ListSeparator))
+	names := make([]string, 0, len(set))
+	for name := range set {
+		names = append(names, name)
+	}
+	sort.Strings(names)
+	env := deliver.Environment{Unset: unset}
+	for _, name := range names {
+		env.Set = append(env.Set, deliver.Var{Name: name, Value: secret.New(set[name])})
+	}
+	return env
+}
+
+// serve prints the environment and waits for the interrupt that is the normal
+// end. What it prints are secrets of the sandbox, good for nothing elsewhere.
+func (a *app) serve(ctx context.Context, env deliver.Environment) error {
+	b, err := deliver.Render("sh", env)
+	if err != nil {
+		return err
+	}
+	if err := a.result(b); err != nil {
+		return err
+	}
+	a.note("the sandbox serves until it is interrupted")
+	<-ctx.Done()
+	return nil
+}
+
+// parseClaims reads NAME=JSON.
+func parseClaims(claims []string) (map[string]json.RawMessage, error) {
+	all := map[string]json.RawMessage{}
+	for _, c := range claims {
+		name, value, ok := strings.Cut(c, "=")
+		if !ok || name == "" || !json.Valid([]byte(value)) {
+			return nil, fault.New(fault.Usage, "--claim %q is not NAME=JSON", c).
+				Hint(`text needs its quotes: --claim 'oidc.circleci.com/vcs-ref="refs/heads/dev"'`)
+		}
+		all[name] = json.RawMessage(value)
+	}
+	return all, nil
+}
+
+// circleciRunCommand is what the sandbox's circleci calls.
+func (a *app) circleciRunCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:                "circleci-run",
+		Hidden:             true,
+		DisableFlagParsing: true,
+		// The real one knows none of our options and reads none of our variables.
+		PersistentPreRunE: func(*cobra.Command, []string) error { return nil },
+		RunE: func(c *cobra.Command, args []string) error {
+			token, err := sandbox.CircleCIRun(c.Context(), a.Getenv("CIRCLE_OIDC_SANDBOX_URL"), args, a.client().Do)
+			if err != nil {
+				return err
+			}
+			return a.result(fmt.Appendln(nil, token))
+		},
+	}
+}

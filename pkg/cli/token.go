@@ -1,0 +1,228 @@
+package cli
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os/exec"
+	"sort"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/oidc-broker/oidc-broker/pkg/deliver"
+	"github.com/oidc-broker/oidc-broker/pkg/fault"
+	"github.com/oidc-broker/oidc-broker/pkg/oidc"
+)
+
+// tokenOptions choose the token, for every provider alike.
+type tokenOptions struct{ Env, File, Audience, Version string }
+
+func (t *tokenOptions) declare(o options) {
+	o.text(&t.Env, "token-env", "OIDC_BROKER_TOKEN_ENV", "`variable` that holds the token (default: CIRCLE_OIDC_TOKEN, else CIRCLE_OIDC_TOKEN_V2)")
+	o.text(&t.File, "token-file", "OIDC_BROKER_TOKEN_FILE", "`file` that holds the token, - for standard input")
+	o.text(&t.Audience, "audience", "OIDC_BROKER_AUDIENCE", "mint a token for this `audience` with 'circleci run oidc get'")
+	o.text(&t.Version, "token-version", "OIDC_BROKER_TOKEN_VERSION", "v1 or v2: which of the job's two tokens to prefer (default v1)")
+}
+
+// mintedOutput bounds what a minting program may print.
+const mintedOutput = 64 << 10
+
+func (a *app) finder(t tokenOptions) oidc.Finder {
+	return oidc.Finder{
+		Env: t.Env, File: t.File, Audience: t.Audience, Version: t.Version,
+		Getenv: a.Getenv, Stdin: a.Stdin, Now: a.Now, Log: a.progress,
+		Run: func(ctx context.Context, argv ...string) ([]byte, []byte, error) {
+			stdout, stderr, err := deliver.Output(ctx, deliver.Child{Argv: argv, Env: a.Environ()}, mintedOutput)
+			if errors.Is(err, exec.ErrNotFound) {
+				return nil, nil, fs.ErrNotExist
+			}
+			return stdout, stderr, err
+		},
+	}
+}
+
+func (a *app) tokenCommand() *cobra.Command {
+	var (
+		t       tokenOptions
+		format  string
+		verify  bool
+		jwksURL string
+	)
+	c := &cobra.Command{
+		Use:   "token",
+		Short: "Show what the job's token says, never the token itself",
+		Long: `Show the claims of the token that the other commands would use: who issued it, for
+which organisation, project, branch and audience, and how long it is valid. The token
+and its signature are never printed.
+
+The token is looked for in CIRCLE_OIDC_TOKEN and CIRCLE_OIDC_TOKEN_V2. Where there is
+none, or it is about to expire, one is minted with 'circleci run oidc get' (or
+circleci-agent on a self-hosted runner).`,
+		Example: `  oidc-broker token
+  oidc-broker token --verify
+  oidc-broker token --audience sts.amazonaws.com --format json`,
+		Args: noArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			if err := formatOption(format); err != nil {
+				return err
+			}
+			if jwksURL != "" && c.Flags().Changed("jwks-url") && !verify {
+				return fault.New(fault.Usage, "--jwks-url goes with --verify")
+			}
+			return a.token(c.Context(), t, format, verify, jwksURL)
+		},
+	}
+	o := a.own(c)
+	declareFormat(o, &format)
+	o.switches(&verify, "verify", "", "check the signature against the issuer's published keys")
+	o.text(&jwksURL, "jwks-url", "CIRCLE_OIDC_JWKS_URL", "`URL` of the keys to verify with, instead of the issuer's own")
+	t.declare(o)
+	return c
+}
+
+func (a *app) token(ctx context.Context, o tokenOptions, format string, verify bool, jwksURL string) error {
+	ctx, cancel := a.bounded(ctx)
+	defer cancel()
+	t, err := a.finder(o).Find(ctx)
+	if err != nil {
+		return err
+	}
+	var v *oidc.Verification
+	if verify {
+		got, err := t.Verify(ctx, a.client(), jwksURL)
+		if err != nil {
+			return err
+		}
+		v = &got
+	}
+	if format == "json" {
+		return a.tokenJSON(t, v)
+	}
+	return a.result(table(a.tokenRows(t, v)))
+}
+
+// tokenRows is what a person wants to know of a token.
+func (a *app) tokenRows(t oidc.Token, v *oidc.Verification) [][2]string {
+	rows := [][2]string{
+		{"from", t.Source},
+		{"issuer", t.Issuer},
+		{"audience", strings.Join(t.Audience, ", ")},
+		{"subject", t.Subject},
+	}
+	add := func(name, value string) {
+		if value != "" {
+			rows = append(rows, [2]string{name, value})
+		}
+	}
+	if s, ok := t.Parts(); ok {
+		add("  org", s.Org)
+		add("  project", s.Project)
+		add("  user", s.User)
+		add("  vcs-origin", s.VCSOrigin)
+		add("  vcs-ref", s.VCSRef)
+	}
+	add("version", t.Version())
+	add("organisation", t.OrgID())
+	add("project", t.ProjectID())
+	add("repository", text(t.CircleCI("vcs-origin")))
+	add(refName(text(t.CircleCI("vcs-ref"))))
+	add("contexts", contexts(t.CircleCI("context-ids")))
+	add("ssh-rerun", text(t.CircleCI("ssh-rerun")))
+	for _, name := range otherClaims(t) {
+		add(strings.TrimPrefix(name, "oidc.circleci.com/"), text(t.Claims[name]))
+	}
+	if !t.IssuedAt.IsZero() {
+		add("issued", fmt.Sprintf("%s (%s ago)", t.IssuedAt.Format(time.RFC3339), a.Now().Sub(t.IssuedAt).Round(time.Second)))
+	}
+	add("expires", a.until(t.Expiry))
+	add("key", strings.TrimSpace(t.Algorithm+" "+t.KeyID))
+	if v != nil {
+		add("signature", "good, by the key "+v.KeyID+" of "+v.JWKS)
+	} else {
+		add("signature", "not checked (--verify checks it)")
+	}
+	return rows
+}
+
+// refName names a ref as people do.
+func refName(ref string) (name, value string) {
+	if b, ok := strings.CutPrefix(ref, "refs/heads/"); ok {
+		return "branch", b
+	}
+	if t, ok := strings.CutPrefix(ref, "refs/tags/"); ok {
+		return "tag", t
+	}
+	return "ref", ref
+}
+
+func contexts(v any) string {
+	ids, ok := v.([]any)
+	if !ok || len(ids) == 0 {
+		return "none"
+	}
+	all := make([]string, len(ids))
+	for i, id := range ids {
+		all[i] = text(id)
+	}
+	return strings.Join(all, ", ")
+}
+
+// text shows a claim's value: text as it is, anything else as JSON.
+func text(v any) string {
+	switch v := v.(type) {
+	case nil:
+		return ""
+	case string:
+		return v
+	}
+	b, err := json.Marshal(v)
+	if err != nil {
+		return ""
+	}
+	return string(b)
+}
+
+// otherClaims are the names of the claims that have no row of their own.
+func otherClaims(t oidc.Token) []string {
+	var names []string
+	for name := range t.Claims {
+		switch strings.TrimPrefix(name, "oidc.circleci.com/") {
+		case "iss", "sub", "aud", "iat", "exp", "org-id", "project-id", "vcs-origin", "vcs-ref", "context-ids", "ssh-rerun":
+			continue
+		}
+		names = append(names, name)
+	}
+	sort.Strings(names)
+	return names
+}
+
+func (a *app) tokenJSON(t oidc.Token, v *oidc.Verification) error {
+	out := map[string]any{
+		"source":           t.Source,
+		"header":           map[string]string{"alg": t.Algorithm, "kid": t.KeyID},
+		"claims":           t.Claims,
+		"version":          t.Version(),
+		"secondsLeft":      int64(t.Expiry.Sub(a.Now()).Seconds()),
+		"expires":          t.Expiry.Format(time.RFC3339),
+		"signatureChecked": v != nil,
+	}
+	if !t.IssuedAt.IsZero() {
+		out["secondsOld"] = int64(a.Now().Sub(t.IssuedAt).Seconds())
+		out["issued"] = t.IssuedAt.Format(time.RFC3339)
+	}
+	if s, ok := t.Parts(); ok {
+		out["subject"] = map[string]string{"org": s.Org, "project": s.Project, "user": s.User, "vcs-origin": s.VCSOrigin, "vcs-ref": s.VCSRef}
+	}
+	if v != nil {
+		out["jwksURL"] = v.JWKS
+	}
+	b, err := json.MarshalIndent(out, "", "  ")
+	if err != nil {
+		return err
+	}
+	return a.result(append(b, '\n'))
+}
