@@ -142,7 +142,7 @@ func Output(ctx context.Context, c Child, limit int64) (stdout, stderr []byte, e
 	case ctx.Err() != nil:
 		return nil, nil, fault.New(fault.Unavailable, "%q did not end in time: %w", c.Argv[0], ctx.Err())
 	}
-	return out.Bytes(), errs.Bytes(), status(cmd, err)
+	return out.text.Bytes(), errs.text.Bytes(), status(cmd, err)
 }
 
 // command prepares the process. Once ctx ends it is asked to terminate; wait
@@ -150,6 +150,9 @@ func Output(ctx context.Context, c Child, limit int64) (stdout, stderr []byte, e
 func (c Child) command(ctx context.Context, wait time.Duration) (*exec.Cmd, error) {
 	if len(c.Argv) == 0 || c.Argv[0] == "" {
 		return nil, fault.New(fault.Usage, "no command to run")
+	}
+	if err := ctx.Err(); err != nil {
+		return nil, fault.New(fault.Unavailable, "%q was not started: %w", c.Argv[0], err)
 	}
 	path, err := LookPath(c.Argv[0], c.Env)
 	if err != nil {
@@ -201,20 +204,19 @@ func unrunnable(err error) error {
 	return &ExitError{Code: notExecutable, reason: err}
 }
 
-// bounded is a buffer that calls over when it has taken limit bytes and is
-// given more.
+// bounded is a buffer that calls over when it is given more than limit bytes.
 type bounded struct {
-	bytes.Buffer
+	text  bytes.Buffer // not embedded: io.Copy would go around Write, to its ReadFrom
 	limit int64
 	full  bool
 	over  func()
 }
 
 func (b *bounded) Write(p []byte) (int, error) {
-	if int64(b.Len()+len(p)) > b.limit {
+	if int64(b.text.Len()+len(p)) > b.limit {
 		b.full = true
 		b.over()
 		return 0, io.ErrShortBuffer
 	}
-	return b.Buffer.Write(p)
+	return b.text.Write(p)
 }

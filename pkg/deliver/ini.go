@@ -2,6 +2,7 @@ package deliver
 
 import (
 	"bytes"
+	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -173,7 +174,7 @@ func (s Section) find(text []byte) (*block, error) {
 				return nil, err
 			}
 			own.lines = append(own.lines, line)
-		case leaking && line.kind == iniOption && s.owns(line.key()):
+		case leaking && line.kind != iniBlank && !(line.kind == iniContinuation && r.nested) && s.owns(line.key()):
 			return nil, badLine(line.number, "Go programs read this key as one of the profile on line %d, since they do not accept the header before it", own.header.number).
 				Hint("give the section above line %d a name without # ; or text after its bracket, or move it to the start of the file", line.number)
 		}
@@ -265,6 +266,7 @@ func (s Section) rewrite(old []byte, own *block) ([]byte, error) {
 	at, indent := len(out), own.indent
 	written := make([]bool, len(s.Set))
 	dropping := false // the value of a key that is gone goes with it
+	var last iniLine  // the key before for Go programs, of those that stay
 	for _, line := range own.lines {
 		raw := old[line.start:line.end]
 		switch line.kind {
@@ -273,22 +275,47 @@ func (s Section) rewrite(old []byte, own *block) ([]byte, error) {
 			i := s.setting(line.key())
 			dropping = i >= 0 || s.removes(line.key())
 			if i >= 0 {
+				if err := nestedForGo(last, indent); err != nil {
+					return nil, err
+				}
 				written[i] = true
 				out = append(out, s.Set[i].line(line.indent, eolAt(raw))...)
+				last = iniLine{}
 			} else if !dropping {
 				out = append(out, raw...)
+				if !last.empty || len(line.indent) == 0 {
+					last = line
+				}
 			}
 			at = len(out)
 		case iniContinuation:
 			if !dropping {
 				out = append(out, raw...)
+				if !last.empty {
+					last = line
+				}
 			}
 			at = len(out)
 		default:
 			out = append(out, raw...)
 		}
 	}
+	if slices.Contains(written, false) {
+		if err := nestedForGo(last, indent); err != nil {
+			return nil, err
+		}
+	}
 	return append(s.insert(out, at, indent, written), old[own.end:]...), nil
+}
+
+// nestedForGo refuses to write an indented key after one without a value:
+// Go programs take it for a part of that value, however far in it is.
+func nestedForGo(last iniLine, indent []byte) error {
+	if !last.empty || len(indent) == 0 {
+		return nil
+	}
+	return badLine(last.number, "Go programs take the indented keys after this one for its value").
+		Hint("remove the spaces at the start of the section's keys, but for nested ones")
 }
 
 // insert adds the settings that are not written yet.
@@ -319,7 +346,8 @@ func (s Section) header(old []byte, own *block) ([]byte, error) {
 	fresh := []byte(string(raw[:inner]) + own.rewrite + string(raw[inner+len(h.name):]))
 	r := iniReader{text: fresh}
 	line, _, err := r.next()
-	if err == nil {
+	// A bracket within: a comment that Python takes for a part of the name.
+	if err == nil && bytes.IndexByte(h.name, ']') < 0 {
 		if _, both := s.match(line); both {
 			return fresh, nil
 		}

@@ -25,6 +25,7 @@ type iniLine struct {
 	indent     []byte // the space before content
 	content    []byte // without space around it
 	name       []byte // of a header: what is between the brackets
+	empty      bool   // it ends in the = or : after a key
 }
 
 // key returns what is before the first = or :, in lower case; "" if there is
@@ -77,14 +78,32 @@ func (r *iniReader) next() (line iniLine, ok bool, err error) {
 		return line, false, badLine(line.number, "a carriage return within the line, which ends it for the AWS CLI alone").
 			Hint("let every line end in LF or CR LF")
 	}
-	right := bytes.TrimLeftFunc(text, isSpace)
-	line.indent = text[:len(text)-len(right)]
-	line.content = bytes.TrimRightFunc(right, isSpace)
+	line.indent, line.content = cutIndent(text)
 	if len(line.content) == 0 || line.content[0] == '#' || line.content[0] == ';' {
 		return line, true, nil
 	}
 	return line, true, r.judge(&line)
 }
+
+// cutIndent splits a line into the space that it begins with and the rest,
+// without the space at its end.
+func cutIndent(text []byte) (indent, content []byte) {
+	from, to := 0, len(text)
+	for from < to && (text[from] == ' ' || text[from] == '\t') {
+		from++
+	}
+	for to > from && (text[to-1] == ' ' || text[to-1] == '\t') {
+		to--
+	}
+	// Letters and punctuation at both ends, as nearly always: no Unicode needed.
+	if from < to && plain(text[from]) && plain(text[to-1]) {
+		return text[:from], text[from:to]
+	}
+	right := bytes.TrimLeftFunc(text, isSpace)
+	return text[:len(text)-len(right)], bytes.TrimRightFunc(right, isSpace)
+}
+
+func plain(c byte) bool { return c > ' ' && c < 0x7F }
 
 // begin checks what concerns the file as a whole.
 func (r *iniReader) begin() error {
@@ -113,6 +132,7 @@ func (r *iniReader) begin() error {
 // judge says what a line is that is neither blank nor a comment.
 func (r *iniReader) judge(line *iniLine) error {
 	indent := utf8.RuneCount(line.indent)
+	line.empty = bytes.IndexAny(line.content, "=:") == len(line.content)-1
 	if r.option && indent > r.indent {
 		line.kind = iniContinuation
 		return r.continuation(line)
@@ -186,7 +206,7 @@ func (r *iniReader) optionLine(line *iniLine) error {
 	}
 	r.current[key] = line.number
 	r.option = true
-	r.nested = len(bytes.TrimLeftFunc(line.content[sep+1:], isSpace)) == 0
+	r.nested = line.empty
 	return nil
 }
 
@@ -217,6 +237,9 @@ func pythonReads(name []byte, want string) bool {
 	profile, ok := strings.CutPrefix(want, "profile ")
 	if !ok || !bytes.HasPrefix(name, []byte("profile")) {
 		return false
+	}
+	if !bytes.Contains(name, []byte(profile)) && bytes.IndexAny(name, "\"'\\") < 0 {
+		return false // nearly every one of thousands
 	}
 	words, ok := shellWords(string(name))
 	return ok && len(words) == 2 && words[1] == profile
@@ -261,33 +284,39 @@ func shellWords(s string) (words []string, ok bool) {
 	return words, quote == 0
 }
 
-// goHeader returns the section that the SDK for Go takes a line for: it cuts a
-// comment off wherever it begins, trims what is between the brackets, and
-// joins a first word and the rest with one space.
-func goHeader(content []byte) (string, bool) {
+// goHeader returns the two words of the section that the SDK for Go takes a
+// line for, the first empty if there is only one: it cuts a comment off
+// wherever it begins, and trims what is between the brackets.
+func goHeader(content []byte) (kind, name []byte, ok bool) {
 	if len(content) == 0 || content[0] != '[' {
-		return "", false
+		return nil, nil, false
 	}
-	if i := bytes.IndexAny(content, "#;"); i >= 0 {
-		content = content[:i]
+	for i, c := range content {
+		if c == '#' || c == ';' {
+			content = bytes.TrimSpace(content[:i])
+			break
+		}
 	}
-	content = bytes.TrimSpace(content)
 	if content[len(content)-1] != ']' {
-		return "", false
+		return nil, nil, false
 	}
-	name := string(bytes.TrimSpace(content[1 : len(content)-1]))
-	if i := strings.IndexAny(name, " \t"); i >= 0 {
-		return name[:i] + " " + strings.TrimLeft(name[i:], " \t"), true
+	name = bytes.TrimSpace(content[1 : len(content)-1])
+	if i := bytes.IndexAny(name, " \t"); i >= 0 {
+		return name[:i], bytes.TrimLeft(name[i:], " \t"), true
 	}
-	return name, true
+	return nil, name, true
 }
 
 func goSees(content []byte) bool {
-	_, ok := goHeader(content)
+	_, _, ok := goHeader(content)
 	return ok
 }
 
 func goReads(content []byte, want string) bool {
-	name, ok := goHeader(content)
-	return ok && name == want
+	kind, name, ok := goHeader(content)
+	before, after, two := strings.Cut(want, " ")
+	if !two {
+		return ok && kind == nil && string(name) == want
+	}
+	return ok && string(kind) == before && string(name) == after
 }

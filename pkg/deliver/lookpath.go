@@ -16,7 +16,7 @@ import (
 // environ, and on Windows with the endings of its PATHEXT. The current
 // directory is searched only if PATH names it: an empty element, which shells
 // take for it, would let a checkout decide what runs. Not found is a
-// fault.Local that wraps exec.ErrNotFound, not executable one that does not.
+// fault.Local that wraps exec.ErrNotFound or, for a path, fs.ErrNotExist.
 func LookPath(name string, environ []string) (string, error) {
 	if strings.ContainsAny(name, separators()) {
 		var unusable error
@@ -28,7 +28,7 @@ func LookPath(name string, environ []string) (string, error) {
 			}
 		}
 		if isMissing(unusable) {
-			return "", fault.New(fault.Local, "cannot run %q: %w", name, exec.ErrNotFound)
+			return "", fault.New(fault.Local, "cannot run %q: %w", name, fs.ErrNotExist)
 		}
 		return "", notRunnable(name, unusable)
 	}
