@@ -99,6 +99,7 @@ func command(t *testing.T, s *Sandbox, env []string, args ...string) *exec.Cmd {
 		}
 		t.Skip("the aws CLI is not installed")
 	}
+	// #nosec G204 -- the aws CLI of this machine
 	cmd := exec.CommandContext(t.Context(), path, append([]string{"--output", "json"}, args...)...)
 	set, unset := s.Environment()
 	cmd.Env = slices.DeleteFunc(os.Environ(), func(kv string) bool {

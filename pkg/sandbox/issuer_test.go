@@ -26,7 +26,7 @@ func TestPublishedKeysVerify(t *testing.T) {
 		t.Fatalf("keys: %+v", keys)
 	}
 	for _, name := range []string{"CIRCLE_OIDC_TOKEN", "CIRCLE_OIDC_TOKEN_V2"} {
-		token, err := jose.ParseSigned(set[name], []jose.SignatureAlgorithm{jose.RS256})
+		token, err := jose.ParseSignedCompact(set[name], []jose.SignatureAlgorithm{jose.RS256})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -19,7 +19,7 @@ var at = time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
 
 // A lab is an issuer and an STS without a network, at a standing clock.
 type lab struct {
-	t      *testing.T
+	t      testing.TB
 	now    time.Time
 	key    jose.JSONWebKey
 	issuer *issuer
@@ -27,7 +27,7 @@ type lab struct {
 	ledger *ledger
 }
 
-func newLab(t *testing.T, c Config) *lab {
+func newLab(t testing.TB, c Config) *lab {
 	t.Helper()
 	l := &lab{t: t, now: at, ledger: &ledger{}}
 	c.Now = func() time.Time { return l.now }
@@ -122,7 +122,7 @@ func (l *lab) do(r *http.Request) answer {
 	return readAnswer(l.t, w)
 }
 
-func readAnswer(t *testing.T, w *httptest.ResponseRecorder) answer {
+func readAnswer(t testing.TB, w *httptest.ResponseRecorder) answer {
 	t.Helper()
 	a := answer{status: w.Code, header: w.Header(), body: w.Body.String()}
 	var x struct {
@@ -197,7 +197,7 @@ func callerIdentity() url.Values {
 	return url.Values{"Action": {"GetCallerIdentity"}, "Version": {"2011-06-15"}}
 }
 
-func (a answer) wantRefusal(t *testing.T, name string, status int, code, text string) {
+func (a answer) wantRefusal(t testing.TB, name string, status int, code, text string) {
 	t.Helper()
 	if a.status != status || a.code != code || a.text != text || a.root != "ErrorResponse" {
 		t.Errorf("%s:\ngot  %d %s %s %q\nwant %d ErrorResponse %s %q", name, a.status, a.root, a.code, a.text, status, code, text)

@@ -40,7 +40,8 @@ type Config struct {
 	ExternalIDs map[string]string
 	// Token is what the job's token says.
 	Token Variant
-	// Log gets a line for each request, never a token. Nil: silent.
+	// Log gets a line for each request, never a token; several at once may
+	// call it. Nil: silent.
 	Log func(format string, args ...any)
 }
 
@@ -105,7 +106,8 @@ func Start(ctx context.Context, c Config) (*Sandbox, error) {
 		{"aws sts", aws.open},
 	} {
 		if err := s.serve(ctx, svc, c.Log); err != nil {
-			return nil, errors.Join(err, s.Close())
+			_ = s.Close() // what is open already
+			return nil, err
 		}
 	}
 	s.unset = shadows(s.set)

@@ -125,10 +125,12 @@ func TestStandIn(t *testing.T) {
 		t.Fatal(err)
 	}
 	program := filepath.Join(dir, "oidc broker")
+	// #nosec G306 -- a program has to be executable
 	if err := os.WriteFile(program, []byte("#!/bin/sh\nprintf '[%s]' \"$@\"\n"), 0o700); err != nil {
 		t.Fatal(err)
 	}
 	s := start(t, Config{Now: fixed, Executable: program})
+	// #nosec G204 -- the script that this test is about
 	out, err := exec.CommandContext(t.Context(), filepath.Join(s.Bin(), "circleci"), "run", "oidc", "get", "--claims", `{"aud":"it's $x"}`, "").CombinedOutput()
 	if err != nil {
 		t.Fatal(err)

@@ -126,6 +126,27 @@ func TestSDKSigner(t *testing.T) {
 	}
 }
 
+// A client may sign a hash that is not the body's. AWS compares.
+func TestSDKSignerWithAnotherHash(t *testing.T) {
+	l := newLab(t, Config{})
+	s := l.session()
+	body := callerIdentity().Encode()
+	credentials, err := given(s.keyID, s.secretKey.Reveal(), s.token.Reveal()).Retrieve(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for hash, good := range map[string]bool{hexSHA256([]byte(body)): true, "UNSIGNED-PAYLOAD": false} {
+		r := httptest.NewRequest(http.MethodPost, "http://127.0.0.1:1/", strings.NewReader(body))
+		r.Header.Set("X-Amz-Content-Sha256", hash)
+		if err := v4.NewSigner().SignHTTP(t.Context(), credentials, r, hexSHA256([]byte(body)), "sts", "us-east-1", l.now); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := l.sts.authenticate(r, []byte(body)); (err == nil) != good {
+			t.Errorf("%s: %v", hash, err)
+		}
+	}
+}
+
 // given are credentials as they are.
 func given(keyID, secretKey, token string) aws.CredentialsProviderFunc {
 	return func(context.Context) (aws.Credentials, error) {

@@ -28,6 +28,8 @@ func TestSignatureVectors(t *testing.T) {
 		{"get-vanilla", "service", "GET / HTTP/1.1" + hello + "\r\n", "host;x-amz-date", "5fa00fa31553b73ebf1942676e86291e8372ff2a2260956d9b8aae1d763fbf31"},
 		{"get-vanilla-query-order-key-case", "service", "GET /?Param2=value2&Param1=value1 HTTP/1.1" + hello + "\r\n", "host;x-amz-date",
 			"b97d918cfa904a5beff61c982a1b6f458b799221646efd99d3219ec94cdf2500"},
+		{"get-vanilla-query-order-value", "service", "GET /?Param1=value2&Param1=value1 HTTP/1.1" + hello + "\r\n", "host;x-amz-date",
+			"5772eed61e12b33fae39ee5e7012498b51d56abc0abb7c60486157bd471c4694"},
 		{"get-header-key-duplicate", "service", "GET / HTTP/1.1\r\nHost:example.amazonaws.com\r\nMy-Header1:value2\r\nMy-Header1:value2\r\nMy-Header1:value1\r\nX-Amz-Date:20150830T123600Z\r\n\r\n",
 			"host;my-header1;x-amz-date", "c9d5ea9f3f72853aea855b47ea873832890dbdd183b4468f858259531a5138ea"},
 		{"get-header-value-trim", "service", "GET / HTTP/1.1\r\nHost:example.amazonaws.com\r\nMy-Header1: value1\r\nMy-Header2: \"a   b   c\"\r\nX-Amz-Date:20150830T123600Z\r\n\r\n",
@@ -90,6 +92,7 @@ func TestSignatureRefusals(t *testing.T) {
 		{"basic", set("Authorization", "Basic eDp5"), "IncompleteSignature", "Unsupported AWS 'algorithm'."},
 		{"empty", set("Authorization", "AWS4-HMAC-SHA256 "), "IncompleteSignature", "Authorization header requires 'Credential' parameter. Authorization header requires 'Signature' parameter. Authorization header requires 'SignedHeaders' parameter."},
 		{"short credential", replace("/aws4_request", ""), "IncompleteSignature", "Credential must have exactly 5 slash-delimited elements, e.g. keyid/date/region/service/term."},
+		{"long credential", replace("/aws4_request", "/aws4_request/"), "IncompleteSignature", "Credential must have exactly 5 slash-delimited elements, e.g. keyid/date/region/service/term."},
 		{"no date", func(r *http.Request) { r.Header.Del("X-Amz-Date") }, "IncompleteSignature", "Authorization header requires existence of either a 'X-Amz-Date' or a 'Date' header."},
 		{"no such date", set("X-Amz-Date", "2026-11-22T12:00:00Z"), "IncompleteSignature", "Date must be in ISO-8601 'basic format'."},
 		{"terminator", replace("aws4_request", "aws5_request"), "SignatureDoesNotMatch", "Credential should be scoped with a valid terminator: 'aws4_request', not 'aws5_request'."},
@@ -187,6 +190,18 @@ func TestExpiredCredentials(t *testing.T) {
 	}
 	l.now = at.Add(time.Hour)
 	l.do(l.signed(s, callerIdentity(), nil)).wantRefusal(t, "over", 403, "ExpiredToken", "The security token included in the request is expired")
+}
+
+// A signature over headers that are not there, or in another order than the
+// specification's, is none, whatever the client computed.
+func TestSignedHeadersAsSpecified(t *testing.T) {
+	r := httptest.NewRequest(http.MethodGet, "http://h/", nil)
+	r.Header.Set("X-Amz-Date", at.Format(sigTime))
+	for _, headers := range []string{"x-amz-date;host", "content-language;host;x-amz-date", ";host;x-amz-date"} {
+		if _, err := canonicalRequest(r, strings.Split(headers, ";"), ""); err == nil {
+			t.Errorf("%s: accepted", headers)
+		}
+	}
 }
 
 func TestCanonicalPath(t *testing.T) {

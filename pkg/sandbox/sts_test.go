@@ -162,9 +162,33 @@ func TestParameterRefusals(t *testing.T) {
 	} {
 		l.post(webIdentity(token, row.change)).wantRefusal(t, row.name, row.status, row.code, row.text)
 	}
+	// The longest session that the model allows is still too long for the role.
+	l.post(webIdentity(token, change{"DurationSeconds": {"43200"}})).wantRefusal(t, "the model's maximum", 400, "ValidationError",
+		"The requested DurationSeconds exceeds the MaxSessionDuration set for this role.")
 	// What is out of range is said before the token is looked at.
 	l.post(webIdentity("none", change{"RoleSessionName": {"n"}})).wantRefusal(t, "order", 400, "ValidationError",
 		one+"Value 'n' at 'roleSessionName'"+unmet+"have length greater than or equal to 2")
+}
+
+func TestParametersAccepted(t *testing.T) {
+	l := newLab(t, Config{})
+	token := l.v1(Variant{}, nil)
+	for _, row := range []struct {
+		name   string
+		change url.Values
+	}{
+		{"shortest name", url.Values{"RoleSessionName": {"ab"}}},
+		{"longest name", url.Values{"RoleSessionName": {strings.Repeat("n", 64)}}},
+		{"every character of a name", url.Values{"RoleSessionName": {"aZ0_+=,.@-"}}},
+		{"shortest session", url.Values{"DurationSeconds": {"900"}}},
+		{"longest session", url.Values{"DurationSeconds": {"3600"}}},
+		{"largest policy", url.Values{"Policy": {policyText + strings.Repeat(" ", maxPolicyChars-len(policyText))}}},
+		{"ten policy ARNs", policyARNs(10)},
+	} {
+		if a := l.post(webIdentity(token, row.change)); a.status != 200 {
+			t.Errorf("%s: %d %s %s", row.name, a.status, a.code, a.text)
+		}
+	}
 }
 
 func TestRequestRefusals(t *testing.T) {
@@ -173,8 +197,8 @@ func TestRequestRefusals(t *testing.T) {
 	form := webIdentity(token, nil).Encode()
 	request := func(method, target, body string, header ...string) *http.Request {
 		r := httptest.NewRequest(method, target, strings.NewReader(body))
-		for i := 0; i < len(header); i += 2 {
-			r.Header.Set(header[i], header[i+1])
+		for pair := range slices.Chunk(header, 2) {
+			r.Header.Set(pair[0], pair[1])
 		}
 		return r
 	}
@@ -280,8 +304,8 @@ func TestAssumeRole(t *testing.T) {
 	first := l.session()
 	assume := func(role string, more ...string) url.Values {
 		form := url.Values{"Action": {"AssumeRole"}, "Version": {"2011-06-15"}, "RoleArn": {role}, "RoleSessionName": {"build-2"}}
-		for i := 0; i < len(more); i += 2 {
-			form.Set(more[i], more[i+1])
+		for pair := range slices.Chunk(more, 2) {
+			form.Set(pair[0], pair[1])
 		}
 		return form
 	}
@@ -354,7 +378,7 @@ func TestNotes(t *testing.T) {
 }
 
 func FuzzSTS(f *testing.F) {
-	l := newLab(&testing.T{}, Config{})
+	l := newLab(f, Config{})
 	token := l.v1(Variant{}, nil)
 	f.Add("POST", webIdentity(token, nil).Encode(), "")
 	f.Add("POST", callerIdentity().Encode(), "AWS4-HMAC-SHA256 Credential=a/b/c/sts/aws4_request, SignedHeaders=host, Signature=0")

@@ -139,7 +139,7 @@ func (s *sts) verify(t jwt) error {
 	if !slices.Contains(algorithms, jose.SignatureAlgorithm(t.alg)) {
 		return notValidated().because("the token's algorithm is not RS256, RS384 or RS512")
 	}
-	signed, err := jose.ParseSigned(t.raw, algorithms)
+	signed, err := jose.ParseSignedCompact(t.raw, algorithms)
 	if err != nil {
 		return notAJWT()
 	}
