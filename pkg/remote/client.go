@@ -82,7 +82,12 @@ func (c *Client) Do(req *http.Request) (*http.Response, error) {
 		return nil, failure(req, err)
 	}
 	defer func() { _ = res.Body.Close() }()
-	if res.StatusCode/100 == 3 {
+	switch res.StatusCode / 100 {
+	case 1:
+		// Only 101 gets here. Its body is the bare connection, which ctx does
+		// not end: reading it would never return.
+		return nil, &Failure{Host: req.URL.Host, Why: "answers 101, which nobody asked for"}
+	case 3:
 		return nil, &Failure{Host: req.URL.Host, Why: "answers " + strconv.Itoa(res.StatusCode) + " and points elsewhere, which is not followed"}
 	}
 	body, err := io.ReadAll(io.LimitReader(res.Body, maxAnswer+1))
@@ -137,6 +142,9 @@ func (c *Client) Retry(ctx context.Context, attempt func(context.Context) error)
 		if err == nil || !errors.As(err, &f) {
 			return err
 		}
+		if ctx.Err() == context.Canceled {
+			return context.Canceled // an interrupt is not the server's failure
+		}
 		if !f.Again || n >= c.Attempts || ctx.Err() != nil {
 			return f.final(err, n)
 		}
@@ -148,6 +156,9 @@ func (c *Client) Retry(ctx context.Context, attempt func(context.Context) error)
 			c.Log("%v; trying again in %s", err, wait.Round(time.Millisecond))
 		}
 		if c.sleep(ctx, wait) != nil {
+			if ctx.Err() == context.Canceled {
+				return context.Canceled
+			}
 			return f.final(err, n)
 		}
 	}

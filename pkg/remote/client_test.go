@@ -335,3 +335,267 @@ func TestAttempts(t *testing.T) {
 		})
 	}
 }
+
+func TestRetryAfter(t *testing.T) {
+	const soon, never = 200 * time.Millisecond, -1
+	for _, row := range []struct {
+		header string
+		want   time.Duration // soon: by jitter alone; never: gives up
+		words  string
+	}{
+		{"3", 3 * time.Second, ""},
+		{"59", 59 * time.Second, ""},
+		{"61", never, "; it asks to wait 1m1s"},
+		{"86400", never, "; it asks to wait 1h0m0s"},
+		{"99999999999999999999", soon, ""},
+		{"Sun, 01 Mar 2026 12:00:07 GMT", 7 * time.Second, ""},
+		{"Sunday, 01-Mar-26 12:00:07 GMT", 7 * time.Second, ""},
+		{"Sun, 01 Mar 2026 12:10:00 GMT", never, "; it asks to wait 10m0s"},
+		{"Mon, 01 Mar 2027 12:00:00 GMT", never, "; it asks to wait 1h0m0s"},
+		{"Sun, 01 Mar 2026 11:59:59 GMT", soon, ""},
+		{"0", soon, ""},
+		{"-5", soon, ""},
+		{"1.5", soon, ""},
+		{marker, soon, ""},
+		{"", soon, ""},
+	} {
+		t.Run(row.header, func(t *testing.T) {
+			l := newLab(t, nil)
+			l.Attempts = 2
+			url, requests := serve(t, func(w http.ResponseWriter, _ *http.Request) {
+				w.Header().Set("Retry-After", row.header)
+				w.WriteHeader(http.StatusTooManyRequests)
+			})
+			// Between the longest pause above that fits and the shortest that
+			// does not there is a second, so this test may take that long.
+			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+			defer cancel()
+			_, err := l.post(ctx, url)
+			l.fails(err, fault.Unavailable, " answers 429")
+			l.fails(err, fault.Unavailable, row.words)
+			switch {
+			case row.want == never:
+				if requests.Load() != 1 || len(l.pauses) != 0 {
+					t.Errorf("%d requests, pauses %v: want it to give up", requests.Load(), l.pauses)
+				}
+			case requests.Load() != 2 || len(l.pauses) != 1:
+				t.Errorf("%d requests, pauses %v", requests.Load(), l.pauses)
+			case row.want == soon && l.pauses[0] >= soon, row.want != soon && l.pauses[0] != row.want:
+				t.Errorf("pause %s, want %s", l.pauses[0], row.want)
+			}
+		})
+	}
+}
+
+func TestRetryAfterIsLongWithoutADeadline(t *testing.T) {
+	l := newLab(t, nil)
+	err := l.Retry(t.Context(), func(context.Context) error {
+		return &Failure{Host: "h", Why: "answers 503", Again: true, After: time.Hour}
+	})
+	l.fails(err, fault.Unavailable, "h answers 503 (tried 3 times); it asks to wait 1h0m0s")
+	if fmt.Sprint(l.pauses) != "[1h0m0s 1h0m0s]" {
+		t.Errorf("pauses %v", l.pauses)
+	}
+}
+
+// Every pause is within its bound, and some are near either end of it.
+func TestFullJitter(t *testing.T) {
+	bounds := []time.Duration{200, 400, 800, 1600, 3200, 5000, 5000, 5000, 5000, 5000, 5000, 5000, 5000, 5000}
+	least, most := make([]time.Duration, len(bounds)), make([]time.Duration, len(bounds))
+	for run := range 300 {
+		l := newLab(t, nil)
+		l.Attempts = len(bounds) + 1
+		_ = l.Retry(t.Context(), func(context.Context) error { return &Failure{Again: true} })
+		if len(l.pauses) != len(bounds) {
+			t.Fatalf("%d pauses", len(l.pauses))
+		}
+		for i, p := range l.pauses {
+			if p < 0 || p >= bounds[i]*time.Millisecond {
+				t.Fatalf("pause %d is %s, want less than %d ms", i, p, bounds[i])
+			}
+			if run == 0 {
+				least[i] = p
+			}
+			least[i], most[i] = min(least[i], p), max(most[i], p)
+		}
+	}
+	for i, b := range bounds {
+		// 300 draws miss a quarter of the range once in 10³⁷.
+		if least[i] > b*time.Millisecond/4 || most[i] < b*time.Millisecond*3/4 {
+			t.Errorf("pause %d is from %s to %s, want all of %d ms", i, least[i], most[i], b)
+		}
+	}
+}
+
+func TestRetryReturnsOtherErrorsAsTheyAre(t *testing.T) {
+	l := newLab(t, nil)
+	for _, want := range []error{nil, io.EOF, fault.New(fault.Refused, "no"), context.DeadlineExceeded} {
+		n := 0
+		if got := l.Retry(t.Context(), func(context.Context) error { n++; return want }); got != want || n != 1 {
+			t.Errorf("%v after %d attempts, want %v after 1", got, n, want)
+		}
+	}
+}
+
+// What an attempt wraps around its *Failure is the text, the hints of both are
+// kept, and a Failure that is not to be repeated is not.
+func TestRetryKeepsTextAndHints(t *testing.T) {
+	for _, again := range []bool{true, false} {
+		l := newLab(t, nil)
+		n := 0
+		err := l.Retry(t.Context(), func(context.Context) error {
+			n++
+			return fault.New(fault.Internal, "asking: %w", &Failure{Host: "h", Why: "answers 500", Again: again, Hint: "second"}).Hint("first")
+		})
+		words, want := "asking: h answers 500 (tried 3 times)", 3
+		if !again {
+			words, want = "asking: h answers 500", 1
+		}
+		l.fails(err, fault.Unavailable, words)
+		if hints := fmt.Sprint(fault.Hints(err)); err.Error() != words || n != want || hints != "[first second]" {
+			t.Errorf("%q after %d attempts, hints %s", err, n, hints)
+		}
+	}
+}
+
+func TestInterrupt(t *testing.T) {
+	t.Run("before the first attempt", func(t *testing.T) {
+		l := newLab(t, nil)
+		url, requests := serve(t, func(http.ResponseWriter, *http.Request) {})
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		if _, err := l.post(ctx, url); err != context.Canceled || requests.Load() != 0 {
+			t.Errorf("%v after %d requests", err, requests.Load())
+		}
+	})
+	t.Run("while the server thinks", func(t *testing.T) {
+		l := newLab(t, nil)
+		ctx, cancel := context.WithCancel(t.Context())
+		url, requests := serve(t, func(_ http.ResponseWriter, r *http.Request) {
+			_, _ = io.ReadAll(r.Body)
+			cancel()
+			<-r.Context().Done()
+		})
+		if _, err := l.post(ctx, url); err != context.Canceled || requests.Load() != 1 {
+			t.Errorf("%v after %d requests", err, requests.Load())
+		}
+	})
+	t.Run("while the body comes", func(t *testing.T) {
+		l := newLab(t, nil)
+		ctx, cancel := context.WithCancel(t.Context())
+		url, requests := serve(t, func(w http.ResponseWriter, r *http.Request) {
+			_, _ = io.ReadAll(r.Body)
+			_, _ = io.WriteString(w, marker)
+			_ = http.NewResponseController(w).Flush()
+			cancel()
+			<-r.Context().Done()
+		})
+		if _, err := l.post(ctx, url); err != context.Canceled || requests.Load() != 1 {
+			t.Errorf("%v after %d requests", err, requests.Load())
+		}
+	})
+	t.Run("after a failed attempt", func(t *testing.T) {
+		l := newLab(t, nil)
+		ctx, cancel := context.WithCancel(t.Context())
+		err := l.Retry(ctx, func(context.Context) error { cancel(); return &Failure{Again: true} })
+		if err != context.Canceled || len(l.pauses) != 0 {
+			t.Errorf("%v after pauses %v", err, l.pauses)
+		}
+	})
+	t.Run("during the pause", func(t *testing.T) {
+		l := newLab(t, nil)
+		ctx, cancel := context.WithCancel(t.Context())
+		l.pause = nil // the real one
+		l.Log = func(string, ...any) { cancel() }
+		n := 0
+		err := l.Retry(ctx, func(context.Context) error { n++; return &Failure{Again: true, After: time.Hour} })
+		if err != context.Canceled || n != 1 {
+			t.Errorf("%v after %d attempts", err, n)
+		}
+	})
+}
+
+// The deadline of the whole command ends a pause and an attempt. The last
+// server's failure is what the user hears, not that time is up.
+func TestDeadline(t *testing.T) {
+	t.Run("during the pause", func(t *testing.T) {
+		l := newLab(t, nil)
+		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+		defer cancel()
+		n := 0
+		l.pause = func(ctx context.Context, _ time.Duration) error { <-ctx.Done(); return ctx.Err() }
+		err := l.Retry(ctx, func(context.Context) error {
+			n++
+			return &Failure{Host: "h", Why: "answers 503", Again: true}
+		})
+		l.fails(err, fault.Unavailable, "h answers 503")
+		if n != 1 || strings.Contains(err.Error(), "tried") {
+			t.Errorf("%d attempts: %v", n, err)
+		}
+	})
+	t.Run("during an attempt", func(t *testing.T) {
+		l := newLab(t, nil)
+		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+		defer cancel()
+		url, requests := serve(t, func(_ http.ResponseWriter, r *http.Request) {
+			_, _ = io.ReadAll(r.Body)
+			<-r.Context().Done()
+		})
+		_, err := l.post(ctx, url)
+		l.fails(err, fault.Unavailable, "did not answer in time")
+		if requests.Load() != 1 || len(l.pauses) != 0 {
+			t.Errorf("%d requests, pauses %v", requests.Load(), l.pauses)
+		}
+	})
+	t.Run("before the first attempt", func(t *testing.T) {
+		l := newLab(t, nil)
+		ctx, cancel := context.WithTimeout(t.Context(), -1)
+		defer cancel()
+		url, requests := serve(t, func(http.ResponseWriter, *http.Request) {})
+		_, err := l.post(ctx, url)
+		l.fails(err, fault.Unavailable, "did not answer in time")
+		if requests.Load() != 0 {
+			t.Errorf("%d requests", requests.Load())
+		}
+	})
+}
+
+// The pause by the clock ends by itself.
+func TestPause(t *testing.T) {
+	if err := (&Client{}).sleep(t.Context(), time.Nanosecond); err != nil {
+		t.Error(err)
+	}
+}
+
+// An SDK that is given Do gets a whole response, or a *Failure to hand to Retry.
+func TestDo(t *testing.T) {
+	l := newLab(t, nil)
+	url, _ := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/moved" {
+			w.Header().Set("Location", "/")
+			w.WriteHeader(http.StatusFound)
+			return
+		}
+		w.WriteHeader(http.StatusServiceUnavailable)
+		_, _ = io.WriteString(w, marker)
+	})
+	get := func(path string) (*http.Response, error) {
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url+path, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return l.Do(req)
+	}
+	res, err := get("/")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if body, err := io.ReadAll(res.Body); err != nil || string(body) != marker || res.StatusCode != 503 {
+		t.Errorf("%d %q %v", res.StatusCode, body, err)
+	}
+	_, err = get("/moved")
+	var f *Failure
+	if !errors.As(err, &f) || f.Again || f.Host == "" {
+		t.Errorf("%#v, want a *Failure that is final", err)
+	}
+}

@@ -9,6 +9,8 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"strconv"
+	"strings"
 	"syscall"
 	"time"
 
@@ -55,15 +57,24 @@ func failure(req *http.Request, err error) error {
 	}
 	f := &Failure{Host: req.URL.Host, Again: true}
 	var (
+		proxy   proxyRefusal
 		dns     *net.DNSError
 		op      *net.OpError
 		errno   syscall.Errno
 		timeout interface{ Timeout() bool }
 	)
 	switch {
-	case untrusted(err, f):
+	// First the proxy: its certificate is not the host's.
 	case errors.As(err, &op) && op.Op == "proxyconnect":
 		f.Why = "cannot be reached through the proxy that HTTPS_PROXY names"
+	case errors.As(err, &proxy):
+		f.Why = "cannot be reached: the proxy that HTTPS_PROXY names answers " + strconv.Itoa(int(proxy))
+		f.Again = Transient(int(proxy))
+		f.Hint = "the proxy must let this job connect to the host, NO_PROXY names hosts to reach without it"
+		if proxy == http.StatusProxyAuthRequired {
+			f.Hint = "the proxy wants a user name and a password, which belong into HTTPS_PROXY"
+		}
+	case untrusted(err, f):
 	case errors.As(err, &dns):
 		f.Why = "cannot be found: " + dns.Err
 		f.Hint = "is the region right, and does this network resolve and reach it?"
@@ -74,7 +85,7 @@ func failure(req *http.Request, err error) error {
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
 		f.Why = "closed the connection before the whole answer had come"
 	default:
-		f.Why = "does not answer as an HTTP server does"
+		f.Why = "does not answer as an " + strings.ToUpper(req.URL.Scheme) + " server does"
 	}
 	return f
 }
@@ -89,7 +100,7 @@ func untrusted(err error, f *Failure) bool {
 		verify    *tls.CertificateVerificationError
 		roots     x509.SystemRootsError
 		record    tls.RecordHeaderError
-		alert     tls.AlertError
+		op        *net.OpError
 	)
 	switch {
 	case errors.As(err, &authority):
@@ -107,8 +118,10 @@ func untrusted(err error, f *Failure) bool {
 		f.Why = "has a certificate that is not valid"
 	case errors.As(err, &record):
 		f.Why = "does not speak TLS"
-	case errors.As(err, &alert):
-		f.Why = "refuses TLS 1.2 and later: " + alert.Error()
+	// An alert of the server's, the only thing that crypto/tls names so. Its
+	// type is not exported; its text is one of a fixed list.
+	case errors.As(err, &op) && op.Op == "remote error":
+		f.Why = "refuses the TLS connection: " + strings.TrimPrefix(op.Err.Error(), "tls: ")
 	default:
 		return false
 	}

@@ -1,10 +1,13 @@
 package remote
 
 import (
+	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"net"
 	"net/http"
+	"net/url"
+	"strconv"
 	"time"
 
 	"github.com/oidc-broker/oidc-broker/pkg/fault"
@@ -17,18 +20,31 @@ import (
 func NewTransport() *http.Transport {
 	return &http.Transport{
 		Proxy:                  http.ProxyFromEnvironment,
+		OnProxyConnectResponse: proxyAnswered,
 		DialContext:            (&net.Dialer{Timeout: 10 * time.Second}).DialContext,
 		TLSClientConfig:        &tls.Config{MinVersion: tls.VersionTLS12},
 		TLSHandshakeTimeout:    10 * time.Second,
 		ResponseHeaderTimeout:  attemptTime,
 		MaxResponseHeaderBytes: 64 << 10,
-		DisableKeepAlives:      false,
 	}
+}
+
+// proxyRefusal is the status with which a proxy answered CONNECT. Without it
+// net/http makes the proxy's own words the error.
+type proxyRefusal int
+
+func (p proxyRefusal) Error() string { return "the proxy answers " + strconv.Itoa(int(p)) }
+
+func proxyAnswered(_ context.Context, _ *url.URL, _ *http.Request, res *http.Response) error {
+	if res.StatusCode != http.StatusOK {
+		return proxyRefusal(res.StatusCode)
+	}
+	return nil
 }
 
 // WithRoots returns a copy of rt that trusts the certificates in pem instead of
 // the system's, as the clouds' own CA variables ask for. It is a fault.Usage
-// when pem holds no certificate or rt is no *http.Transport.
+// when pem holds no certificate, a fault.Internal when rt is no *http.Transport.
 func WithRoots(rt http.RoundTripper, pem []byte) (http.RoundTripper, error) {
 	t, ok := rt.(*http.Transport)
 	if !ok {
@@ -40,8 +56,9 @@ func WithRoots(rt http.RoundTripper, pem []byte) (http.RoundTripper, error) {
 	}
 	t = t.Clone()
 	if t.TLSClientConfig == nil {
-		t.TLSClientConfig = &tls.Config{MinVersion: tls.VersionTLS12}
+		t.TLSClientConfig = &tls.Config{} // #nosec G402 -- the next line sets MinVersion
 	}
+	t.TLSClientConfig.MinVersion = max(t.TLSClientConfig.MinVersion, tls.VersionTLS12)
 	t.TLSClientConfig.RootCAs = pool
 	return t, nil
 }
