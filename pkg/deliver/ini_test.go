@@ -157,6 +157,7 @@ func refusedRows() []refusedRow {
 		{"padded and plain", "[ profile deploy ]\n[profile deploy]\n", `line 2: the section "profile deploy" is there already on line 1`, true},
 		{"unterminated, but with a =", "[a]\n[b = c\n", "line 2: a section header that is not closed", true},
 		{"a carriage return alone", "[a]\rx = 1\n", "line 1: a carriage return within the line", true},
+		{"a carriage return at the end", "[a]\r\nx = 1\r", "line 2: a carriage return within the line", true},
 		{"an indented header", "[a]\nx = 1\n  [profile deploy]\n", "line 3: an indented section header", true},
 		{"an indented key of ours", "[profile deploy]\nx = 1\n  role_arn = r\n", "line 3: an indented key", true},
 		{"text after our header", "[profile deploy] x\n", "line 1: the SDKs read this section's header differently", true},

@@ -73,7 +73,10 @@ func (r *iniReader) next() (line iniLine, ok bool, err error) {
 		line.end = r.at + i + 1
 	}
 	r.at = line.end
-	text := bytes.TrimSuffix(bytes.TrimSuffix(r.text[line.start:line.end], []byte("\n")), []byte("\r"))
+	text, ended := bytes.CutSuffix(r.text[line.start:line.end], []byte("\n"))
+	if ended {
+		text = bytes.TrimSuffix(text, []byte("\r"))
+	}
 	if bytes.IndexByte(text, '\r') >= 0 {
 		return line, false, badLine(line.number, "a carriage return within the line, which ends it for the AWS CLI alone").
 			Hint("let every line end in LF or CR LF")
@@ -238,7 +241,7 @@ func pythonReads(name []byte, want string) bool {
 	if !ok || !bytes.HasPrefix(name, []byte("profile")) {
 		return false
 	}
-	if !bytes.Contains(name, []byte(profile)) && bytes.IndexAny(name, "\"'\\") < 0 {
+	if !bytes.Contains(name, []byte(profile)) && !bytes.ContainsAny(name, "\"'\\") {
 		return false // nearly every one of thousands
 	}
 	words, ok := shellWords(string(name))

@@ -170,7 +170,9 @@ func TestEvalOfACommandSubstitution(t *testing.T) {
 
 func FuzzShReadsBackTheSameBytes(f *testing.F) {
 	for i, v := range nasty() {
-		f.Add(v, nasty()[(i+1)%len(nasty())], "x"+v)
+		if len(v) < 1000 {
+			f.Add(v, nasty()[(i+7)%64], "x"+v)
+		}
 	}
 	f.Fuzz(func(t *testing.T, a, b, c string) {
 		values := []string{a, b, c, a + b, "'" + c, a + "\n" + b}
