@@ -1,7 +1,6 @@
 package sandbox
 
 import (
-	"regexp"
 	"strings"
 	"time"
 
@@ -12,7 +11,7 @@ import (
 const maxSession = time.Hour
 
 // The parts: partition, account, path, name.
-var roleARN = regexp.MustCompile(`^arn:(aws(?:-[a-z]+)*):iam::([0-9]{12}):role/((?:[\x21-\x2e\x30-\x7e]+/)*)([\w+=,.@-]{1,64})$`)
+var roleARN = lazy(`^arn:(aws(?:-[a-z]+)*):iam::([0-9]{12}):role/((?:[\x21-\x2e\x30-\x7e]+/)*)([\w+=,.@-]{1,64})$`)
 
 // A role is one that exists in the sandbox.
 type role struct {
@@ -33,7 +32,7 @@ func newRoles(arns []string, externalIDs map[string]string) (map[string]*role, e
 	}
 	roles := map[string]*role{}
 	for _, arn := range arns {
-		p := roleARN.FindStringSubmatch(arn)
+		p := roleARN().FindStringSubmatch(arn)
 		if p == nil {
 			return nil, fault.New(fault.Usage, "%q is not the ARN of a role", arn).
 				Hint("write it as %s", DefaultRole)

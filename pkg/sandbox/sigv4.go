@@ -8,7 +8,6 @@ import (
 	"net/http"
 	"net/url"
 	"path"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -26,8 +25,8 @@ const (
 )
 
 var (
-	sigRegion   = regexp.MustCompile(`^[a-z0-9]+(?:-[a-z0-9]+)*$`)
-	innerSpaces = regexp.MustCompile(` +`)
+	sigRegion   = lazy(`^[a-z0-9]+(?:-[a-z0-9]+)*$`)
+	innerSpaces = lazy(` +`)
 )
 
 // An authorization is the Authorization header of a signed request.
@@ -114,7 +113,7 @@ func (a authorization) check(r *http.Request, now time.Time) error {
 		return wrongSignature("Credential should be scoped with a valid terminator: 'aws4_request', not '%s'.", a.terminator)
 	case a.service != "sts":
 		return wrongSignature("Credential should be scoped to correct service: 'sts'. ")
-	case !sigRegion.MatchString(a.region):
+	case !sigRegion().MatchString(a.region):
 		return wrongSignature("Credential should be scoped to a valid region. ")
 	case a.date != at.Format("20060102"):
 		return wrongSignature("Date in Credential scope does not match YYYYMMDD from ISO-8601 version of date from HTTP: '%s' != '%s', from '%s'.", a.date, at.Format("20060102"), stamp)
@@ -165,7 +164,7 @@ func canonicalRequest(r *http.Request, signed []string, bodyHash string) (string
 			return "", signatureMismatch().because("header %q is signed but was not sent", name)
 		}
 		for i, v := range values {
-			values[i] = innerSpaces.ReplaceAllString(strings.TrimSpace(v), " ")
+			values[i] = innerSpaces().ReplaceAllString(strings.TrimSpace(v), " ")
 		}
 		headers.WriteString(name + ":" + strings.Join(values, ",") + "\n")
 	}

@@ -23,10 +23,10 @@ const (
 )
 
 var (
-	nameChars       = regexp.MustCompile(`^(?:` + namePattern + `)$`)
-	externalIDChars = regexp.MustCompile(`^(?:` + externalIDPattern + `)$`)
-	policyARN       = regexp.MustCompile(`^arn:aws(?:-[a-z]+)*:iam::(?:[0-9]{12}|aws):policy/[\x21-\x7e]+$`)
-	policyARNMember = regexp.MustCompile(`^PolicyArns\.member\.[0-9]+\.arn$`)
+	nameChars       = lazy(`^(?:` + namePattern + `)$`)
+	externalIDChars = lazy(`^(?:` + externalIDPattern + `)$`)
+	policyARN       = lazy(`^arn:aws(?:-[a-z]+)*:iam::(?:[0-9]{12}|aws):policy/[\x21-\x7e]+$`)
+	policyARNMember = lazy(`^PolicyArns\.member\.[0-9]+\.arn$`)
 )
 
 // An assumption is what both ways to assume a role ask for.
@@ -61,7 +61,7 @@ func readAssumeRole(form url.Values) (assumption, error) {
 	p.sessionName()
 	if form.Has("ExternalId") {
 		p.length("ExternalId", 2, 1224)
-		p.pattern("ExternalId", externalIDChars, externalIDPattern)
+		p.pattern("ExternalId", externalIDChars(), externalIDPattern)
 	}
 	ask, err := p.finish()
 	for name := range form {
@@ -82,7 +82,7 @@ func (p *parameters) finish() (assumption, error) {
 		return assumption{}, invalid(p.violated)
 	}
 	arn := p.form.Get("RoleArn")
-	parts := roleARN.FindStringSubmatch(arn)
+	parts := roleARN().FindStringSubmatch(arn)
 	if parts == nil {
 		return assumption{}, invalidARN()
 	}
@@ -100,7 +100,7 @@ func (p *parameters) finish() (assumption, error) {
 
 func (p *parameters) sessionName() {
 	p.length("RoleSessionName", 2, 64)
-	p.pattern("RoleSessionName", nameChars, namePattern)
+	p.pattern("RoleSessionName", nameChars(), namePattern)
 }
 
 // violate notes a broken constraint, with the value as AWS shows it.
@@ -160,10 +160,10 @@ func (p *parameters) duration() (time.Duration, error) {
 func (p *parameters) policies() (percent int, err error) {
 	chars, arns := 0, 0
 	for name, values := range p.form {
-		if !policyARNMember.MatchString(name) {
+		if !policyARNMember().MatchString(name) {
 			continue
 		}
-		if !policyARN.MatchString(values[0]) {
+		if !policyARN().MatchString(values[0]) {
 			return 0, invalidARN()
 		}
 		arns++
