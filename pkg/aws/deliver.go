@@ -51,9 +51,9 @@ func (c Credentials) Process() ([]byte, error) {
 	enc := json.NewEncoder(&b)
 	enc.SetEscapeHTML(false)
 	enc.SetIndent("", "  ")
-	err := enc.Encode(struct {
+	err := enc.Encode(struct { // #nosec G117 -- printing them is what it is for
 		Version                                                int
-		AccessKeyId, SecretAccessKey, SessionToken, Expiration string //nolint:revive // the contract's names
+		AccessKeyId, SecretAccessKey, SessionToken, Expiration string
 	}{1, c.AccessKeyID.Reveal(), c.SecretAccessKey.Reveal(), c.SessionToken.Reveal(), c.Expiration.Format(time.RFC3339)})
 	if err != nil {
 		return nil, fault.New(fault.Internal, "cannot write the credentials as JSON")

@@ -121,7 +121,9 @@ func (x *Exchange) Identify(ctx context.Context, c *remote.Client, with Credenti
 	return id, nil
 }
 
-func (x *Exchange) seconds() *int32 { return awssdk.Int32(int32(x.duration / time.Second)) }
+func (x *Exchange) seconds() *int32 {
+	return awssdk.Int32(int32(x.duration / time.Second)) // #nosec G115 -- at most 12 hours
+}
 
 func (x *Exchange) sessionPolicies() (*string, []types.PolicyDescriptorType) {
 	var arns []types.PolicyDescriptorType

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -17,7 +18,8 @@ import (
 // childEnded prints why a child could not be run, if that is what happened,
 // and returns its status. What the child itself had to say it has said.
 func (a *app) childEnded(err error, status int) int {
-	if reason, ok := err.(interface{ Reason() string }); ok && reason.Reason() != "" {
+	var reason interface{ Reason() string }
+	if errors.As(err, &reason) && reason.Reason() != "" {
 		a.say("error", reason.Reason())
 		for _, h := range fault.Hints(err) {
 			a.say("hint", h)
@@ -91,15 +93,8 @@ func (a *app) result(b []byte) error {
 	return nil
 }
 
-// secretResult prints output that holds secrets, but not to a terminal: there
-// it would stay on the screen, in the scrollback and in a recording.
-func (a *app) secretResult(b []byte, toTerminal bool, instead ...string) error {
-	if err := a.refuseTerminal(toTerminal, instead...); err != nil {
-		return err
-	}
-	return a.result(b)
-}
-
+// refuseTerminal keeps secrets off a terminal: there they would stay on the
+// screen, in the scrollback and in a recording. instead says what to do.
 func (a *app) refuseTerminal(toTerminal bool, instead ...string) error {
 	if toTerminal || !terminal(a.Stdout) {
 		return nil
@@ -117,7 +112,8 @@ func terminal(w io.Writer) bool {
 }
 
 func unwrapPath(err error) error {
-	if p, ok := err.(*os.PathError); ok {
+	var p *os.PathError
+	if errors.As(err, &p) {
 		return p.Err
 	}
 	return err
