@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"regexp"
 	"strings"
 	"time"
 
@@ -36,12 +37,21 @@ type Finder struct {
 	Log func(format string, args ...any)
 }
 
+// jwt is the beginning of any token: two JSON objects in base64.
+var jwt = regexp.MustCompile(`eyJ[A-Za-z0-9_-]+\.eyJ`)
+
 // Check reports options that contradict each other or have no such value, as a
 // fault.Usage.
 func (f Finder) Check() error {
 	var given []string
-	for _, o := range []struct{ name, value string }{{"--token-env", f.Env}, {"--token-file", f.File}, {"--audience", f.Audience}} {
-		if o.value != "" {
+	for _, o := range []struct{ name, value string }{{"--token-env", f.Env}, {"--token-file", f.File}, {"--audience", f.Audience}, {"--token-version", f.Version}} {
+		if jwt.MatchString(o.value) {
+			// --token-env "$CIRCLE_OIDC_TOKEN": messages quote names of
+			// variables and files, and an audience goes into an argument.
+			return fault.New(fault.Usage, "%s is given a token itself", o.name).
+				Hint("give the name of the variable or file that holds it: --token-env CIRCLE_OIDC_TOKEN")
+		}
+		if o.value != "" && o.name != "--token-version" {
 			given = append(given, o.name)
 		}
 	}
@@ -57,7 +67,7 @@ func (f Finder) Check() error {
 // Find returns the token: the one that the options name, else the one in
 // CIRCLE_OIDC_TOKEN or CIRCLE_OIDC_TOKEN_V2, else a minted one. It is parsed and
 // has not expired. Every error is a fault.Token, but for a file that cannot be
-// read (fault.Local) and options that Check refuses.
+// read (fault.Local), options that Check refuses, and context.Canceled.
 func (f Finder) Find(ctx context.Context) (Token, error) {
 	t, err := f.find(ctx)
 	if err != nil {
@@ -82,7 +92,7 @@ func (f Finder) find(ctx context.Context) (Token, error) {
 	case f.Env != "":
 		v := strings.TrimSpace(f.Getenv(f.Env))
 		if v == "" {
-			return Token{}, fault.New(fault.Token, "the variable %s, which --token-env names, is not set", f.Env).
+			return Token{}, fault.New(fault.Token, "the variable %q, which --token-env names, is not set", f.Env).
 				Hint("give the variable's name, without $: --token-env CIRCLE_OIDC_TOKEN_V2")
 		}
 		return Parse(v, f.Env)
@@ -115,8 +125,8 @@ func (f Finder) byDefault(ctx context.Context) (Token, error) {
 		if err == nil {
 			return minted, nil
 		}
-		if ctx.Err() != nil {
-			return Token{}, ctx.Err()
+		if errors.Is(err, context.Canceled) {
+			return Token{}, err
 		}
 		if !t.Expired(f.Now()) {
 			return t, nil
@@ -124,10 +134,10 @@ func (f Finder) byDefault(ctx context.Context) (Token, error) {
 		return Token{}, f.expiredAnd(t, err)
 	}
 	t, err := f.mint(ctx, f.Getenv("CIRCLE_ORGANIZATION_ID"))
-	if errors.Is(err, errNoMinter) {
-		return Token{}, f.missing()
+	if err == nil || errors.Is(err, context.Canceled) {
+		return t, err
 	}
-	return t, err
+	return Token{}, f.missing(err)
 }
 
 func (f Finder) read() (Token, error) {

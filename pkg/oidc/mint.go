@@ -7,6 +7,8 @@ import (
 	"io/fs"
 	"regexp"
 	"strings"
+	"time"
+	"unicode"
 
 	"github.com/oidc-broker/oidc-broker/pkg/fault"
 )
@@ -14,6 +16,9 @@ import (
 // minters are the programs that mint a token, in this order. The second is what
 // self-hosted runners have.
 func minters() []string { return []string{"circleci", "circleci-agent"} }
+
+// mintTime bounds one program's run. It takes a second or two.
+const mintTime = 20 * time.Second
 
 // errNoMinter means that neither program is on PATH.
 var errNoMinter = errors.New("neither circleci nor circleci-agent is on PATH")
@@ -32,14 +37,13 @@ func (f Finder) mint(ctx context.Context, audience string) (Token, error) {
 	}
 	var failed error
 	for _, program := range minters() {
-		stdout, stderr, err := f.Run(ctx, append([]string{program}, args...)...)
+		t, err := f.mintWith(ctx, program, args)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
-		if ctx.Err() != nil {
-			return Token{}, ctx.Err()
+		if ctx.Err() == context.Canceled {
+			return Token{}, context.Canceled
 		}
-		t, err := minted(program, stdout, stderr, err)
 		if err == nil {
 			return t, nil
 		}
@@ -52,6 +56,26 @@ func (f Finder) mint(ctx context.Context, audience string) (Token, error) {
 			Hint("CircleCI puts one of them on the PATH of its jobs; for what else is needed, see 'oidc-broker token --help'")
 	}
 	return Token{}, failed
+}
+
+// mintWith asks one program.
+func (f Finder) mintWith(ctx context.Context, program string, args []string) (Token, error) {
+	// One that hangs must leave time for the other, and for the exchange.
+	ctx, cancel := context.WithTimeout(ctx, mintTime)
+	defer cancel()
+	stdout, stderr, err := f.Run(ctx, append([]string{program}, args...)...)
+	if errors.Is(err, fs.ErrNotExist) {
+		return Token{}, err
+	}
+	if ctx.Err() != nil {
+		return Token{}, fault.New(fault.Token, "%s run oidc get did not end in time", program)
+	}
+	t, err := minted(program, stdout, stderr, err)
+	if err == nil && t.Expired(f.Now()) {
+		return Token{}, fault.New(fault.Token, "%s run oidc get made a token that expired at %s", program, t.Expiry.Format(time.RFC3339)).
+			Hint("is this machine's clock right?")
+	}
+	return t, err
 }
 
 // minted judges what a program printed. It is not trusted to say by its exit
@@ -82,9 +106,16 @@ func minted(program string, stdout, stderr []byte, err error) (Token, error) {
 // tokenLike is what no message may repeat.
 const tokenLike = `[A-Za-z0-9_-]{16,}\.[A-Za-z0-9_-]{16,}(?:\.[A-Za-z0-9_-]*)?`
 
-// firstLine returns the first line that says something, at most 200 bytes of it.
+// firstLine returns the first line that says something, at most 200 bytes of it,
+// without what would move a terminal's cursor.
 func firstLine(b []byte) string {
 	for line := range strings.Lines(string(b)) {
+		line = strings.Map(func(r rune) rune {
+			if unicode.IsControl(r) {
+				return ' '
+			}
+			return r
+		}, line)
 		if line = strings.TrimSpace(line); line != "" {
 			line = regexp.MustCompile(tokenLike).ReplaceAllString(line, "[secret]")
 			return strings.ToValidUTF8(line[:min(len(line), 200)], "")

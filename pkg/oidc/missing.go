@@ -1,6 +1,7 @@
 package oidc
 
 import (
+	"errors"
 	"net/url"
 	"os"
 	"strings"
@@ -8,9 +9,27 @@ import (
 	"github.com/oidc-broker/oidc-broker/pkg/fault"
 )
 
-// missing says which of the known reasons fits this job. The reasons are
-// CircleCI's documented ones; the first that shows itself wins.
-func (f Finder) missing() error {
+// missing says which of the known reasons fits this job, in which none could be
+// minted either. The reasons are CircleCI's documented ones; the first that
+// shows itself wins. They win over what the minting program said, too: a fork's
+// job has that program, and it knows only that it failed.
+func (f Finder) missing(minting error) error {
+	e := f.reason()
+	if errors.Is(minting, errNoMinter) {
+		if e == nil {
+			e = fault.New(fault.Token, "no OpenID Connect token: neither %s nor %s is set, and no circleci or circleci-agent is on PATH to mint one", EnvV1, EnvV2).
+				Hint("inside docker run, sudo or ssh the job's variables are not passed on: exchange the token outside, or pass CIRCLE_OIDC_TOKEN along").
+				Hint("on a self-hosted runner: its temporary directory must be writable and not mounted noexec")
+		}
+		return e
+	}
+	if e == nil {
+		return minting
+	}
+	return e.Hint("minting one failed as well: %v", minting)
+}
+
+func (f Finder) reason() *fault.Error {
 	switch {
 	case f.Getenv("CIRCLECI") != "true":
 		return fault.New(fault.Token, "no OpenID Connect token: this is not a CircleCI job").
@@ -26,9 +45,7 @@ func (f Finder) missing() error {
 		return fault.New(fault.Token, "no OpenID Connect token: the temporary directory %q cannot run programs (noexec)", f.tempDir()).
 			Hint("the runner makes the token with a program that it unpacks there: mount it exec, or set TMPDIR for the runner")
 	}
-	return fault.New(fault.Token, "no OpenID Connect token: neither %s nor %s is set, and no circleci or circleci-agent is on PATH to mint one", EnvV1, EnvV2).
-		Hint("inside docker run, sudo or ssh the job's variables are not passed on: exchange the token outside, or pass CIRCLE_OIDC_TOKEN along").
-		Hint("on a self-hosted runner: its temporary directory must be writable and not mounted noexec")
+	return nil
 }
 
 // fork says whether this builds a forked pull request: CircleCI sets these

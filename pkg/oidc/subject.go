@@ -33,8 +33,10 @@ func (t Token) Parts() (Subject, bool) {
 		s.VCSOrigin, s.VCSRef = origin, ref
 		return s, true
 	}
-	s.VCSOrigin, s.VCSRef, ok = strings.Cut(rest, "/vcs-ref/")
-	return s, ok
+	if s.VCSOrigin, s.VCSRef, ok = strings.Cut(rest, "/vcs-ref/"); !ok {
+		return Subject{}, false
+	}
+	return s, true
 }
 
 // Version returns "V1" or "V2", by the form of the subject. A pipeline without
@@ -45,9 +47,13 @@ func (t Token) Version() string {
 	switch {
 	case !ok:
 		return ""
-	case s.VCSOrigin != "", t.Source == EnvV2:
+	case s.VCSOrigin != "":
 		return "V2"
-	case t.CircleCI("vcs-origin") != nil, t.Source == EnvV1:
+	case t.CircleCI("vcs-origin") != nil:
+		return "V1" // wherever it was found: a V2 subject would have the claim in it
+	case t.Source == EnvV2:
+		return "V2"
+	case t.Source == EnvV1:
 		return "V1"
 	}
 	return "V1 or V2"

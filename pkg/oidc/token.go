@@ -6,6 +6,8 @@ import (
 	"bytes"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
+	"io"
 	"regexp"
 	"strings"
 	"time"
@@ -42,7 +44,7 @@ type Token struct {
 }
 
 // unexpanded is a variable's name where its value should be.
-const unexpanded = `^\$(?:[A-Za-z_][A-Za-z0-9_]*|\{[A-Za-z_][A-Za-z0-9_]*\})$`
+const unexpanded = `^\$(?:[A-Za-z_][A-Za-z0-9_]{0,99}|\{[A-Za-z_][A-Za-z0-9_]{0,99}\})$`
 
 // Parse reads a token in its compact serialization (RFC 7515 §7.1). White space
 // around it is dropped. source names where it came from. Any error is a
@@ -62,18 +64,22 @@ func Parse(raw, source string) (Token, error) {
 	if len(parts) != 3 {
 		return Token{}, malformed(source, "has %d parts separated by dots, a JWT has 3", len(parts))
 	}
-	var header struct{ Alg, Kid string }
-	if err := decode(parts[0], &header); err != "" {
-		return Token{}, malformed(source, "has a header that is %s", err)
+	header, err := object(parts[0])
+	if err != nil {
+		return Token{}, malformed(source, "has a header that is %w", err)
 	}
-	t.Algorithm, t.KeyID = header.Alg, header.Kid
-	if err := decode(parts[1], &t.Claims); err != "" {
-		return Token{}, malformed(source, "has a payload that is %s", err)
+	t.Algorithm, _ = header["alg"].(string)
+	t.KeyID, _ = header["kid"].(string)
+	if t.Claims, err = object(parts[1]); err != nil {
+		return Token{}, malformed(source, "has a payload that is %w", err)
 	}
-	if _, err := base64.RawURLEncoding.Strict().DecodeString(parts[2]); err != nil || parts[2] == "" {
-		return Token{}, malformed(source, "has a signature that is not base64url")
+	if b, err := decode(parts[2]); err != nil || len(b) == 0 {
+		return Token{}, malformed(source, "has a signature that is %w", errNotBase64)
 	}
-	return t, t.registered()
+	if err := t.registered(); err != nil {
+		return Token{}, err
+	}
+	return t, nil
 }
 
 // registered reads the claims that every exchange needs (RFC 7519 §4.1).
@@ -141,19 +147,41 @@ func (t Token) Redact(text string) string {
 	return text
 }
 
-// decode reads one part into v and says in words what is wrong with it. It
-// does not pass on the decoder's errors: those quote what they read.
-func decode(part string, v any) string {
+// What can be wrong with one part. The decoders' own errors are not passed on:
+// they quote what they read.
+var (
+	errNotBase64 = errors.New("not base64url")
+	errNotObject = errors.New("not a JSON object")
+)
+
+// decode reads base64url without padding (RFC 7515 §2). The decoder would skip
+// line breaks, and a token with one inside would be sent on as it is.
+func decode(part string) ([]byte, error) {
 	b, err := base64.RawURLEncoding.Strict().DecodeString(part)
+	if err != nil || strings.ContainsAny(part, "\r\n") {
+		return nil, errNotBase64
+	}
+	return b, nil
+}
+
+// object reads one part that is a JSON object. Of members of the same name the
+// last one counts (RFC 7519 §4), names are told apart by case: a struct would
+// take "ALG" for "alg".
+func object(part string) (map[string]any, error) {
+	b, err := decode(part)
 	if err != nil {
-		return "not base64url"
+		return nil, err
 	}
 	d := json.NewDecoder(bytes.NewReader(b))
 	d.UseNumber()
-	if d.Decode(v) != nil || d.More() || !bytes.HasPrefix(bytes.TrimSpace(b), []byte("{")) {
-		return "not a JSON object"
+	var o map[string]any
+	if d.Decode(&o) != nil || o == nil {
+		return nil, errNotObject
 	}
-	return ""
+	if _, err := d.Token(); err != io.EOF {
+		return nil, errNotObject
+	}
+	return o, nil
 }
 
 // numericDate reads a NumericDate (RFC 7519 §2): seconds since 1970.

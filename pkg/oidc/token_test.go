@@ -133,6 +133,14 @@ func TestParseRefuses(t *testing.T) {
 		{"no header", "." + parts[1] + "." + parts[2], "a header that is not a JSON object"},
 		{"no payload", parts[0] + ".." + parts[2], "a payload that is not a JSON object"},
 		{"space inside", parts[0] + ". " + parts[1] + "." + parts[2], "a payload that is not base64url"},
+		{"new line in the header", parts[0][:40] + "\n" + parts[0][40:] + "." + parts[1] + "." + parts[2], "a header that is not base64url"},
+		{"new line in the payload", parts[0] + "." + parts[1][:76] + "\n" + parts[1][76:] + "." + parts[2], "a payload that is not base64url"},
+		{"CRLF in the signature", parts[0] + "." + parts[1] + "." + parts[2][:8] + "\r\n" + parts[2][8:], "a signature that is not base64url"},
+		{"a signature of line breaks", parts[0] + "." + parts[1] + ".\n\nA", "a signature that is not base64url"},
+		{"a brace too many", compact(header, claims+"}"), "a payload that is not a JSON object"},
+		{"a bracket too many", compact(header, claims+"]"), "a payload that is not a JSON object"},
+		{"noise behind", compact(header, claims+" x"), "a payload that is not a JSON object"},
+		{"deep", compact(header, strings.Repeat(`{"a":`, 2000)), "a payload that is not a JSON object"},
 		{"an array", compact(header, `["a"]`), "a payload that is not a JSON object"},
 		{"null", compact(header, `null`), "a payload that is not a JSON object"},
 		{"text", compact(header, `"text of the payload"`), "a payload that is not a JSON object"},
@@ -159,6 +167,7 @@ func TestParseRefuses(t *testing.T) {
 		{"exp zero", with("exp", `0`), "lacks the claim exp"},
 		{"exp huge", with("exp", `1763075032000000`), "lacks the claim exp"},
 		{"exp beyond floats", with("exp", `1e999`), "lacks the claim exp"},
+		{"a long variable's name", "$" + strings.Repeat("A", 30000), "has 30001 bytes"},
 		{"20,001 bytes", good + strings.Repeat("A", 20001-len(good)), "has 20001 bytes, more than the 20000"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
@@ -173,4 +182,144 @@ func TestParseRefuses(t *testing.T) {
 			}
 		})
 	}
+}
+
+func TestParseAccepts(t *testing.T) {
+	for _, row := range []struct {
+		name, raw string
+		want      func(Token) bool
+	}{
+		{"20,000 bytes", func() string {
+			s := compact(header, claims)
+			return s + strings.Repeat("A", 20000-len(s)-len(s)%4) + strings.Repeat("A", len(s)%4)
+		}(), func(t Token) bool { return len(t.Raw.Reveal()) == 20000 }},
+		{"aud a list", with("aud", `["a","b"]`), func(t Token) bool { return cmp.Equal(t.Audience, []string{"a", "b"}) }},
+		{"exp a fraction", with("exp", "1763075032.9"), func(t Token) bool { return t.Expiry.Unix() == expires }},
+		{"exp with an exponent", with("exp", "1.763075032e9"), func(t Token) bool { return t.Expiry.Unix() == expires }},
+		{"no iat", with("", ""), func(t Token) bool { return t.IssuedAt.IsZero() }},
+		{"white space in the JSON", compact(" "+header+"\n", "\t"+claims+"\r\n"), func(t Token) bool { return t.Subject == subject }},
+		// RFC 7519 §4: the last one counts.
+		{"a claim twice", compact(header, `{"sub":"first",`+claims[1:]), func(t Token) bool { return t.Subject == subject }},
+		{"names told apart by case", compact(`{"ALG":"none","alg":"RS256","Alg":"none"}`, claims[:len(claims)-1]+`,"SUB":"other","Exp":1}`),
+			func(t Token) bool {
+				return t.Algorithm == "RS256" && t.Subject == subject && t.Expiry.Unix() == expires
+			}},
+		{"no kid", compact(`{"alg":"RS256"}`, claims), func(t Token) bool { return t.KeyID == "" }},
+		{"kid a number", compact(`{"alg":"RS256","kid":1}`, claims), func(t Token) bool { return t.KeyID == "" }},
+		{"unknown claims, null contexts", compact(header, claims[:len(claims)-1]+`,"oidc.circleci.com/context-ids":null,"oidc.circleci.com/ssh-rerun":true,"x":{"y":[12345678901234567890]}}`),
+			func(t Token) bool {
+				return t.CircleCI("ssh-rerun") == true && t.CircleCI("context-ids") == nil && fmt.Sprint(t.Claims["x"]) == "map[y:[12345678901234567890]]"
+			}},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			got, err := Parse(row.raw, EnvV1)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !row.want(got) {
+				t.Errorf("read %+v", got)
+			}
+		})
+	}
+}
+
+func TestParseNamesAnySource(t *testing.T) {
+	_, err := Parse("x", `"100%d of %s"`)
+	isTokenError(t, err, "", `the token in "100%d of %s" has 1 parts`)
+}
+
+// No printer shows a token that was parsed.
+func TestTokenPrintsNoSecret(t *testing.T) {
+	raw := compact(header, claims)
+	tok := parse(t, raw, EnvV1)
+	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q"} {
+		// The claims are for showing, the three parts in base64 are not.
+		if text, ok := leaks(raw, fmt.Sprintf(verb, tok), fmt.Sprintf(verb, &tok)); ok {
+			t.Errorf("%s shows %s", verb, text)
+		}
+	}
+}
+
+func parse(t *testing.T, raw, source string) Token {
+	t.Helper()
+	tok, err := Parse(raw, source)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return tok
+}
+
+func TestExpired(t *testing.T) {
+	tok := parse(t, compact(header, claims), EnvV1)
+	for after, want := range map[time.Duration]bool{
+		-time.Hour: false, 0: false, Slack - 1: false, Slack: false, Slack + 1: true, time.Hour: true,
+	} {
+		if got := tok.Expired(tok.Expiry.Add(after)); got != want {
+			t.Errorf("%s after exp: expired is %t", after, got)
+		}
+	}
+}
+
+func TestRedact(t *testing.T) {
+	raw := compact(header, claims)
+	parts := strings.Split(raw, ".")
+	tok := parse(t, raw, EnvV1)
+	for _, row := range []struct{ text, want string }{
+		{"nothing in it", "nothing in it"},
+		{"", ""},
+		{"before " + raw + " after", "before [secret] after"},
+		{raw + raw, "[secret][secret]"},
+		{"payload " + parts[1] + "!", "payload [secret]!"},
+		{"cut " + parts[1] + "." + parts[2], "cut [secret].[secret]"},
+		{"signature=" + parts[2] + "\n", "signature=[secret]\n"},
+	} {
+		if got := tok.Redact(row.text); got != row.want {
+			t.Errorf("%q becomes %q, want %q", row.text, got, row.want)
+		}
+	}
+	if got := (Token{}).Redact("as it is"); got != "as it is" {
+		t.Errorf("no token redacts to %q", got)
+	}
+}
+
+// Whatever is read: no panic, token errors alone, and what was parsed has the
+// claims that every exchange needs.
+func FuzzParse(f *testing.F) {
+	f.Add(compact(header, claims))
+	f.Add(compact(header, claims) + "\n")
+	f.Add(with("aud", `["a","b"]`))
+	f.Add(with("aud", `[""]`))
+	f.Add(with("exp", `-1`))
+	f.Add(with("exp", `1e400`))
+	f.Add(with("sub", ""))
+	f.Add(compact(`{"alg":"none"}`, claims))
+	f.Add(compact(header, claims+"}"))
+	f.Add("$CIRCLE_OIDC_TOKEN")
+	f.Add("${X}")
+	f.Add("a.b.c")
+	f.Add("..")
+	f.Fuzz(func(t *testing.T, raw string) {
+		check := func(raw string) {
+			tok, err := Parse(raw, EnvV1)
+			if err != nil {
+				if fault.KindOf(err) != fault.Token {
+					t.Errorf("kind %d of %v", fault.KindOf(err), err)
+				}
+				return
+			}
+			if tok.Issuer == "" || tok.Subject == "" || len(tok.Audience) == 0 || tok.Audience[0] == "" || tok.Expiry.Unix() <= 0 {
+				t.Errorf("parsed without its claims: %+v", tok)
+			}
+			if s := tok.Raw.Reveal(); strings.ContainsAny(s, " \t\r\n\x00") || len(s) > maxToken || strings.Count(s, ".") != 2 {
+				t.Errorf("takes %q for a token", s)
+			}
+			tok.Parts()
+			tok.Version()
+			if text := tok.Redact(raw); strings.Contains(text, tok.Raw.Reveal()) {
+				t.Errorf("redacts to %q", text)
+			}
+		}
+		check(raw)
+		check(compact(header, raw)) // what it makes of the JSON
+	})
 }
