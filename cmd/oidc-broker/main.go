@@ -30,6 +30,6 @@ func world() cli.World {
 		Stdout:    os.Stdout,
 		Stderr:    os.Stderr,
 		Now:       time.Now,
-		Transport: remote.NewTransport(),
+		Transport: remote.NewTransport(os.Getenv),
 	}
 }

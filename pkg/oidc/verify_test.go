@@ -68,7 +68,7 @@ func jwks(t *testing.T, keys ...any) string {
 }
 
 func client(t *testing.T) *remote.Client {
-	tr := remote.NewTransport()
+	tr := remote.NewTransport(func(string) string { return "" })
 	t.Cleanup(tr.CloseIdleConnections)
 	return &remote.Client{Transport: tr, Now: now, Attempts: 1}
 }

@@ -39,7 +39,7 @@ type lab struct {
 func newLab(t *testing.T, rt http.RoundTripper) *lab {
 	l := &lab{t: t}
 	if rt == nil {
-		tr := NewTransport()
+		tr := NewTransport(func(string) string { return "" })
 		tr.Proxy = nil
 		t.Cleanup(tr.CloseIdleConnections)
 		rt = tr

@@ -152,7 +152,7 @@ func TestClosedPort(t *testing.T) {
 }
 
 func TestUnknownHost(t *testing.T) {
-	tr := NewTransport()
+	tr := NewTransport(func(string) string { return "" })
 	tr.Proxy = nil
 	tr.DialContext = func(context.Context, string, string) (net.Conn, error) {
 		return nil, &net.OpError{Op: "dial", Net: "tcp", Err: &net.DNSError{Err: "no such host", Name: marker, Server: marker, IsNotFound: true}}
@@ -226,7 +226,7 @@ func (a *ca) pem() []byte {
 
 // transport is the program's own, with the tests' clock and without a proxy.
 func transport() *http.Transport {
-	tr := NewTransport()
+	tr := NewTransport(func(string) string { return "" })
 	tr.Proxy = nil
 	tr.TLSClientConfig.Time = now
 	return tr

@@ -16,9 +16,9 @@ import (
 // NewTransport returns the program's transport: TLS 1.2 and later, the system's
 // roots, the proxies that the environment names, and a limit on each stage of a
 // call. It speaks HTTP/1.1, which for the one or two requests of a run costs
-// less than HTTP/2.
-func NewTransport() *http.Transport {
-	return &http.Transport{
+// less than HTTP/2. getenv is asked for SSL_CERT_FILE.
+func NewTransport(getenv func(string) string) *http.Transport {
+	t := &http.Transport{
 		Proxy:                  http.ProxyFromEnvironment,
 		OnProxyConnectResponse: proxyAnswered,
 		DialContext:            (&net.Dialer{Timeout: 10 * time.Second}).DialContext,
@@ -27,6 +27,8 @@ func NewTransport() *http.Transport {
 		ResponseHeaderTimeout:  attemptTime,
 		MaxResponseHeaderBytes: 64 << 10,
 	}
+	t.DialTLSContext = (&tlsDialer{dial: t.DialContext, config: t.TLSClientConfig, anchors: anchorsOf(getenv), timeout: t.TLSHandshakeTimeout}).dialTLS
+	return t
 }
 
 // proxyRefusal is the status with which a proxy answered CONNECT. Without it
@@ -60,5 +62,6 @@ func WithRoots(rt http.RoundTripper, pem []byte) (http.RoundTripper, error) {
 	}
 	t.TLSClientConfig.MinVersion = max(t.TLSClientConfig.MinVersion, tls.VersionTLS12)
 	t.TLSClientConfig.RootCAs = pool
+	t.DialTLSContext = nil // it is for the system's roots
 	return t, nil
 }

@@ -1,0 +1,165 @@
+package remote
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/base64"
+	"encoding/pem"
+	"errors"
+	"net"
+	"os"
+	"runtime"
+	"sync"
+	"time"
+)
+
+// Go builds the system's pool from the bundle and from every file of the
+// certificate directory, which holds the same certificates again, twice: that is
+// more than half of a whole exchange's CPU time. So a first handshake knows the
+// roots of the clouds alone, picked by name out of the system's own bundle. The
+// verifier is the standard one, and what it trusts a part of what the system
+// trusts. When it finds an unknown authority, a second handshake on a new
+// connection knows the whole system's pool and decides.
+
+// tlsDialer connects to a server, trusting the system's roots.
+type tlsDialer struct {
+	dial    func(ctx context.Context, network, addr string) (net.Conn, error)
+	config  *tls.Config
+	anchors func() *x509.CertPool // nil result: there are none to try first
+	system  *x509.CertPool        // nil: the system's own; tests have another
+	timeout time.Duration         // of a handshake
+}
+
+// dialTLS is http.Transport's DialTLSContext.
+func (d *tlsDialer) dialTLS(ctx context.Context, network, addr string) (net.Conn, error) {
+	if d.config.RootCAs != nil {
+		return d.connect(ctx, network, addr, d.config.RootCAs)
+	}
+	if some := d.anchors(); some != nil {
+		conn, err := d.connect(ctx, network, addr, some)
+		var unknown x509.UnknownAuthorityError
+		if !errors.As(err, &unknown) {
+			return conn, err
+		}
+	}
+	return d.connect(ctx, network, addr, d.system)
+}
+
+// connect makes one connection, verified with roots; nil means the system's.
+func (d *tlsDialer) connect(ctx context.Context, network, addr string, roots *x509.CertPool) (net.Conn, error) {
+	raw, err := d.dial(ctx, network, addr)
+	if err != nil {
+		return nil, err
+	}
+	config := d.config.Clone()
+	config.RootCAs = roots
+	if config.ServerName, _, err = net.SplitHostPort(addr); err != nil {
+		_ = raw.Close()
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, d.timeout)
+	defer cancel()
+	conn := tls.Client(raw, config)
+	if err := conn.HandshakeContext(ctx); err != nil {
+		_ = raw.Close()
+		return nil, err
+	}
+	return conn, nil
+}
+
+// anchorsOf returns the roots of the clouds that the system's bundle holds, read
+// once, when first asked for. It returns nil where there is no bundle: then the
+// system verifies by itself, as on macOS and Windows.
+func anchorsOf(getenv func(string) string) func() *x509.CertPool {
+	return sync.OnceValue(func() *x509.CertPool {
+		if runtime.GOOS == "darwin" || runtime.GOOS == "windows" {
+			return nil
+		}
+		for _, file := range bundles(getenv("SSL_CERT_FILE")) {
+			if b, err := os.ReadFile(file); err == nil { // #nosec G304 -- the system's, or the user's own
+				return pick(b)
+			}
+		}
+		return nil
+	})
+}
+
+// bundles are where crypto/x509 looks for the system's bundle: in what
+// SSL_CERT_FILE names, else in the places that the distributions have.
+func bundles(named string) []string {
+	if named != "" {
+		return []string{named}
+	}
+	return []string{
+		"/etc/ssl/certs/ca-certificates.crt",
+		"/etc/pki/tls/certs/ca-bundle.crt",
+		"/etc/ssl/ca-bundle.pem",
+		"/etc/pki/tls/cacert.pem",
+		"/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem",
+		"/etc/ssl/cert.pem",
+	}
+}
+
+// names are in the subjects of the roots that AWS's and Google's servers have.
+func names() [][]byte {
+	return [][]byte{[]byte("Amazon Root CA"), []byte("Starfield"), []byte("GTS Root R"), []byte("GlobalSign")}
+}
+
+// pick returns the certificates of a PEM bundle that have one of the names, or
+// nil. A root's name is its issuer's too, so it stands near the beginning, and
+// only that much of each certificate is decoded.
+func pick(bundle []byte) *x509.CertPool {
+	const begin = "-----BEGIN CERTIFICATE-----"
+	var (
+		pool  *x509.CertPool
+		names = names()
+		head  [768]byte
+	)
+	for {
+		at := bytes.Index(bundle, []byte(begin))
+		if at < 0 {
+			return pool
+		}
+		bundle = bundle[at:]
+		if named(head[:decodeHead(head[:], bundle[len(begin):])], names) {
+			if block, _ := pem.Decode(bundle); block != nil {
+				if c, err := x509.ParseCertificate(block.Bytes); err == nil {
+					if pool == nil {
+						pool = x509.NewCertPool()
+					}
+					pool.AddCert(c)
+				}
+			}
+		}
+		bundle = bundle[len(begin):]
+	}
+}
+
+// decodeHead decodes the beginning of a PEM block's body into dst, as far as it
+// goes.
+func decodeHead(dst, body []byte) int {
+	var text [1024]byte
+	n := 0
+	for _, c := range body {
+		if c == '-' || n == len(text) {
+			break
+		}
+		if c > ' ' {
+			text[n] = c
+			n++
+		}
+	}
+	n, _ = base64.StdEncoding.Decode(dst, text[:n-n%4]) // what it could not decode has no name that we know
+	return n
+}
+
+func named(head []byte, names [][]byte) bool {
+	for _, name := range names {
+		if bytes.Contains(head, name) {
+			return true
+		}
+	}
+	return false
+}
