@@ -1,0 +1,198 @@
+// Command bench measures the program beside curl: whole processes, in turn, in
+// one run, so that only the ratios between them count.
+//
+//	go run ./testdata/bench [-n 21] [-delay 20ms]
+//
+// It starts a TLS server that answers as AWS STS does, with a certificate
+// under a CA that stands at the end of the system's own bundle, and makes every
+// client read all of that bundle, as in a job.
+package main
+
+import (
+	"bytes"
+	"cmp"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/base64"
+	"encoding/pem"
+	"flag"
+	"fmt"
+	"io"
+	"log"
+	"math/big"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"syscall"
+	"time"
+)
+
+func main() {
+	rounds := flag.Int("n", 21, "rounds, each command once a round")
+	delay := flag.Duration("delay", 0, "pause before each answer")
+	flag.Parse()
+	dir, err := os.MkdirTemp("", "bench")
+	check(err)
+	defer func() { _ = os.RemoveAll(dir) }()
+
+	server, bundle := serve(dir, *delay)
+	defer server.Close()
+	binary := build(dir, "oidc-broker", "./cmd/oidc-broker")
+	nothing := nothing(dir)
+
+	// A job's environment: what this machine sets about certificates is left out.
+	env := []string{"PATH=" + os.Getenv("PATH"), "SSL_CERT_FILE=" + bundle, "AWS_ENDPOINT_URL_STS=" + server.URL, "CIRCLECI=true",
+		"CIRCLE_OIDC_TOKEN=" + token(), "AWS_ROLE_ARN=arn:aws:iam::111122223333:role/deploy", "AWS_REGION=us-east-1", "HOME=" + dir}
+	form := filepath.Join(dir, "form")
+	check(os.WriteFile(form, []byte("Action=AssumeRoleWithWebIdentity&Version=2011-06-15&RoleSessionName=bench&RoleArn=arn%3Aaws%3Aiam%3A%3A111122223333%3Arole%2Fdeploy&WebIdentityToken="+token()), 0o600))
+	commands := []*command{
+		{name: "curl, the same POST", argv: []string{"curl", "-sS", "--fail", "--cacert", bundle, "--data-binary", "@" + form, server.URL}},
+		{name: "oidc-broker aws env", argv: []string{binary, "aws", "env"}},
+		{name: "oidc-broker aws --profile", argv: []string{binary, "aws", "--profile", "bench"}},
+		{name: "oidc-broker version", argv: []string{binary, "version"}},
+		{name: "a Go program that does nothing", argv: []string{nothing}},
+	}
+	for i := range *rounds + 2 {
+		for _, c := range commands {
+			c.run(env, i >= 2) // two rounds to warm up
+		}
+	}
+	report(commands, binary)
+}
+
+// A command is measured as a whole process.
+type command struct {
+	name            string
+	argv            []string
+	wall, cpu, peak []float64 // ms, ms, MiB
+}
+
+func (c *command) run(env []string, counted bool) {
+	cmd := exec.Command(c.argv[0], c.argv[1:]...)
+	cmd.Env = env
+	var stderr bytes.Buffer
+	cmd.Stdout, cmd.Stderr = io.Discard, &stderr
+	start := time.Now()
+	if err := cmd.Run(); err != nil {
+		log.Fatalf("%s: %v: %s", c.name, err, stderr.String())
+	}
+	if !counted {
+		return
+	}
+	c.wall = append(c.wall, float64(time.Since(start).Microseconds())/1000)
+	c.cpu = append(c.cpu, float64((cmd.ProcessState.UserTime()+cmd.ProcessState.SystemTime()).Microseconds())/1000)
+	if u, ok := cmd.ProcessState.SysUsage().(*syscall.Rusage); ok {
+		c.peak = append(c.peak, float64(u.Maxrss)/1024)
+	}
+}
+
+func report(commands []*command, binary string) {
+	base := commands[0]
+	fmt.Printf("%-32s %9s %9s %9s %11s %11s\n", "median of "+fmt.Sprint(len(base.wall)), "wall ms", "cpu ms", "peak MiB", "wall/curl", "cpu/curl")
+	for _, c := range commands {
+		fmt.Printf("%-32s %9.1f %9.1f %9.1f %11.2f %11.2f\n", c.name, median(c.wall), median(c.cpu), slices.Max(c.peak),
+			median(ratios(c.wall, base.wall)), median(ratios(c.cpu, base.cpu)))
+	}
+	info, err := os.Stat(binary)
+	check(err)
+	fmt.Printf("binary: %.1f MB\n", float64(info.Size())/1e6)
+}
+
+// ratios pairs what ran in the same round.
+func ratios(a, b []float64) []float64 {
+	r := make([]float64, len(a))
+	for i := range a {
+		r[i] = a[i] / b[i]
+	}
+	return r
+}
+
+func median(v []float64) float64 {
+	v = slices.Clone(v)
+	slices.SortFunc(v, cmp.Compare[float64])
+	return v[len(v)/2]
+}
+
+// serve answers as STS does, under a CA at the end of the system's bundle.
+func serve(dir string, delay time.Duration) (*httptest.Server, string) {
+	ca, key := certificate(nil, nil)
+	leaf, leafKey := certificate(ca, key)
+	s := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body)
+		time.Sleep(delay)
+		_, _ = io.WriteString(w, answer)
+	}))
+	s.TLS = &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{{Certificate: [][]byte{leaf.Raw}, PrivateKey: leafKey}}}
+	s.StartTLS()
+	bundle := filepath.Join(dir, "bundle.pem")
+	system, err := os.ReadFile("/etc/ssl/certs/ca-certificates.crt")
+	check(err)
+	check(os.WriteFile(bundle, append(system, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: ca.Raw})...), 0o600))
+	return s, bundle
+}
+
+func certificate(parent *x509.Certificate, by *ecdsa.PrivateKey) (*x509.Certificate, *ecdsa.PrivateKey) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	check(err)
+	name := "bench leaf"
+	if parent == nil {
+		name = "Amazon Root CA of the bench"
+	}
+	c := &x509.Certificate{
+		SerialNumber: big.NewInt(time.Now().UnixNano()), Subject: pkix.Name{CommonName: name},
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+		IsCA: parent == nil, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign,
+		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
+	}
+	if parent == nil {
+		parent, by = c, key
+	}
+	der, err := x509.CreateCertificate(rand.Reader, c, parent, &key.PublicKey, by)
+	check(err)
+	c, err = x509.ParseCertificate(der)
+	check(err)
+	return c, key
+}
+
+// token has CircleCI's form and size; nobody judges it here.
+func token() string {
+	b64 := base64.RawURLEncoding.EncodeToString
+	claims := fmt.Sprintf(`{"iss":"https://oidc.circleci.com/org/o","sub":"org/o/project/p/user/u","aud":"o","iat":1,"exp":%d,"pad":%q}`,
+		time.Now().Add(time.Hour).Unix(), bytes.Repeat([]byte("x"), 700))
+	return b64([]byte(`{"alg":"RS256","kid":"k","typ":"JWT"}`)) + "." + b64([]byte(claims)) + "." + b64(make([]byte, 256))
+}
+
+func build(dir, name, pkg string) string {
+	out := filepath.Join(dir, name)
+	cmd := exec.Command("go", "build", "-trimpath", "-ldflags", "-s -w -buildid=", "-o", out, pkg)
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	cmd.Stderr = os.Stderr
+	check(cmd.Run())
+	return out
+}
+
+func nothing(dir string) string {
+	src := filepath.Join(dir, "nothing.go")
+	check(os.WriteFile(src, []byte("package main\n\nfunc main() {}\n"), 0o600))
+	return build(dir, "nothing", src)
+}
+
+func check(err error) {
+	if err != nil {
+		log.Fatal(err)
+	}
+}
+
+const answer = `<AssumeRoleWithWebIdentityResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/"><AssumeRoleWithWebIdentityResult>` +
+	`<Credentials><AccessKeyId>ASIAEXAMPLEEXAMPLE00</AccessKeyId><SecretAccessKey>abcdefghijklmnopqrstuvwxyz0123456789+/AB</SecretAccessKey>` +
+	`<SessionToken>IQoJb3JpZ2luX2VjEXAMPLE</SessionToken><Expiration>2099-01-02T03:04:05Z</Expiration></Credentials>` +
+	`<AssumedRoleUser><AssumedRoleId>AROAEXAMPLE:deploy</AssumedRoleId><Arn>arn:aws:sts::111122223333:assumed-role/deploy/bench</Arn></AssumedRoleUser>` +
+	`</AssumeRoleWithWebIdentityResult><ResponseMetadata><RequestId>r</RequestId></ResponseMetadata></AssumeRoleWithWebIdentityResponse>`
