@@ -226,7 +226,7 @@ func TestOutput(t *testing.T) {
 }
 
 func TestOutputIsBounded(t *testing.T) {
-	for _, script := range []string{`printf 12345678901`, `printf 12345678901 >&2`, `yes`, `yes >&2; exit 0`, `trap '' PIPE TERM; yes 2>/dev/null`} {
+	for _, script := range []string{`printf 12345678901`, `printf 12345678901 >&2`, `yes`, `yes >&2; exit 0`, `trap '' PIPE TERM; while :; do echo x; done 2>/dev/null`} {
 		out, errs, err := Output(t.Context(), sh(script), 10)
 		if out != nil || errs != nil || fault.KindOf(err) != fault.Local || !strings.Contains(fmt.Sprint(err), `"sh" printed more than 10 bytes`) {
 			t.Errorf("%s: %q, %q, %v", script, out, errs, err)

@@ -21,7 +21,7 @@ type Setting struct {
 // accepted spellings of what is between its brackets, of which the first is
 // written when the section is new. Set is written as "key = value": in place
 // of a line that has the key, else after the last one of the section. Remove
-// names keys to take out.
+// names keys to take out, in lower case; they are found in any.
 type Section struct {
 	Headers []string
 	Set     []Setting
@@ -204,14 +204,7 @@ func (s Section) setting(key string) int {
 	return -1
 }
 
-func (s Section) removes(key string) bool {
-	for _, k := range s.Remove {
-		if strings.EqualFold(k, key) {
-			return true
-		}
-	}
-	return false
-}
+func (s Section) removes(key string) bool { return slices.Contains(s.Remove, key) }
 
 // match returns the accepted spelling that either SDK takes the header for,
 // and whether both do. Only the AWS CLI sees [profile "x"] as x, and only Go
@@ -280,7 +273,6 @@ func (s Section) rewrite(old []byte, own *block) ([]byte, error) {
 				}
 				written[i] = true
 				out = append(out, s.Set[i].line(line.indent, eolAt(raw))...)
-				last = iniLine{}
 			} else if !dropping {
 				out = append(out, raw...)
 				if !last.empty || len(line.indent) == 0 {

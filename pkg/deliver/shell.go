@@ -165,7 +165,7 @@ func refuseCmd(value string) string {
 	if value == "" {
 		return "an empty value removes the variable"
 	}
-	const longest = 8191 - len(`set "="`) - 255
+	const longest = 8191 - len(`set "="`) - 255 // of a line; 255 for the name
 	if len(value) > longest {
 		return fmt.Sprintf("it is longer than %d bytes", longest)
 	}
@@ -217,14 +217,15 @@ func renderJSON(e Environment) ([]byte, error) {
 		return []byte("{}\n"), nil
 	}
 	var out bytes.Buffer
-	for i, v := range e.Set {
+	before := "{\n"
+	for _, v := range e.Set {
 		value := v.Value.Reveal()
 		if !utf8.ValidString(value) {
 			// The encoder would put U+FFFD in place of the bytes.
 			return nil, cannotHold("json", v.Name, "it is not valid UTF-8")
 		}
-		out.WriteString(map[bool]string{true: "{\n", false: ",\n"}[i == 0])
-		out.WriteString(`  "` + v.Name + `": `)
+		out.WriteString(before + `  "` + v.Name + `": `)
+		before = ",\n"
 		enc := json.NewEncoder(&out)
 		enc.SetEscapeHTML(false)
 		if err := enc.Encode(value); err != nil {
