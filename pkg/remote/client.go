@@ -119,6 +119,7 @@ func (c *Client) Call(ctx context.Context, r Request) (Answer, error) {
 		if err != nil {
 			return err
 		}
+		defer func() { _ = res.Body.Close() }()
 		a = Answer{Status: res.StatusCode, Header: res.Header}
 		if a.Body, err = io.ReadAll(res.Body); err != nil {
 			return err
