@@ -37,15 +37,15 @@ type Finder struct {
 	Log func(format string, args ...any)
 }
 
-// jwt is the beginning of any token: two JSON objects in base64.
-var jwt = regexp.MustCompile(`eyJ[A-Za-z0-9_-]+\.eyJ`)
+// tokenStart is how any token begins: two JSON objects in base64.
+const tokenStart = `eyJ[A-Za-z0-9_-]+\.eyJ`
 
 // Check reports options that contradict each other or have no such value, as a
 // fault.Usage.
 func (f Finder) Check() error {
 	var given []string
 	for _, o := range []struct{ name, value string }{{"--token-env", f.Env}, {"--token-file", f.File}, {"--audience", f.Audience}, {"--token-version", f.Version}} {
-		if jwt.MatchString(o.value) {
+		if strings.Contains(o.value, "eyJ") && regexp.MustCompile(tokenStart).MatchString(o.value) {
 			// --token-env "$CIRCLE_OIDC_TOKEN": messages quote names of
 			// variables and files, and an audience goes into an argument.
 			return fault.New(fault.Usage, "%s is given a token itself", o.name).

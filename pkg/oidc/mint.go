@@ -103,8 +103,8 @@ func minted(program string, stdout, stderr []byte, err error) (Token, error) {
 		Hint("is %s the one that CircleCI provides? The local CLI of the same name cannot mint", program)
 }
 
-// tokenLike is what no message may repeat.
-const tokenLike = `[A-Za-z0-9_-]{16,}\.[A-Za-z0-9_-]{16,}(?:\.[A-Za-z0-9_-]*)?` // #nosec G101 -- a pattern
+// jwtLike is what no message may repeat.
+const jwtLike = `[A-Za-z0-9_-]{16,}\.[A-Za-z0-9_-]{16,}(?:\.[A-Za-z0-9_-]*)?` // #nosec G101 -- a pattern
 
 // firstLine returns the first line that says something, at most 200 bytes of it,
 // without what would move a terminal's cursor.
@@ -117,7 +117,7 @@ func firstLine(b []byte) string {
 			return r
 		}, line)
 		if line = strings.TrimSpace(line); line != "" {
-			line = regexp.MustCompile(tokenLike).ReplaceAllString(line, "[secret]")
+			line = regexp.MustCompile(jwtLike).ReplaceAllString(line, "[secret]")
 			return strings.ToValidUTF8(line[:min(len(line), 200)], "")
 		}
 	}

@@ -121,7 +121,9 @@ func (c *Client) Call(ctx context.Context, r Request) (Answer, error) {
 		}
 		defer func() { _ = res.Body.Close() }()
 		a = Answer{Status: res.StatusCode, Header: res.Header}
-		if a.Body, err = io.ReadAll(res.Body); err != nil {
+		a.Body, err = io.ReadAll(res.Body)
+		_ = res.Body.Close()
+		if err != nil {
 			return err
 		}
 		if Transient(a.Status) {
@@ -149,7 +151,8 @@ func (c *Client) Retry(ctx context.Context, attempt func(context.Context) error)
 		if !f.Again || n >= c.Attempts || ctx.Err() != nil {
 			return f.final(err, n)
 		}
-		wait := max(f.After, rand.N(min(maxPause, firstPause<<min(n-1, 10)))) // #nosec G404 -- spreads load, guards nothing
+		// On top of what the server asks for, too: it tells a whole fleet the same.
+		wait := f.After + rand.N(min(maxPause, firstPause<<min(n-1, 10))) // #nosec G404 -- spreads load, guards nothing
 		if deadline, ok := ctx.Deadline(); ok && f.After > 0 && time.Until(deadline) < f.After {
 			return f.final(err, n)
 		}

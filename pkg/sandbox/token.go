@@ -114,7 +114,7 @@ func (v Variant) audience() string {
 
 // subjects returns the subject of a V1 and of a V2 token. They differ by what
 // the token knows of the repository, which for a webhook is nothing.
-func (v Variant) subjects() (v1, v2 string) {
+func (v Variant) subjects() (v1, v2 string) { //nolint:unparam // v1 is the same for all, and is named once
 	v1 = "org/" + orgID + "/project/" + projectID + "/user/" + userID
 	if v.Webhook {
 		return v1, v1
