@@ -133,7 +133,7 @@ type block struct {
 	header  iniLine
 	lines   []iniLine // what follows the header, up to the next one
 	end     int       // where the next section begins
-	indent  []byte    // of the line that begins it
+	indent  string    // of the line that begins it
 	rewrite string    // what the header must say instead, if it must
 }
 
@@ -141,7 +141,7 @@ type block struct {
 func (s Section) find(text []byte) (*block, error) {
 	var own *block
 	inside, leaking := false, false
-	r := iniReader{text: text}
+	r := iniReader{text: string(text)}
 	for {
 		line, ok, err := r.next()
 		if err != nil {
@@ -232,14 +232,14 @@ func (s Section) append(old []byte) []byte {
 	}
 	out = append(out, "["+s.Headers[0]+"]"+eol...)
 	for _, set := range s.Set {
-		out = append(out, set.line(nil, eol)...)
+		out = append(out, set.line("", eol)...)
 	}
 	return out
 }
 
 // line returns the setting as it is written.
-func (s Setting) line(indent []byte, eol string) string {
-	line := string(indent) + s.Key + " = " + s.Value.Reveal()
+func (s Setting) line(indent, eol string) string {
+	line := indent + s.Key + " = " + s.Value.Reveal()
 	return strings.TrimRight(line, " ") + eol // an empty value leaves no space at the end
 }
 
@@ -302,7 +302,7 @@ func (s Section) rewrite(old []byte, own *block) ([]byte, error) {
 
 // nestedForGo refuses to write an indented key after one without a value:
 // Go programs take it for a part of that value, however far in it is.
-func nestedForGo(last iniLine, indent []byte) error {
+func nestedForGo(last iniLine, indent string) error {
 	if !last.empty || len(indent) == 0 {
 		return nil
 	}
@@ -311,7 +311,7 @@ func nestedForGo(last iniLine, indent []byte) error {
 }
 
 // insert adds the settings that are not written yet.
-func (s Section) insert(out []byte, at int, indent []byte, written []bool) []byte {
+func (s Section) insert(out []byte, at int, indent string, written []bool) []byte {
 	eol := eolOf(out[:at])
 	var add []byte
 	for i, set := range s.Set {
@@ -336,10 +336,10 @@ func (s Section) header(old []byte, own *block) ([]byte, error) {
 	}
 	inner := len(h.indent) + len("[")
 	fresh := []byte(string(raw[:inner]) + own.rewrite + string(raw[inner+len(h.name):]))
-	r := iniReader{text: fresh}
+	r := iniReader{text: string(fresh)}
 	line, _, err := r.next()
 	// A bracket within: a comment that Python takes for a part of the name.
-	if err == nil && bytes.IndexByte(h.name, ']') < 0 {
+	if err == nil && strings.IndexByte(h.name, ']') < 0 {
 		if _, both := s.match(line); both {
 			return fresh, nil
 		}

@@ -320,7 +320,7 @@ func checkEdit(t *testing.T, s Section, old []byte) {
 	have := map[string]string{}
 	for _, line := range own.lines {
 		if line.kind == iniOption {
-			have[line.key()] = strings.TrimSpace(string(line.content[bytes.IndexAny(line.content, "=:")+1:]))
+			have[line.key()] = strings.TrimSpace(line.content[strings.IndexAny(line.content, "=:")+1:])
 		}
 	}
 	for _, set := range s.Set {

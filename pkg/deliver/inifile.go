@@ -1,7 +1,6 @@
 package deliver
 
 import (
-	"bytes"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -22,20 +21,20 @@ type iniLine struct {
 	kind       int
 	number     int    // from 1
 	start, end int    // in the file, line end included
-	indent     []byte // the space before content
-	content    []byte // without space around it
-	name       []byte // of a header: what is between the brackets
+	indent     string // the space before content
+	content    string // without space around it
+	name       string // of a header: what is between the brackets
 	empty      bool   // it ends in the = or : after a key
 }
 
 // key returns what is before the first = or :, in lower case; "" if there is
 // neither.
 func (l iniLine) key() string {
-	i := bytes.IndexAny(l.content, "=:")
+	i := strings.IndexAny(l.content, "=:")
 	if i < 0 {
 		return ""
 	}
-	return strings.ToLower(string(bytes.TrimRightFunc(l.content[:i], isSpace)))
+	return strings.ToLower(strings.TrimRightFunc(l.content[:i], isSpace))
 }
 
 // iniReader reads an INI file as botocore does, which is Python's
@@ -43,7 +42,7 @@ func (l iniLine) key() string {
 // nested settings. It refuses what they refuse, and what they and the SDK for
 // Go would split into lines or sections differently.
 type iniReader struct {
-	text   []byte
+	text   string
 	at     int
 	number int
 
@@ -69,15 +68,15 @@ func (r *iniReader) next() (line iniLine, ok bool, err error) {
 	}
 	r.number++
 	line = iniLine{number: r.number, start: r.at, end: len(r.text)}
-	if i := bytes.IndexByte(r.text[r.at:], '\n'); i >= 0 {
+	if i := strings.IndexByte(r.text[r.at:], '\n'); i >= 0 {
 		line.end = r.at + i + 1
 	}
 	r.at = line.end
-	text, ended := bytes.CutSuffix(r.text[line.start:line.end], []byte("\n"))
+	text, ended := strings.CutSuffix(r.text[line.start:line.end], "\n")
 	if ended {
-		text = bytes.TrimSuffix(text, []byte("\r"))
+		text = strings.TrimSuffix(text, "\r")
 	}
-	if bytes.IndexByte(text, '\r') >= 0 {
+	if strings.IndexByte(text, '\r') >= 0 {
 		return line, false, badLine(line.number, "a carriage return within the line, which ends it for the AWS CLI alone").
 			Hint("let every line end in LF or CR LF")
 	}
@@ -90,7 +89,7 @@ func (r *iniReader) next() (line iniLine, ok bool, err error) {
 
 // cutIndent splits a line into the space that it begins with and the rest,
 // without the space at its end.
-func cutIndent(text []byte) (indent, content []byte) {
+func cutIndent(text string) (indent, content string) {
 	from, to := 0, len(text)
 	for from < to && (text[from] == ' ' || text[from] == '\t') {
 		from++
@@ -102,8 +101,8 @@ func cutIndent(text []byte) (indent, content []byte) {
 	if from < to && plain(text[from]) && plain(text[to-1]) {
 		return text[:from], text[from:to]
 	}
-	right := bytes.TrimLeftFunc(text, isSpace)
-	return text[:len(text)-len(right)], bytes.TrimRightFunc(right, isSpace)
+	right := strings.TrimLeftFunc(text, isSpace)
+	return text[:len(text)-len(right)], strings.TrimRightFunc(right, isSpace)
 }
 
 func plain(c byte) bool { return c > ' ' && c < 0x7F }
@@ -111,14 +110,14 @@ func plain(c byte) bool { return c > ' ' && c < 0x7F }
 // begin checks what concerns the file as a whole.
 func (r *iniReader) begin() error {
 	r.sections, r.keys, r.defaults = map[string]int{}, map[string]int{}, map[string]int{}
-	if bytes.HasPrefix(r.text, []byte("\uFEFF")) {
+	if strings.HasPrefix(r.text, "\uFEFF") {
 		return badLine(1, "the file begins with a byte order mark").
 			Hint("save it as UTF-8 without one")
 	}
-	if !utf8.Valid(r.text) {
+	if !utf8.ValidString(r.text) {
 		line := 1
 		for rest := r.text; len(rest) > 0; {
-			c, size := utf8.DecodeRune(rest)
+			c, size := utf8.DecodeRuneInString(rest)
 			if c == utf8.RuneError && size == 1 {
 				break
 			}
@@ -134,8 +133,8 @@ func (r *iniReader) begin() error {
 
 // judge says what a line is that is neither blank nor a comment.
 func (r *iniReader) judge(line *iniLine) error {
-	indent := utf8.RuneCount(line.indent)
-	line.empty = bytes.IndexAny(line.content, "=:") == len(line.content)-1
+	indent := utf8.RuneCountInString(line.indent)
+	line.empty = strings.IndexAny(line.content, "=:") == len(line.content)-1
 	if r.option && indent > r.indent {
 		line.kind = iniContinuation
 		return r.continuation(line)
@@ -157,8 +156,8 @@ func (r *iniReader) continuation(line *iniLine) error {
 	if !r.nested {
 		return nil
 	}
-	for _, part := range bytes.FieldsFunc(line.content, splitsLines) {
-		if len(bytes.TrimFunc(part, isSpace)) > 0 && bytes.IndexByte(part, '=') < 0 {
+	for _, part := range strings.FieldsFunc(line.content, splitsLines) {
+		if len(strings.TrimFunc(part, isSpace)) > 0 && strings.IndexByte(part, '=') < 0 {
 			return badLine(line.number, "a nested setting without =").
 				Hint("write it as `key = value`, or remove the line")
 		}
@@ -167,22 +166,22 @@ func (r *iniReader) continuation(line *iniLine) error {
 }
 
 func (r *iniReader) header(line *iniLine) error {
-	end := bytes.LastIndexByte(line.content, ']')
+	end := strings.LastIndexByte(line.content, ']')
 	if end < 2 {
 		return badLine(line.number, "a section header that is not closed, or empty").
 			Hint("write it as [name]")
 	}
 	line.name = line.content[1:end]
 	r.option = false
-	if string(line.name) == "DEFAULT" {
+	if line.name == "DEFAULT" {
 		r.current = r.defaults
 		return nil
 	}
-	if first, ok := r.sections[string(line.name)]; ok {
+	if first, ok := r.sections[line.name]; ok {
 		return badLine(line.number, "the section of line %d a second time, for which the AWS CLI refuses the whole file", first).
 			Hint("merge the two sections into one")
 	}
-	r.sections[string(line.name)] = line.number
+	r.sections[line.name] = line.number
 	clear(r.keys)
 	r.current = r.keys
 	return nil
@@ -193,7 +192,7 @@ func (r *iniReader) optionLine(line *iniLine) error {
 		return badLine(line.number, "a line before the first section").
 			Hint("put a header such as [default] above it, or remove it")
 	}
-	sep := bytes.IndexAny(line.content, "=:")
+	sep := strings.IndexAny(line.content, "=:")
 	if sep < 0 {
 		return badLine(line.number, "neither a section, a setting nor a comment").
 			Hint("write it as `key = value`, or put a # before it")
@@ -233,18 +232,18 @@ func splitsLines(r rune) bool {
 // pythonReads says whether botocore takes a header for the wanted section. It
 // splits those that begin with "profile" into words as a shell does, and takes
 // the second for the name.
-func pythonReads(name []byte, want string) bool {
-	if string(name) == want {
+func pythonReads(name, want string) bool {
+	if name == want {
 		return true
 	}
 	profile, ok := strings.CutPrefix(want, "profile ")
-	if !ok || !bytes.HasPrefix(name, []byte("profile")) {
+	if !ok || !strings.HasPrefix(name, "profile") {
 		return false
 	}
-	if !bytes.Contains(name, []byte(profile)) && !bytes.ContainsAny(name, "\"'\\") {
+	if !strings.Contains(name, profile) && !strings.ContainsAny(name, "\"'\\") {
 		return false // nearly every one of thousands
 	}
-	words, ok := shellWords(string(name))
+	words, ok := shellWords(name)
 	return ok && len(words) == 2 && words[1] == profile
 }
 
@@ -290,36 +289,36 @@ func shellWords(s string) (words []string, ok bool) {
 // goHeader returns the two words of the section that the SDK for Go takes a
 // line for, the first empty if there is only one: it cuts a comment off
 // wherever it begins, and trims what is between the brackets.
-func goHeader(content []byte) (kind, name []byte, ok bool) {
+func goHeader(content string) (kind, name string, ok bool) {
 	if len(content) == 0 || content[0] != '[' {
-		return nil, nil, false
+		return "", "", false
 	}
 	for i, c := range content {
 		if c == '#' || c == ';' {
-			content = bytes.TrimSpace(content[:i])
+			content = strings.TrimSpace(content[:i])
 			break
 		}
 	}
 	if content[len(content)-1] != ']' {
-		return nil, nil, false
+		return "", "", false
 	}
-	name = bytes.TrimSpace(content[1 : len(content)-1])
-	if i := bytes.IndexAny(name, " \t"); i >= 0 {
-		return name[:i], bytes.TrimLeft(name[i:], " \t"), true
+	name = strings.TrimSpace(content[1 : len(content)-1])
+	if i := strings.IndexAny(name, " \t"); i >= 0 {
+		return name[:i], strings.TrimLeft(name[i:], " \t"), true
 	}
-	return nil, name, true
+	return "", name, true
 }
 
-func goSees(content []byte) bool {
+func goSees(content string) bool {
 	_, _, ok := goHeader(content)
 	return ok
 }
 
-func goReads(content []byte, want string) bool {
+func goReads(content, want string) bool {
 	kind, name, ok := goHeader(content)
 	before, after, two := strings.Cut(want, " ")
 	if !two {
-		return ok && kind == nil && string(name) == want
+		return ok && kind == "" && name == want
 	}
-	return ok && string(kind) == before && string(name) == after
+	return ok && kind == before && name == after
 }
