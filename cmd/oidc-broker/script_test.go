@@ -37,6 +37,7 @@ func TestMain(m *testing.M) {
 			stop()
 			os.Exit(status)
 		},
+		"gosdk": goSDK,
 	})
 }
 
@@ -48,13 +49,22 @@ func TestMain(m *testing.M) {
 //	mode 600 FILE                  demand a file's mode
 //	bytes FILE TEXT                write a file from text with Go's escapes
 //	faulty KIND                    start a server that misbehaves and point AWS's STS at it
+//	moto                           point all of AWS at a moto server, which believes everything
+//	moto --unsigned N              the same, but after N actions it verifies signatures
+//	gosdk [PROFILE]                ask aws-sdk-go-v2 who one is; $CLIENTS/ask.sh asks all clients
 //
-// and the conditions [root] and [missing:PROGRAM], which under CI=true fails.
+// and the conditions [root], [missing:PROGRAM] and [missing-python:MODULE], of
+// which the last two fail under CI=true.
 func TestScripts(t *testing.T) {
+	clients, err := filepath.Abs(filepath.Join("..", "..", "testdata", "clients"))
+	if err != nil {
+		t.Fatal(err)
+	}
 	testscript.Run(t, testscript.Params{
 		Dir: filepath.Join("..", "..", "testdata", "script"),
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"sandbox": startSandbox, "exits": exits, "mode": mode, "bytes": writeBytes, "faulty": startFaulty,
+			"moto": newMotos(t).point,
 		},
 		Condition:          condition,
 		UpdateScripts:      os.Getenv("UPDATE") == "1",
@@ -62,6 +72,7 @@ func TestScripts(t *testing.T) {
 		Setup: func(e *testscript.Env) error {
 			e.Setenv("HOME", e.WorkDir)
 			e.Setenv("ROLE", sandbox.DefaultRole)
+			e.Setenv("CLIENTS", clients)
 			e.Values[secretsKey{}] = &secrets{}
 			return nil
 		},
@@ -139,7 +150,10 @@ func startSandbox(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Defer(func() { _ = s.Close() })
 	set, unset := s.Environment()
 	for _, name := range unset {
-		ts.Setenv(name, "")
+		// testscript cannot unset, and an empty AWS_PROFILE is one to botocore.
+		if ts.Getenv(name) != "" {
+			ts.Setenv(name, "")
+		}
 	}
 	for name, v := range set {
 		ts.Setenv(name, v)
@@ -223,21 +237,26 @@ func writeBytes(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(os.WriteFile(ts.MkAbs(args[0]), []byte(text), 0o600))
 }
 
-// condition knows [root], and [missing:PROGRAM] for what a laptop may lack.
-// CI may not: there a missing program fails the script.
+// condition knows [root], and [missing:PROGRAM] and [missing-python:MODULE] for
+// what a laptop may lack. CI may not: there it fails the script.
 func condition(cond string) (bool, error) {
-	if cond == "root" {
+	kind, name, _ := strings.Cut(cond, ":")
+	var missing bool
+	switch kind {
+	case "root":
 		return os.Geteuid() == 0, nil
-	}
-	name, ok := strings.CutPrefix(cond, "missing:")
-	if !ok {
+	case "missing":
+		_, err := lookPath(name, os.Getenv("PATH"))
+		missing = err != nil
+	case "missing-python":
+		missing = missingModule(name)
+	default:
 		return false, fmt.Errorf("unknown condition %q", cond)
 	}
-	_, err := lookPath(name, os.Getenv("PATH"))
-	if err != nil && os.Getenv("CI") == "true" {
+	if missing && os.Getenv("CI") == "true" {
 		return false, fmt.Errorf("%s is not installed", name)
 	}
-	return err != nil, nil
+	return missing, nil
 }
 
 func lookPath(name, path string) (string, error) {
