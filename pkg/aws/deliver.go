@@ -121,6 +121,8 @@ func (c Credentials) StaticProfile(name string, files Files) []secret.Edit {
 	}
 	config := deliver.Section{Headers: configHeaders(name), Remove: append(append([]string{}, keyKeys...), otherKeys...)}
 	if c.Region != "" {
+		// In the Go SDK a region in the credentials file wins over this one.
+		credentials.Remove = append(append([]string{}, otherKeys...), "region")
 		config.Set = []deliver.Setting{{Key: "region", Value: secret.New(c.Region)}}
 	}
 	return []secret.Edit{
