@@ -19,6 +19,7 @@ type envOutput struct {
 	*app
 	block   string // the name of its block in $BASH_ENV
 	command string // for hints
+	plain   bool   // it holds no secrets
 
 	shell               string
 	bashEnv, toTerminal bool
@@ -28,7 +29,9 @@ type envOutput struct {
 func (e *envOutput) declare(o options) {
 	o.text(&e.shell, "shell", "OIDC_BROKER_SHELL", "`shell` to print for: "+strings.Join(deliver.Shells(), ", ")+" (default sh)")
 	o.switches(&e.bashEnv, "bash-env", "OIDC_BROKER_BASH_ENV", "write to the file $BASH_ENV instead of standard output")
-	printToTerminal(o, &e.toTerminal)
+	if !e.plain {
+		printToTerminal(o, &e.toTerminal)
+	}
 }
 
 func printToTerminal(o options, p *bool) {
@@ -46,6 +49,9 @@ func (e *envOutput) settle() error {
 	}
 	if err := oneOf("shell", e.shell, deliver.Shells()); err != nil {
 		return err
+	}
+	if !e.bashEnv && e.plain {
+		return nil
 	}
 	if !e.bashEnv {
 		return e.refuseTerminal(e.toTerminal, fmt.Sprintf(`in a script: x="$(%s)" && eval "$x"`, e.command),

@@ -53,6 +53,9 @@ type Request struct {
 	URL    string
 	Header http.Header
 	Body   []byte
+	// Again says that an answer asks for another attempt although its status
+	// does not; nil means that none does.
+	Again func(Answer) bool
 }
 
 // An Answer is a whole response.
@@ -126,7 +129,7 @@ func (c *Client) Call(ctx context.Context, r Request) (Answer, error) {
 		if err != nil {
 			return err
 		}
-		if Transient(a.Status) {
+		if Transient(a.Status) || r.Again != nil && r.Again(a) {
 			return &Failure{Host: req.URL.Host, Why: "answers " + strconv.Itoa(a.Status), Again: true, After: After(res, c.Now())}
 		}
 		return nil
