@@ -38,6 +38,12 @@ type Config struct {
 	Roles []string
 	// ExternalIDs holds, by role ARN, the external id that AssumeRole must give.
 	ExternalIDs map[string]string
+	// GCPProjectID is the Google Cloud project's. Empty: sandbox-project.
+	GCPProjectID string
+	// GCPServiceAccounts are the addresses of service accounts that exist
+	// beside DefaultGCPServiceAccount. The jobs of the sandbox's project may
+	// become each of them, and each of them may become any other.
+	GCPServiceAccounts []string
 	// Token is what the job's token says.
 	Token Variant
 	// Log gets a line for each request, never a token; several at once may
@@ -93,6 +99,10 @@ func Start(ctx context.Context, c Config) (*Sandbox, error) {
 	if err != nil {
 		return nil, err
 	}
+	gcp, err := newGoogle(c, i.public, l)
+	if err != nil {
+		return nil, err
+	}
 	s := &Sandbox{bin: filepath.Join(c.Dir, "bin"), issuer: i, ledger: l}
 	files, err := s.writeFiles(c)
 	if err != nil {
@@ -100,10 +110,14 @@ func Start(ctx context.Context, c Config) (*Sandbox, error) {
 	}
 	s.set = maps.Clone(files)
 	maps.Copy(s.set, jobEnvironment(c.Token))
+	maps.Copy(s.set, googleEnvironment())
 	s.set["CIRCLE_OIDC_TOKEN"], s.set["CIRCLE_OIDC_TOKEN_V2"] = v1, v2
 	for _, svc := range []service{
 		{"circleci", i.open},
 		{"aws sts", aws.open},
+		{"google sts", gcp.openSTS},
+		{"google iam", gcp.openIAM},
+		{"google projects", gcp.openCRM},
 	} {
 		if err := s.serve(ctx, svc, c.Log); err != nil {
 			_ = s.Close() // what is open already
@@ -179,7 +193,8 @@ func (s *Sandbox) Issued() []string { return s.ledger.list() }
 // variables that name it.
 func (s *Sandbox) writeFiles(c Config) (map[string]string, error) {
 	aws := filepath.Join(c.Dir, "aws")
-	for _, dir := range []string{s.bin, aws} {
+	gcloud := filepath.Join(c.Dir, "gcloud")
+	for _, dir := range []string{s.bin, aws, gcloud} {
 		if err := os.MkdirAll(dir, 0o700); err != nil {
 			return nil, fault.New(fault.Local, "cannot make the sandbox's directory: %w", err)
 		}
@@ -198,6 +213,7 @@ func (s *Sandbox) writeFiles(c Config) (map[string]string, error) {
 		// Trying things on a laptop must never touch its owner's profiles.
 		"AWS_SHARED_CREDENTIALS_FILE": filepath.Join(aws, "credentials"),
 		"AWS_CONFIG_FILE":             filepath.Join(aws, "config"),
+		"CLOUDSDK_CONFIG":             gcloud,
 	}, nil
 }
 

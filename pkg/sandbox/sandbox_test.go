@@ -30,6 +30,7 @@ func TestEnvironment(t *testing.T) {
 		"CIRCLE_PROJECT_USERNAME": "my-org", "CIRCLE_PROJECT_REPONAME": "app",
 		"CIRCLE_REPOSITORY_URL": "https://github.com/my-org/app", "CIRCLE_SHA1": commit, "CIRCLE_USERNAME": "octocat",
 		"AWS_REGION": "us-east-1", "AWS_DEFAULT_REGION": "us-east-1", "AWS_EC2_METADATA_DISABLED": "true",
+		"CLOUDSDK_CORE_DISABLE_PROMPTS": "1", "CLOUDSDK_CORE_DISABLE_USAGE_REPORTING": "true", "NO_GCE_CHECK": "true",
 	}
 	for _, row := range []struct {
 		name  string
@@ -53,7 +54,15 @@ func TestEnvironment(t *testing.T) {
 			}
 			delete(set, name)
 		}
-		for _, name := range []string{"AWS_SHARED_CREDENTIALS_FILE", "AWS_CONFIG_FILE", "BASH_ENV"} {
+		// gcloud appends to what it finds, so that the slash has to be there.
+		for _, name := range []string{"STS", "IAMCREDENTIALS", "CLOUDRESOURCEMANAGER"} {
+			name = "CLOUDSDK_API_ENDPOINT_OVERRIDES_" + name
+			if u, err := url.Parse(set[name]); err != nil || u.Scheme != "http" || u.Hostname() != "127.0.0.1" || u.Port() == "" || u.Path != "/" {
+				t.Errorf("%s: %s is %q", row.name, name, set[name])
+			}
+			delete(set, name)
+		}
+		for _, name := range []string{"AWS_SHARED_CREDENTIALS_FILE", "AWS_CONFIG_FILE", "CLOUDSDK_CONFIG", "BASH_ENV"} {
 			if filepath.Dir(set[name]) != dir && filepath.Dir(filepath.Dir(set[name])) != dir {
 				t.Errorf("%s: %s is %q", row.name, name, set[name])
 			}
@@ -76,7 +85,14 @@ func TestEnvironment(t *testing.T) {
 		if diff := cmp.Diff(want, set); diff != "" {
 			t.Errorf("%s: %s", row.name, diff)
 		}
-		for _, name := range append(row.unset, "AWS_PROFILE", "AWS_ACCESS_KEY_ID", "AWS_SECURITY_TOKEN", "AWS_ENDPOINT_URL", "AWS_ROLE_ARN") {
+		for _, name := range append(row.unset, "AWS_PROFILE", "AWS_ACCESS_KEY_ID", "AWS_SECURITY_TOKEN", "AWS_ENDPOINT_URL", "AWS_ROLE_ARN",
+			"GOOGLE_APPLICATION_CREDENTIALS", "GOOGLE_CLOUD_PROJECT", "GCLOUD_PROJECT", "GCP_PROJECT", "CLOUDSDK_CORE_PROJECT", "CLOUDSDK_PROJECT",
+			"CLOUDSDK_AUTH_CREDENTIAL_FILE_OVERRIDE", "CLOUDSDK_AUTH_ACCESS_TOKEN", "CLOUDSDK_AUTH_ACCESS_TOKEN_FILE",
+			"CLOUDSDK_AUTH_IMPERSONATE_SERVICE_ACCOUNT", "CLOUDSDK_AUTH_TOKEN_INTROSPECTION_ENDPOINT", "GOOGLE_EXTERNAL_ACCOUNT_ALLOW_EXECUTABLES",
+			"GCP_PROJECT_ID", "GCP_WIP_ID", "GCP_WIP_PROVIDER_ID", "GCP_SERVICE_ACCOUNT_EMAIL",
+			"GOOGLE_PROJECT_ID", "GOOGLE_PROJECT_NUMBER", "OIDC_WIP_ID", "OIDC_WIP_PROVIDER_ID", "OIDC_SERVICE_ACCOUNT_EMAIL",
+			"GCP_WORKLOAD_IDENTITY_POOL", "GCP_WORKLOAD_IDENTITY_PROVIDER", "GCP_OIDC_SERVICE_ACCOUNT",
+		) {
 			if !slices.Contains(unset, name) {
 				t.Errorf("%s: %s is not unset", row.name, name)
 			}
@@ -167,6 +183,11 @@ func TestBadConfig(t *testing.T) {
 		{"role with a newline", Config{Now: fixed, Dir: "x", Roles: []string{DefaultRole + "\n"}}, fault.Usage, `"arn:aws:iam::111122223333:role/deploy\n" is not the ARN of a role`},
 		{"external id", Config{Now: fixed, Dir: "x", ExternalIDs: map[string]string{"arn:aws:iam::1:role/x": "1"}}, fault.Usage,
 			`there is an external id for "arn:aws:iam::1:role/x", but no such role`},
+		{"project number", Config{Now: fixed, Dir: "x", GCPProjectID: "123456789012"}, fault.Usage, `"123456789012" is not the id of a Google Cloud project`},
+		{"project with a newline", Config{Now: fixed, Dir: "x", GCPProjectID: "my-project\n"}, fault.Usage, `"my-project\n" is not the id of a Google Cloud project`},
+		{"service account", Config{Now: fixed, Dir: "x", GCPServiceAccounts: []string{"deploy"}}, fault.Usage, `"deploy" is not the address of a service account`},
+		{"somebody's address", Config{Now: fixed, Dir: "x", GCPServiceAccounts: []string{"me@example.com"}}, fault.Usage,
+			`"me@example.com" is not the address of a service account`},
 		{"token", Config{Now: fixed, Dir: "x", Token: Variant{TTL: -1}}, fault.Usage, "a token cannot live for -1ns"},
 	} {
 		_, err := Start(t.Context(), row.c)

@@ -1,0 +1,80 @@
+package sandbox
+
+import (
+	"encoding/json"
+	"strings"
+)
+
+// googleSubject is the attribute that every mapping has to give.
+const googleSubject = "google.subject"
+
+// maxGoogleSubject is the room that Google has for it, in bytes.
+const maxGoogleSubject = 127
+
+// A workloadProvider is a provider of a workload identity pool.
+type workloadProvider struct {
+	pool      string
+	name      string // full, but for the host
+	issuer    string
+	audiences []string
+	// judge is the provider's attribute mapping and condition. It is asked
+	// about tokens alone that are known to be good.
+	judge func(claims map[string]json.RawMessage) judgement
+}
+
+// A judgement is what a provider makes of a token's claims.
+type judgement struct {
+	attributes map[string]string // without google.subject: it cannot be obtained
+	admitted   bool              // by the condition
+	why        string            // it is not, for the log
+}
+
+func defaultProvider() *workloadProvider {
+	return &workloadProvider{
+		pool:   defaultPool,
+		name:   DefaultGCPProvider,
+		issuer: orgIssuer,
+		// Google's own default audiences count only where none are listed, so
+		// that a provider for both has to list them too.
+		audiences: []string{orgID, "https:" + googleAPIs + DefaultGCPProvider, googleAPIs + DefaultGCPProvider},
+		judge:     defaultJudge,
+	}
+}
+
+// defaultJudge is the mapping and condition that every job of the sandbox's own
+// project passes, unless somebody may be logged in to it or it builds somebody
+// else's repository:
+//
+//	google.subject    = assertion.sub.split('/vcs-origin/')[0]
+//	attribute.project = assertion['oidc.circleci.com/project-id']
+//	attribute.org     = assertion['oidc.circleci.com/org-id']
+//
+// A V1 subject has all of the 127 bytes that there are, a V2 subject has more.
+func defaultJudge(claims map[string]json.RawMessage) judgement {
+	j := judgement{attributes: map[string]string{}}
+	for attribute, claim := range map[string]string{
+		googleSubject:       "sub",
+		"attribute.project": claimPrefix + "project-id",
+		"attribute.org":     claimPrefix + "org-id",
+	} {
+		if value, ok := text(claims[claim]); ok {
+			j.attributes[attribute] = value
+		}
+	}
+	if sub, there := j.attributes[googleSubject]; there {
+		j.attributes[googleSubject], _, _ = strings.Cut(sub, "/vcs-origin/")
+	}
+	var rerun *bool
+	origin, ofRepository := text(claims[claimPrefix+"vcs-origin"])
+	switch {
+	case j.attributes["attribute.project"] != projectID:
+		j.why = "the claim project-id is not the sandbox's project"
+	case json.Unmarshal(claims[claimPrefix+"ssh-rerun"], &rerun) != nil || rerun == nil || *rerun:
+		j.why = "the claim ssh-rerun is not false"
+	case ofRepository && origin != ownOrigin, !ofRepository && claims[claimPrefix+"vcs-origin"] != nil:
+		j.why = "the claim vcs-origin is not " + ownOrigin
+	default:
+		j.admitted = true
+	}
+	return j
+}
