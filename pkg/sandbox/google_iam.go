@@ -118,6 +118,9 @@ func (g *google) impersonate(caller *googleToken, delegates []string, name, perm
 	for _, next := range append(slices.Clone(delegates), name) {
 		// gcloud leaves out what Google's documents ask for before a delegate.
 		next = strings.TrimPrefix(next, "projects/-/serviceAccounts/")
+		if strings.Contains(next, "/") {
+			return nil, plainInvalidArgument().because("a delegate is not named as projects/-/serviceAccounts/ADDRESS")
+		}
 		account = g.account(next)
 		if account == nil {
 			return nil, g.noAccount(next, permission)

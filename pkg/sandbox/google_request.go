@@ -51,9 +51,9 @@ func readForm(body string) (url.Values, error) {
 	if err != nil {
 		return nil, oauthRefusal("invalid_request", "The request's body is not a form.")
 	}
-	for name, values := range form {
+	for _, values := range form {
 		if len(values) > 1 {
-			return nil, oauthRefusal("invalid_request", "The request has a parameter more than once.").because("it is %q", shortened(name))
+			return nil, oauthRefusal("invalid_request", "The request has a parameter more than once.")
 		}
 	}
 	return form, nil

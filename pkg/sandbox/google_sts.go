@@ -7,6 +7,7 @@ import (
 )
 
 const (
+	// #nosec G101 -- the name of a kind of token
 	tokenTypes      = "urn:ietf:params:oauth:token-type:"
 	accessTokenType = tokenTypes + "access_token"
 	exchangeGrant   = "urn:ietf:params:oauth:grant-type:token-exchange"

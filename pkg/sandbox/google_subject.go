@@ -24,7 +24,8 @@ const (
 // issuer, signature, audience and times, then the mapping, then the condition.
 func (g *google) exchange(p *workloadProvider, raw string, scopes []string) (*googleToken, error) {
 	t, err := parseJWT(raw)
-	if err != nil {
+	// Go's decoder of base64 reads past the ends of lines.
+	if err != nil || strings.ContainsAny(raw, "\r\n") {
 		return nil, unparsable()
 	}
 	if issuer, ok := text(t.claims["iss"]); !ok || issuer != p.issuer {

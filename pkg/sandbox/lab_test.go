@@ -17,13 +17,14 @@ import (
 // at is the time of every test that needs no independent client.
 var at = time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
 
-// A lab is an issuer and an STS without a network, at a standing clock.
+// A lab is an issuer and its clouds without a network, at a standing clock.
 type lab struct {
 	t      testing.TB
 	now    time.Time
 	key    jose.JSONWebKey
 	issuer *issuer
 	sts    *sts
+	google *google
 	ledger *ledger
 }
 
@@ -39,6 +40,9 @@ func newLab(t testing.TB, c Config) *lab {
 		t.Fatal(err)
 	}
 	if l.sts, err = newSTS(c, l.issuer.public, l.ledger); err != nil {
+		t.Fatal(err)
+	}
+	if l.google, err = newGoogle(c, l.issuer.public, l.ledger); err != nil {
 		t.Fatal(err)
 	}
 	return l

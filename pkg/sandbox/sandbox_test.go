@@ -2,6 +2,7 @@ package sandbox
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
@@ -230,6 +231,18 @@ func TestLogHoldsNoSecret(t *testing.T) {
 		_, _ = io.Copy(io.Discard, a.Body)
 		_ = a.Body.Close()
 	}
+	google := set["CLOUDSDK_API_ENDPOINT_OVERRIDES_STS"] + "v1/token"
+	iam := set["CLOUDSDK_API_ENDPOINT_OVERRIDES_IAMCREDENTIALS"] + "v1/projects/-/serviceAccounts/"
+	federated := send(t, google, "", exchangeForm(minted, nil))["access_token"]
+	account := send(t, iam+DefaultGCPServiceAccount+":generateAccessToken", federated, `{"scope":["`+cloudPlatform+`"]}`)["accessToken"]
+	id := send(t, iam+DefaultGCPServiceAccount+":generateIdToken", federated, `{"audience":"x"}`)["token"]
+	for _, name := range []string{"scope", "audience", "grant_type", minted} {
+		send(t, google, "", exchangeForm(minted, url.Values{name: {minted}}))
+	}
+	send(t, google, "", `{"`+minted+`":"`+minted+`"}`)
+	send(t, iam+federated+":generateAccessToken", federated, `{"scope":["`+cloudPlatform+`"]}`)
+	send(t, iam+DefaultGCPServiceAccount+":"+federated, federated, `{"`+federated+`":1}`)
+	send(t, iam+DefaultGCPServiceAccount+":generateAccessToken", account, `{"scope":["`+cloudPlatform+`"]}`)
 	_ = s.Close()
 	mu.Lock()
 	defer mu.Unlock()
@@ -238,12 +251,23 @@ func TestLogHoldsNoSecret(t *testing.T) {
 		"aws sts: AssumeRoleWithWebIdentity: 200",
 		"aws sts: AssumeRoleWithWebIdentity: 400 ValidationError",
 		"aws sts: request: 400 InvalidAction",
+		"google sts: token: 200",
+		"google iam: generateAccessToken: 200",
+		"google iam: generateIdToken: 200",
+		"google sts: token: 400 invalid_scope",
+		"google sts: token: 400 invalid_request",
+		"google sts: token: 400 unsupported_grant_type",
+		"google sts: token: 200", // an unknown parameter changes nothing
+		"google sts: token: 400 INVALID_ARGUMENT",
+		"google iam: generateAccessToken: 403 PERMISSION_DENIED (there is no such service account)",
+		"google iam: request: 404 NOT_FOUND",
+		"google iam: generateAccessToken: 403 PERMISSION_DENIED (the caller is that service account already)",
 	}
 	if diff := cmp.Diff(want, lines); diff != "" {
 		t.Error(diff)
 	}
 	issued := s.Issued()
-	for _, secret := range []string{minted, set["CIRCLE_OIDC_TOKEN"], set["CIRCLE_OIDC_TOKEN_V2"]} {
+	for _, secret := range []string{minted, set["CIRCLE_OIDC_TOKEN"], set["CIRCLE_OIDC_TOKEN_V2"], federated, account, id} {
 		if !slices.Contains(issued, secret) {
 			t.Error("a token is not among those issued")
 		}
@@ -253,6 +277,39 @@ func TestLogHoldsNoSecret(t *testing.T) {
 			t.Error("a secret is in the log")
 		}
 	}
+}
+
+// send posts a form or JSON, and returns what of the answer is text.
+func send(t *testing.T, to, bearer string, body any) map[string]string {
+	t.Helper()
+	media, text := "application/json", fmt.Sprint(body)
+	if form, ok := body.(url.Values); ok {
+		media, text = "application/x-www-form-urlencoded", form.Encode()
+	}
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, to, strings.NewReader(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Header.Set("Content-Type", media)
+	if bearer != "" {
+		r.Header.Set("Authorization", "Bearer "+bearer)
+	}
+	a, err := http.DefaultClient.Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = a.Body.Close() }()
+	var all map[string]any
+	if err := json.NewDecoder(a.Body).Decode(&all); err != nil {
+		t.Fatal(err)
+	}
+	texts := map[string]string{}
+	for name, value := range all {
+		if s, ok := value.(string); ok {
+			texts[name] = s
+		}
+	}
+	return texts
 }
 
 func TestClose(t *testing.T) {
@@ -297,7 +354,20 @@ func TestParallel(t *testing.T) {
 	var wg sync.WaitGroup
 	for range 16 {
 		wg.Go(func() {
+			r := httptest.NewRequest(http.MethodPost, "/v1/token", strings.NewReader(exchangeForm(token, nil).Encode()))
+			r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 			w := httptest.NewRecorder()
+			if l.google.serveSTS(w, r); w.Code != 200 {
+				t.Errorf("%d", w.Code)
+			}
+			bearer := readGoogle(t, w).AccessToken
+			r = httptest.NewRequest(http.MethodPost, accountsPath+DefaultGCPServiceAccount+":generateIdToken", strings.NewReader(`{"audience":"x"}`))
+			r.Header.Set("Authorization", "Bearer "+bearer)
+			w = httptest.NewRecorder()
+			if l.google.serveIAM(w, r); w.Code != 200 {
+				t.Errorf("%d", w.Code)
+			}
+			w = httptest.NewRecorder()
 			l.sts.serve(w, httptest.NewRequest(http.MethodPost, "/", strings.NewReader(webIdentity(token, nil).Encode())))
 			if w.Code != 200 {
 				t.Errorf("%d", w.Code)
@@ -307,7 +377,8 @@ func TestParallel(t *testing.T) {
 	wg.Wait()
 	all := l.ledger.list()
 	slices.Sort(all)
-	if n := len(slices.Compact(all)); n != 1+2*16 {
+	// The id tokens say the same, and so are the same.
+	if n := len(slices.Compact(all)); n != 1+3*16+1 {
 		t.Errorf("%d different secrets", n)
 	}
 }
