@@ -2,6 +2,7 @@ package deliver
 
 import (
 	"bytes"
+	"os"
 
 	"github.com/oidc-broker/oidc-broker/pkg/fault"
 	"github.com/oidc-broker/oidc-broker/pkg/secret"
@@ -95,6 +96,31 @@ func findBlock(text []byte, block string) (start, end int, err error) {
 		return 0, 0, badBlock(openLine, "block %q has no end", open)
 	}
 	return start, end, nil
+}
+
+// maxBashEnv bounds what HasBlock reads; a file that BashEnv edits is no larger.
+const maxBashEnv = 64 << 20
+
+// HasBlock reports whether the file holds a block of ours with that name, ""
+// for one of any name. What is missing or cannot be read has none.
+func HasBlock(path, block string) bool {
+	// Opening a FIFO would wait for its writer, and reading one would take
+	// from bash what it is meant to run.
+	if info, err := os.Stat(path); err != nil || !info.Mode().IsRegular() {
+		return false
+	}
+	text, err := secret.ReadFile(path, maxBashEnv)
+	if err != nil {
+		return false
+	}
+	// The first line is enough: bash runs a block that has lost its end, too.
+	for line := range bytes.Lines(text) {
+		name, ok := marked(bytes.TrimRight(line, "\r\n"), beginMark, beginEnd)
+		if ok && (block == "" || name == block) {
+			return true
+		}
+	}
+	return false
 }
 
 func badBlock(line int, format string, args ...any) error {

@@ -149,3 +149,56 @@ func FuzzBashEnv(f *testing.F) {
 		}
 	})
 }
+
+func TestHasBlock(t *testing.T) {
+	dir := t.TempDir()
+	ours := "export X=1\n# >>> oidc-broker aws deploy >>>\nexport A='1'\n# <<< oidc-broker aws deploy <<<\nexport Y=2\n"
+	for _, row := range []struct {
+		name, text, block string
+		want              bool
+	}{
+		{"its name", ours, "aws deploy", true},
+		{"any name", ours, "", true},
+		{"the beginning of its name", ours, "aws", false},
+		{"another name", ours, "gcp", false},
+		{"the second of two", strings.ReplaceAll(ours, "aws deploy", "gcp") + ours, "aws deploy", true},
+		{"CRLF", strings.ReplaceAll(ours, "\n", "\r\n"), "aws deploy", true},
+		{"without its end, bash runs it all the same", "# >>> oidc-broker aws >>>", "aws", true},
+		{"an end alone", "# <<< oidc-broker aws <<<\n", "", false},
+		{"indented", " " + ours[len("export X=1\n"):], "", false},
+		{"in a line", "export X='# >>> oidc-broker aws >>>\n", "", false},
+		{"an empty file", "", "", false},
+	} {
+		path := filepath.Join(dir, "f")
+		if err := os.WriteFile(path, []byte(row.text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if got := HasBlock(path, row.block); got != row.want {
+			t.Errorf("%s: %v", row.name, got)
+		}
+	}
+	for _, path := range []string{"", dir, os.DevNull, filepath.Join(dir, "missing"), filepath.Join(dir, "no", "file")} {
+		if HasBlock(path, "") {
+			t.Errorf("%q has none", path)
+		}
+	}
+	large, err := os.Create(filepath.Join(dir, "large"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = large.Close() }()
+	if _, err := large.WriteString(ours); err != nil {
+		t.Fatal(err)
+	}
+	for _, row := range []struct {
+		size int64
+		want bool
+	}{{maxBashEnv, true}, {maxBashEnv + 1, false}} {
+		if err := large.Truncate(row.size); err != nil {
+			t.Fatal(err)
+		}
+		if got := HasBlock(large.Name(), ""); got != row.want {
+			t.Errorf("of %d bytes: %v", row.size, got)
+		}
+	}
+}
