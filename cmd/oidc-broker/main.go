@@ -14,7 +14,9 @@ import (
 )
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	// The first signal ends the command in good order; a second one ends it.
+	context.AfterFunc(ctx, stop)
 	status := cli.Main(ctx, world())
 	stop()
 	os.Exit(status)

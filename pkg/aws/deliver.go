@@ -3,6 +3,7 @@ package aws
 import (
 	"bytes"
 	"encoding/json"
+	"os"
 	"path/filepath"
 	"strings"
 	"time"
@@ -18,7 +19,7 @@ import (
 func Shadows() []string {
 	return []string{
 		"AWS_SECURITY_TOKEN", "AWS_PROFILE", "AWS_DEFAULT_PROFILE", "AWS_ROLE_ARN", "AWS_WEB_IDENTITY_TOKEN_FILE",
-		"AWS_CREDENTIAL_FILE", "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "AWS_CONTAINER_CREDENTIALS_FULL_URI",
+		"AWS_CREDENTIAL_FILE", "AWS_ACCOUNT_ID", "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "AWS_CONTAINER_CREDENTIALS_FULL_URI",
 		"AWS_CONTAINER_AUTHORIZATION_TOKEN", "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE",
 	}
 }
@@ -95,6 +96,19 @@ func FindFiles(getenv func(string) string) (Files, error) {
 	return f, nil
 }
 
+// same says whether both names lead to one file.
+func (f Files) same() bool {
+	if filepath.Clean(f.Credentials) == filepath.Clean(f.Config) {
+		return true
+	}
+	a, err := os.Stat(f.Credentials)
+	if err != nil {
+		return false
+	}
+	b, err := os.Stat(f.Config)
+	return err == nil && os.SameFile(a, b)
+}
+
 // The keys of a profile by which an SDK could find other credentials than ours.
 // Which of two modes wins differs from SDK to SDK, and some pairs fail to load,
 // so all others go, from both files.
@@ -120,6 +134,10 @@ func (c Credentials) StaticProfile(name string, files Files) []secret.Edit {
 		Remove: otherKeys,
 	}
 	config := deliver.Section{Headers: configHeaders(name), Remove: append(append([]string{}, keyKeys...), otherKeys...)}
+	if name == "default" && files.same() {
+		// One section in one file is for both: the keys just written stay.
+		credentials.Headers, config.Remove = config.Headers, nil
+	}
 	if c.Region != "" {
 		// In the Go SDK a region in the credentials file wins over this one.
 		credentials.Remove = append(append([]string{}, otherKeys...), "region")

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"strings"
 	"time"
 
 	awssdk "github.com/aws/aws-sdk-go-v2/aws"
@@ -76,7 +77,7 @@ func (x *Exchange) webIdentity(ctx context.Context, c *remote.Client, t oidc.Tok
 	if err != nil {
 		return Credentials{}, err
 	}
-	return x.accept(out.Credentials, out.AssumedRoleUser, x.roles[0])
+	return x.accept(out.Credentials, out.AssumedRoleUser, x.roles[0], c.Now())
 }
 
 // chain assumes the role i with the credentials of the one before it (STS API:
@@ -90,14 +91,14 @@ func (x *Exchange) chain(ctx context.Context, c *remote.Client, with Credentials
 		in.Policy, in.PolicyArns = x.sessionPolicies()
 	}
 	var out *sts.AssumeRoleOutput
-	err := x.call(ctx, c, &with, refusalOf{role: x.roles[i], by: with.ARN, duration: x.duration}, func(ctx context.Context, api *sts.Client) (err error) {
+	err := x.call(ctx, c, &with, refusalOf{role: x.roles[i], by: with.ARN, with: &with, duration: x.duration}, func(ctx context.Context, api *sts.Client) (err error) {
 		out, err = api.AssumeRole(ctx, in)
 		return err
 	})
 	if err != nil {
 		return Credentials{}, err
 	}
-	return x.accept(out.Credentials, out.AssumedRoleUser, x.roles[i])
+	return x.accept(out.Credentials, out.AssumedRoleUser, x.roles[i], c.Now())
 }
 
 // Identify asks AWS who the credentials belong to (STS API: GetCallerIdentity).
@@ -107,7 +108,7 @@ func (x *Exchange) Identify(ctx context.Context, c *remote.Client, with Credenti
 		return Identity{}, err
 	}
 	var out *sts.GetCallerIdentityOutput
-	err = x.call(ctx, c, &with, refusalOf{role: x.last(), by: with.ARN}, func(ctx context.Context, api *sts.Client) (err error) {
+	err = x.call(ctx, c, &with, refusalOf{role: x.last(), by: with.ARN, with: &with}, func(ctx context.Context, api *sts.Client) (err error) {
 		out, err = api.GetCallerIdentity(ctx, &sts.GetCallerIdentityInput{})
 		return err
 	})
@@ -144,7 +145,7 @@ func (x *Exchange) call(ctx context.Context, c *remote.Client, with *Credentials
 		if err == nil {
 			return nil
 		}
-		return about.explain(err, seen, c.Now())
+		return about.explain(ctx, err, seen, c.Now())
 	})
 }
 
@@ -199,11 +200,13 @@ func (x *Exchange) api(w *wire, with *Credentials) *sts.Client {
 
 const session = `^arn:[a-z-]+:sts::([0-9]{12}):assumed-role/([\w+=,.@-]+)/([\w+=,.@-]+)$`
 
-// usable says whether a key consists of what keys consist of. Anything else
-// would not survive the files and variables it is put into.
+// usable says whether a key consists of what keys consist of, base64 and a
+// little more. A quote, a blank or a newline would not survive the files and
+// variables it is put into, or write lines of its own there.
 func usable(key string) bool {
 	for i := range len(key) {
-		if key[i] < '!' || key[i] > '~' {
+		c := key[i]
+		if (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && (c < '0' || c > '9') && !strings.ContainsRune("+/=_-.~", rune(c)) {
 			return false
 		}
 	}
@@ -211,7 +214,7 @@ func usable(key string) bool {
 }
 
 // accept checks AWS's answer before anything is done with it.
-func (x *Exchange) accept(c *types.Credentials, u *types.AssumedRoleUser, want role) (Credentials, error) {
+func (x *Exchange) accept(c *types.Credentials, u *types.AssumedRoleUser, want role, now time.Time) (Credentials, error) {
 	if c == nil || u == nil || c.Expiration == nil {
 		return Credentials{}, notAWS("the answer", errors.New("it holds no credentials"))
 	}
@@ -227,6 +230,10 @@ func (x *Exchange) accept(c *types.Credentials, u *types.AssumedRoleUser, want r
 	if m[1] != want.account || m[2] != want.name {
 		return Credentials{}, fault.New(fault.Refused, "asked for the role %s, got credentials of %s", want.arn, *u.Arn).
 			Hint("these credentials are not used; is AWS_ENDPOINT_URL_STS what it should be?")
+	}
+	if !c.Expiration.After(now) {
+		return Credentials{}, fault.New(fault.Unavailable, "AWS's credentials ended at %s, before now by this machine's clock", c.Expiration.UTC().Format(time.RFC3339)).
+			Hint("is this machine's clock right? The AWS CLI would refuse them")
 	}
 	return Credentials{
 		AccessKeyID:     secret.New(*c.AccessKeyId),

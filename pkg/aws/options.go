@@ -5,6 +5,7 @@ package aws
 
 import (
 	"bytes"
+	"crypto/x509"
 	"encoding/json"
 	"net/url"
 	"path/filepath"
@@ -171,8 +172,8 @@ func (o Options) settleDuration(x *Exchange) error {
 }
 
 func parseDuration(s string) (time.Duration, error) {
-	if n, err := strconv.Atoi(s); err == nil && n >= 0 && n <= 1<<20 {
-		return time.Duration(n) * time.Second, nil
+	if n, err := strconv.Atoi(s); err == nil && n >= 0 {
+		return time.Duration(min(n, 1<<30)) * time.Second, nil
 	}
 	d, err := time.ParseDuration(s)
 	if err != nil || d%time.Second != 0 {
@@ -211,9 +212,10 @@ func (o Options) settlePolicy(x *Exchange) error {
 // readPolicy returns the document without the white space that STS would count.
 func readPolicy(policy string) (string, error) {
 	doc := []byte(policy)
-	if !strings.HasPrefix(strings.TrimSpace(policy), "{") {
+	if text := strings.TrimSpace(policy); !strings.HasPrefix(text, "{") && !strings.HasPrefix(text, "[") {
 		var err error
-		if doc, err = secret.ReadFile(policy, 1<<20); err != nil {
+		// file:// is how the AWS CLI wants it.
+		if doc, err = secret.ReadFile(strings.TrimPrefix(policy, "file://"), 1<<20); err != nil {
 			return "", err
 		}
 	}
@@ -287,8 +289,11 @@ func (x *Exchange) settleEndpoint(getenv func(string) string) error {
 			continue
 		}
 		u, err := url.Parse(v)
-		if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
+		if err != nil || u.Host == "" {
 			return fault.New(fault.Usage, "%s is not a URL", name)
+		}
+		if err := remote.Allowed(u); err != nil {
+			return fault.New(fault.Usage, "%s: %w", name, err)
 		}
 		x.endpoint.url = v
 		break
@@ -296,6 +301,9 @@ func (x *Exchange) settleEndpoint(getenv func(string) string) error {
 	if path := strings.TrimSpace(getenv("AWS_CA_BUNDLE")); path != "" {
 		if x.endpoint.caBundle, err = secret.ReadFile(filepath.Clean(path), 16<<20); err != nil {
 			return err
+		}
+		if !x509.NewCertPool().AppendCertsFromPEM(x.endpoint.caBundle) {
+			return fault.New(fault.Usage, "AWS_CA_BUNDLE: no PEM certificate in %q", path)
 		}
 	}
 	return nil

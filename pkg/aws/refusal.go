@@ -1,6 +1,7 @@
 package aws
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/http"
@@ -12,6 +13,7 @@ import (
 	"github.com/oidc-broker/oidc-broker/pkg/fault"
 	"github.com/oidc-broker/oidc-broker/pkg/oidc"
 	"github.com/oidc-broker/oidc-broker/pkg/remote"
+	"github.com/oidc-broker/oidc-broker/pkg/secret"
 )
 
 // A refusal is a row of what STS answers: which code and text, whether another
@@ -19,57 +21,69 @@ import (
 type refusal struct {
 	code  string // AWS's error code, as on the wire
 	text  string // a part of the message, where only that tells cases apart
-	chain bool   // it is about AssumeRole by another role, not about the token
+	by    caller // whose call it answers
 	again bool
 	// hints name {iss}, {aud}, {sub}, {project}, {org}, {provider}, {role},
 	// {account}, {by}, {duration}.
 	hints []string
 }
 
+// A caller is who made a call: the job with its token, or a role with its
+// credentials.
+type caller int
+
+const (
+	anybody caller = iota
+	job
+	aRole
+)
+
 // refusals, the first that fits. Texts are AWS's own, as seen on the wire.
 var refusals = []refusal{
-	{code: "AccessDenied", text: "Unrecognized OAuth provider", hints: []string{
+	{code: "AccessDenied", text: "Unrecognized OAuth provider", by: job, hints: []string{
 		"STS took the token for one of another kind of provider; is AWS_ENDPOINT_URL_STS what it should be?"}},
-	{code: "AccessDenied", text: "is not authorized to perform: sts:AssumeRole", chain: true, hints: []string{
+	{code: "AccessDenied", text: "is not authorized to perform: sts:AssumeRole", by: aRole, hints: []string{
 		"the trust policy of {role} must allow sts:AssumeRole to {by}, and that role's own policy must allow it too",
 		"if its trust policy has a condition on sts:ExternalId, give --external-id"}},
-	{code: "AccessDenied", chain: true, hints: []string{
+	{code: "AccessDenied", by: aRole, hints: []string{
 		"the trust policy of {role} must allow sts:AssumeRole to {by}, and that role's own policy must allow it too"}},
-	{code: "AccessDenied", hints: []string{
+	{code: "AccessDenied", by: job, hints: []string{
 		"AWS says the same when the role does not exist, when its trust policy names another provider, and when a condition does not match; compare each condition of {role} with the claims above",
 		"the usual slips: a V1 subject pattern for a V2 token or the reverse, * under StringEquals, letter case, a condition key without /org/{org}, conditions on claims that AWS does not see (only aud, sub and project-id)",
 		"a role or provider that was made in the last ten seconds is not known everywhere yet"}},
-	{code: "InvalidIdentityToken", text: "No OpenIDConnect provider found", hints: []string{
+	{code: "InvalidIdentityToken", by: job, text: "No OpenIDConnect provider found", hints: []string{
 		"the account {account} of the role has no identity provider for {iss}; is the account id in the role's ARN right?",
 		"to make it: aws iam create-open-id-connect-provider --url {iss} --client-id-list {org}"}},
-	{code: "InvalidIdentityToken", text: "Incorrect token audience", hints: []string{
+	{code: "InvalidIdentityToken", by: job, text: "Incorrect token audience", hints: []string{
 		"the audience {aud} is not among the client ids of the provider {provider} in account {account}: add it there, or mint a token for one that is, with --audience"}},
-	{code: "InvalidIdentityToken", text: "more than one audience", hints: []string{
+	{code: "InvalidIdentityToken", by: job, text: "more than one audience", hints: []string{
 		"mint a token with one audience: --audience {org}"}},
-	{code: "InvalidIdentityToken", text: "retrieve verification key", again: true, hints: []string{
+	{code: "InvalidIdentityToken", by: job, text: "retrieve verification key", again: true, hints: []string{
 		"AWS could not fetch the issuer's keys, or the token's key is not among them; for a CircleCI server, its /.well-known/ must be reachable from the internet"}},
-	{code: "InvalidIdentityToken", text: "thumbprint", hints: []string{
+	{code: "InvalidIdentityToken", by: job, text: "thumbprint", hints: []string{
 		"the issuer's certificate changed: update the thumbprint list of the provider {provider} in account {account}"}},
-	{code: "InvalidIdentityToken", text: "not a valid JWT", hints: []string{
+	{code: "InvalidIdentityToken", by: job, text: "not a valid JWT", hints: []string{
 		"what was sent is no ID token; see 'oidc-broker token'"}},
-	{code: "InvalidIdentityToken", text: "issued in the future", hints: []string{
+	{code: "InvalidIdentityToken", by: job, text: "issued in the future", hints: []string{
 		"the issuer's clock is more than 5 minutes ahead of AWS's"}},
-	{code: "InvalidIdentityToken", text: "not yet valid", hints: []string{
+	{code: "InvalidIdentityToken", by: job, text: "not yet valid", hints: []string{
 		"the issuer's clock is more than 5 minutes ahead of AWS's"}},
-	{code: "InvalidIdentityToken", text: "could not be validated", hints: []string{
+	{code: "InvalidIdentityToken", by: job, text: "could not be validated", hints: []string{
 		"usually the audience: {aud} must be among the client ids of the provider {provider} in account {account}; to check the signature: oidc-broker token --verify"}},
-	{code: "InvalidIdentityToken", text: "claim", hints: []string{
+	{code: "InvalidIdentityToken", by: job, text: "claim", hints: []string{
 		"the issuer made a token that AWS does not take; see 'oidc-broker token'"}},
-	{code: "InvalidIdentityToken", hints: []string{
+	{code: "InvalidIdentityToken", by: job, hints: []string{
 		"compare the provider {provider} in account {account} with the claims above; to check the signature: oidc-broker token --verify"}},
-	{code: "ExpiredTokenException", text: "Token too old", hints: []string{
+	{code: "ExpiredTokenException", by: job, text: "Token too old", hints: []string{
 		"AWS limits a token's age whatever its exp says: mint a new one with --audience {org}"}},
-	{code: "ExpiredTokenException", hints: []string{
+	{code: "ExpiredTokenException", by: job, hints: []string{
 		"CircleCI makes the token shortly before the job starts: exchange it in an early step, or mint a new one with --audience {org}",
 		"the time that AWS prints is 5 minutes behind its clock; if the token is fresh, this machine's clock is wrong"}},
-	{code: "IDPCommunicationError", again: true, hints: []string{
+	{code: "ExpiredToken", by: aRole, hints: []string{
+		"the credentials of {by} have ended before this call, by AWS's clock"}},
+	{code: "IDPCommunicationError", by: job, again: true, hints: []string{
 		"AWS could not reach the issuer {iss}; a CircleCI server must serve /.well-known/ to the internet"}},
-	{code: "IDPRejectedClaim", hints: []string{
+	{code: "IDPRejectedClaim", by: job, hints: []string{
 		"the issuer {iss} did not confirm the token to AWS"}},
 	{code: "MalformedPolicyDocument", hints: []string{
 		"the document given with --policy is no policy that AWS can read; Access Analyzer's validate-policy names the place"}},
@@ -102,16 +116,19 @@ type refusalOf struct {
 	role     role
 	token    *oidc.Token // nil for a call that credentials signed
 	by       string      // the ARN that signed it
+	with     *Credentials
 	duration time.Duration
 }
 
 // explain turns the SDK's error into ours. What another attempt can mend comes
 // with a *remote.Failure in the chain.
-func (a refusalOf) explain(err error, seen *wire, now time.Time) error {
+func (a refusalOf) explain(ctx context.Context, err error, seen *wire, now time.Time) error {
 	var api smithy.APIError
 	switch {
 	case seen.err != nil:
 		return seen.err
+	case ctx.Err() != nil:
+		return ctx.Err()
 	case seen.res == nil:
 		return fault.New(fault.Usage, "AWS's SDK cannot make the call: %s", clip(a.redact(err.Error())))
 	case errors.As(err, &api) && api.ErrorCode() != "" && api.ErrorCode() != "UnknownError":
@@ -127,17 +144,14 @@ func (a refusalOf) explain(err error, seen *wire, now time.Time) error {
 // refused explains an answer in AWS's error format.
 func (a refusalOf) refused(api smithy.APIError, res *http.Response, now time.Time) error {
 	row := a.find(api)
-	said := row.code
-	if said == "" {
-		said = api.ErrorCode()
-	}
+	said := api.ErrorCode()
 	if m := api.ErrorMessage(); m != "" && m != api.ErrorCode() {
 		said += ": " + clip(a.redact(m))
 	}
 	what := "AWS refused the token for " + a.role.arn
 	if a.token == nil {
 		what = "AWS refused " + a.by + " the role " + a.role.arn
-		if a.role.arn == "" || !row.chain {
+		if row.by != aRole || row.code != "AccessDenied" {
 			what = "AWS refused the credentials of " + a.by
 		}
 	}
@@ -154,12 +168,14 @@ func (a refusalOf) refused(api smithy.APIError, res *http.Response, now time.Tim
 	return e
 }
 
-// find returns the first row that fits, or an empty one. The SDK adds
-// "Exception" to some codes, and AWS to others.
+// find returns the first row that fits, or an empty one.
 func (a refusalOf) find(api smithy.APIError) refusal {
-	code := strings.TrimSuffix(api.ErrorCode(), "Exception")
+	by := job
+	if a.token == nil {
+		by = aRole
+	}
 	for _, r := range refusals {
-		if strings.TrimSuffix(r.code, "Exception") == code && strings.Contains(api.ErrorMessage(), r.text) && (!r.chain || a.token == nil) {
+		if r.code == api.ErrorCode() && strings.Contains(api.ErrorMessage(), r.text) && (r.by == anybody || r.by == by) {
 			return r
 		}
 	}
@@ -190,12 +206,18 @@ func (a refusalOf) fill(hint string) string {
 	return strings.NewReplacer(pairs...).Replace(hint)
 }
 
-// redact takes our token out of words that the server wrote.
+// redact takes what we sent out of words that the server wrote: AWS shows the
+// canonical request, session token included, when a signature does not match.
 func (a refusalOf) redact(text string) string {
-	if a.token == nil {
-		return text
+	if a.token != nil {
+		text = a.token.Redact(text)
 	}
-	return a.token.Redact(text)
+	if a.with != nil {
+		for _, v := range []secret.Value{a.with.SecretAccessKey, a.with.SessionToken} {
+			text = v.Redact(text)
+		}
+	}
+	return text
 }
 
 // clip bounds a text that somebody else wrote.

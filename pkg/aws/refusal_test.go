@@ -75,7 +75,7 @@ func TestRefusals(t *testing.T) {
 func TestEveryRefusalIsReached(t *testing.T) {
 	for i, r := range refusals {
 		for _, earlier := range refusals[:i] {
-			if earlier.code == r.code && earlier.chain == r.chain && strings.Contains(r.text, earlier.text) {
+			if earlier.code == r.code && earlier.by == r.by && strings.Contains(r.text, earlier.text) {
 				t.Errorf("%s %q is never reached: %q comes first", r.code, r.text, earlier.text)
 			}
 		}

@@ -2,7 +2,6 @@ package cli
 
 import (
 	"context"
-	"encoding/json"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -49,7 +48,11 @@ replaces the system's roots.`
 // settle checks the options: every usage error ends here, before the token is
 // looked for.
 func (r *awsRun) settle() (*aws.Exchange, error) {
-	x, err := r.options.Settle(r.Getenv)
+	getenv, err := r.environment("AWS_ENDPOINT_URL_STS", "AWS_ENDPOINT_URL", "AWS_CA_BUNDLE")
+	if err != nil {
+		return nil, err
+	}
+	x, err := r.options.Settle(getenv)
 	if err != nil {
 		return nil, err
 	}
@@ -62,10 +65,9 @@ func (r *awsRun) settle() (*aws.Exchange, error) {
 	return x, nil
 }
 
-// exchange finds the token and makes the calls.
+// exchange finds the token and makes the calls. ctx is bounded by its caller, who
+// has more to do within the same time.
 func (r *awsRun) exchange(ctx context.Context, x *aws.Exchange) (aws.Credentials, error) {
-	ctx, cancel := r.bounded(ctx)
-	defer cancel()
 	t, err := r.finder(r.token).Find(ctx)
 	if err != nil {
 		return aws.Credentials{}, err
@@ -115,10 +117,16 @@ func (r *awsRun) profile(ctx context.Context, name string) error {
 	if err != nil {
 		return err
 	}
-	files, err := aws.FindFiles(r.Getenv)
+	getenv, err := r.environment("AWS_SHARED_CREDENTIALS_FILE", "AWS_CONFIG_FILE", "HOME")
 	if err != nil {
 		return err
 	}
+	files, err := aws.FindFiles(getenv)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := r.bounded(ctx)
+	defer cancel()
 	got, err := r.exchange(ctx, x)
 	if err != nil {
 		return err
@@ -151,11 +159,13 @@ read first, so that the following steps have them.`,
 			if err := out.settle(); err != nil {
 				return err
 			}
-			got, err := r.exchange(c.Context(), x)
+			ctx, cancel := r.bounded(c.Context())
+			defer cancel()
+			got, err := r.exchange(ctx, x)
 			if err != nil {
 				return err
 			}
-			return out.deliver(c.Context(), got.Environment())
+			return out.deliver(ctx, got.Environment())
 		},
 	}
 	out.declare(r.own(c))
@@ -167,7 +177,8 @@ func (r *awsRun) execCommand() *cobra.Command {
 		Use:   "exec -- COMMAND [ARG...]",
 		Short: "Run a command with the credentials in its environment",
 		Long: `Run a command with the credentials in its environment. The job's token and what would
-win over the credentials are taken out of it. The command's exit code and the signals
+win over the credentials are taken out of it, and BASH_ENV too when a block of ours is in
+that file. The command's exit code and the signals
 for it pass through.`,
 		Example: `  oidc-broker aws exec --role-arn arn:aws:iam::111122223333:role/deploy -- aws s3 ls`,
 		Args:    commandArgs,
@@ -176,7 +187,9 @@ for it pass through.`,
 			if err != nil {
 				return err
 			}
-			got, err := r.exchange(c.Context(), x)
+			ctx, cancel := r.bounded(c.Context())
+			defer cancel()
+			got, err := r.exchange(ctx, x)
 			if err != nil {
 				return err
 			}
@@ -202,7 +215,9 @@ func (r *awsRun) processCommand() *cobra.Command {
 			if err := r.refuseTerminal(toTerminal); err != nil {
 				return err
 			}
-			got, err := r.exchange(c.Context(), x)
+			ctx, cancel := r.bounded(c.Context())
+			defer cancel()
+			got, err := r.exchange(ctx, x)
 			if err != nil {
 				return err
 			}
@@ -241,24 +256,20 @@ func (r *awsRun) whoamiCommand() *cobra.Command {
 }
 
 func (r *awsRun) whoami(ctx context.Context, x *aws.Exchange, format string) error {
+	ctx, cancel := r.bounded(ctx)
+	defer cancel()
 	got, err := r.exchange(ctx, x)
 	if err != nil {
 		return err
 	}
-	ctx, cancel := r.bounded(ctx)
-	defer cancel()
 	id, err := x.Identify(ctx, r.client(), got)
 	if err != nil {
 		return err
 	}
 	if format == "json" {
-		b, err := json.MarshalIndent(map[string]string{
+		return r.jsonResult(map[string]string{
 			"account": id.Account, "arn": id.ARN, "userId": id.UserID, "expiration": got.Expiration.Format(time.RFC3339),
-		}, "", "  ")
-		if err != nil {
-			return err
-		}
-		return r.result(append(b, '\n'))
+		})
 	}
 	return r.result(table([][2]string{
 		{"account", id.Account},

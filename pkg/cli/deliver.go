@@ -28,6 +28,7 @@ type envOutput struct {
 
 func (e *envOutput) declare(o options) {
 	o.text(&e.shell, "shell", "OIDC_BROKER_SHELL", "`shell` to print for: "+strings.Join(deliver.Shells(), ", ")+" (default sh)")
+	defer func() { o.exclusive("shell", "bash-env") }()
 	o.switches(&e.bashEnv, "bash-env", "OIDC_BROKER_BASH_ENV", "write to the file $BASH_ENV instead of standard output")
 	if !e.plain {
 		printToTerminal(o, &e.toTerminal)
@@ -35,7 +36,7 @@ func (e *envOutput) declare(o options) {
 }
 
 func printToTerminal(o options, p *bool) {
-	o.switches(p, "print-to-terminal", "", "print secrets even when standard output is a terminal")
+	o.switches(p, "print-to-terminal", "OIDC_BROKER_PRINT_TO_TERMINAL", "print secrets even when standard output is a terminal")
 }
 
 // settle checks everything about the output that can be wrong before there are
@@ -54,15 +55,31 @@ func (e *envOutput) settle() error {
 		return nil
 	}
 	if !e.bashEnv {
-		return e.refuseTerminal(e.toTerminal, fmt.Sprintf(`in a script: x="$(%s)" && eval "$x"`, e.command),
+		return e.refuseTerminal(e.toTerminal, e.load(),
 			"for the following steps: --bash-env", "for one command: oidc-broker "+e.block+" exec -- COMMAND")
 	}
-	e.path = e.Getenv("BASH_ENV")
+	var err error
+	if e.path, err = e.variable("BASH_ENV"); err != nil {
+		return err
+	}
 	if e.path == "" {
 		return fault.New(fault.Local, "--bash-env: the variable BASH_ENV is not set").
 			Hint("CircleCI sets it in every job; elsewhere name a file: export BASH_ENV=$HOME/.bash_env")
 	}
 	return nil
+}
+
+// load is how a script of the shell takes the variables over.
+func (e *envOutput) load() string {
+	switch e.shell {
+	case "fish":
+		return fmt.Sprintf("in a script: %s --shell fish | source", e.command)
+	case "powershell":
+		return fmt.Sprintf("in a script: %s --shell powershell | Out-String | Invoke-Expression", e.command)
+	case "cmd", "dotenv", "json":
+		return "write it to a file or a pipe"
+	}
+	return fmt.Sprintf(`in a script: x="$(%s)" && eval "$x"`, e.command)
 }
 
 func (e *envOutput) deliver(ctx context.Context, env deliver.Environment) error {
@@ -87,6 +104,11 @@ func (a *app) child(ctx context.Context, argv []string, env deliver.Environment,
 	env.Unset = append(env.Unset, oidc.EnvV1, oidc.EnvV2)
 	if tokenEnv != "" {
 		env.Unset = append(env.Unset, tokenEnv)
+	}
+	// A bash that the command starts reads $BASH_ENV, and a block of ours there
+	// would put older credentials over these.
+	if deliver.HasBlock(a.Getenv("BASH_ENV"), "") {
+		env.Unset = append(env.Unset, "BASH_ENV")
 	}
 	return a.run(ctx, argv, env)
 }

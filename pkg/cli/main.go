@@ -16,6 +16,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -41,8 +42,8 @@ func Main(ctx context.Context, w World) int {
 	a := &app{World: w}
 	root := a.root()
 	root.SetArgs(w.Args)
-	err := root.ExecuteContext(ctx)
-	return a.report(err)
+	command, err := root.ExecuteContextC(ctx)
+	return a.report(origins(command, err))
 }
 
 // app is one run of the program.
@@ -64,6 +65,7 @@ func (a *app) commands() []*cobra.Command {
 }
 
 func (a *app) root() *cobra.Command {
+	var showVersion bool
 	root := &cobra.Command{
 		Use:   "oidc-broker",
 		Short: "Exchange a CI job's OpenID Connect token for short-lived cloud credentials",
@@ -80,8 +82,18 @@ delivers short-lived credentials in the form that the next tool understands.`,
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		Args:          noArgs,
-		RunE:          func(c *cobra.Command, _ []string) error { return c.Help() },
+		RunE: func(c *cobra.Command, _ []string) error {
+			if showVersion {
+				return a.version(false)
+			}
+			return c.Help()
+		},
 	}
+	root.Flags().BoolVar(&showVersion, "version", false, "print the version")
+	root.SetUsageTemplate(strings.NewReplacer(
+		".LocalFlags.FlagUsages", ".LocalFlags.FlagUsagesWrapped 100",
+		".InheritedFlags.FlagUsages", ".InheritedFlags.FlagUsagesWrapped 100",
+	).Replace(root.UsageTemplate()))
 	root.SetIn(a.Stdin)
 	root.SetOut(a.Stdout)
 	root.SetErr(a.Stderr)

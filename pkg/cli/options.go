@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"errors"
 	"fmt"
 	"regexp"
 	"strconv"
@@ -11,6 +12,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/oidc-broker/oidc-broker/pkg/fault"
+	"github.com/oidc-broker/oidc-broker/pkg/oidc"
 )
 
 // options declares a command's options. Each is settled from its flag, else
@@ -24,8 +26,10 @@ type options struct {
 // The annotations of a flag: its environment variables, and that its value is
 // taken as it is.
 const (
-	envNote = "env"
-	rawNote = "raw"
+	envNote   = "env"
+	rawNote   = "raw"
+	groupNote = "group"
+	fromNote  = "from" // the variable that its value came from
 )
 
 // options returns the declarer of options that c and its subcommands share.
@@ -65,8 +69,36 @@ func (o options) switches(p *bool, name, env, usage string) {
 }
 
 func (o options) duration(p *time.Duration, name, env string, def time.Duration, usage string) {
-	o.flags.DurationVar(p, name, def, withEnv(usage, env))
+	*p = def
+	o.flags.Var((*duration)(p), name, withEnv(usage, env))
 	o.note(name, env)
+}
+
+// duration is a flag's value: seconds (60), or a number with its unit (1m30s).
+type duration time.Duration
+
+func (d *duration) String() string { return time.Duration(*d).String() }
+func (d *duration) Type() string   { return "duration" }
+
+func (d *duration) Set(s string) error {
+	if n, err := strconv.Atoi(s); err == nil && n >= 0 {
+		*d = duration(time.Duration(min(n, 1<<30)) * time.Second)
+		return nil
+	}
+	v, err := time.ParseDuration(s)
+	if err != nil {
+		return errors.New("give seconds (60), or a number with its unit (1m30s)")
+	}
+	*d = duration(v)
+	return nil
+}
+
+// exclusive says that the options contradict each other, so that one given by
+// its flag makes the variables of the others unheard.
+func (o options) exclusive(names ...string) {
+	for _, name := range names {
+		o.flags.Lookup(name).Annotations[groupNote] = names
+	}
 }
 
 func (o options) count(p *int, name, env string, def int, usage string) {
@@ -95,7 +127,7 @@ func (a *app) settle(c *cobra.Command) error {
 	var first error
 	c.Flags().VisitAll(func(f *pflag.Flag) {
 		if first == nil {
-			first = settle(f, a.Getenv)
+			first = settle(c.Flags(), f, a.Getenv)
 		}
 	})
 	if first != nil {
@@ -110,7 +142,7 @@ func (a *app) settle(c *cobra.Command) error {
 	return nil
 }
 
-func settle(f *pflag.Flag, getenv func(string) string) error {
+func settle(all *pflag.FlagSet, f *pflag.Flag, getenv func(string) string) error {
 	from := "--" + f.Name
 	if f.Changed {
 		if empty(f) {
@@ -120,25 +152,118 @@ func settle(f *pflag.Flag, getenv func(string) string) error {
 		}
 		return expanded(f, from)
 	}
+	for _, other := range f.Annotations[groupNote] {
+		if all.Changed(other) {
+			return nil
+		}
+	}
 	for _, name := range f.Annotations[envNote] {
 		v := strings.TrimSpace(getenv(name))
 		if v == "" {
 			continue
 		}
 		if err := fill(f, v); err != nil {
-			return fault.New(fault.Usage, "the variable %s has no value that --%s takes", name, f.Name)
+			return fault.New(fault.Usage, "the variable %s has no value that --%s takes: %w", name, f.Name, err)
 		}
+		f.Annotations[fromNote] = []string{name}
 		return expanded(f, "the variable "+name)
 	}
 	return nil
 }
 
-// fill sets a flag from a variable's value.
+// fill sets a flag from a variable's value. Its error never holds the value.
 func fill(f *pflag.Flag, v string) error {
 	if list, ok := f.Value.(pflag.SliceValue); ok {
-		return list.Replace(strings.FieldsFunc(v, func(r rune) bool { return r == ',' || r == ' ' || r == '\n' || r == '\t' || r == '\r' }))
+		items, err := items(v)
+		if err != nil {
+			return err
+		}
+		return list.Replace(items)
+	}
+	switch f.Value.Type() {
+	case "bool":
+		switch strings.ToLower(v) {
+		case "1", "true", "yes", "on":
+			v = "true"
+		case "0", "false", "no", "off":
+			v = "false"
+		default:
+			return errors.New("give true or false")
+		}
+	case "int":
+		if _, err := strconv.Atoi(v); err != nil {
+			return errors.New("give a number")
+		}
 	}
 	return f.Value.Set(v)
+}
+
+// items takes a list in a variable apart, at white space and at commas; but a
+// role's name may hold a comma, so that ARNs are parted by a comma only where
+// the next begins. "$A,$B" of which one is not set is an error: one item less
+// may be one guard less.
+func items(v string) ([]string, error) {
+	var all []string
+	for _, word := range strings.Fields(v) {
+		parts := strings.Split(word, ",")
+		if strings.Contains(word, "arn:") {
+			parts = strings.Split(strings.ReplaceAll(word, ",arn:", "\x00arn:"), "\x00")
+		}
+		for _, p := range parts {
+			if p == "" || p[len(p)-1] == ',' || p[0] == ',' {
+				return nil, errors.New("an item of its list is empty")
+			}
+			all = append(all, p)
+		}
+	}
+	return all, nil
+}
+
+// origins adds to a usage error which variables the options that it names have
+// their values from: the user may never have typed them.
+func origins(c *cobra.Command, err error) error {
+	var e *fault.Error
+	if c == nil || !errors.As(err, &e) || e.Kind() != fault.Usage {
+		return err
+	}
+	text := err.Error() + " "
+	c.Flags().VisitAll(func(f *pflag.Flag) {
+		if from := f.Annotations[fromNote]; len(from) > 0 && strings.Contains(text, "--"+f.Name+" ") {
+			_ = e.Hint("--%s has its value from the variable %s", f.Name, from[0])
+		}
+	})
+	return err
+}
+
+// variable returns a variable that names a file or a place, trimmed. A value
+// in which another variable was left is a fault.Usage: tools disagree about
+// expanding it.
+func (a *app) variable(name string) (string, error) {
+	v := strings.TrimSpace(a.Getenv(name))
+	if left := regexp.MustCompile(leftover).FindString(v); left != "" {
+		return "", fault.New(fault.Usage, "the variable %s holds the literal text %s", name, left).
+			Hint("nothing expanded it: write the path in full")
+	}
+	return v, nil
+}
+
+// environment returns Getenv for a provider that reads the named variables
+// itself: trimmed, and refused where one was left unexpanded.
+func (a *app) environment(names ...string) (func(string) string, error) {
+	read := map[string]string{}
+	for _, name := range names {
+		v, err := a.variable(name)
+		if err != nil {
+			return nil, err
+		}
+		read[name] = v
+	}
+	return func(name string) string {
+		if v, ok := read[name]; ok {
+			return v
+		}
+		return a.Getenv(name)
+	}, nil
 }
 
 // values are a flag's values.
@@ -163,6 +288,13 @@ func empty(f *pflag.Flag) bool {
 const leftover = `\$[A-Za-z_][A-Za-z0-9_]*|\$\{[^}]*\}|<<[^>]*>>`
 
 func expanded(f *pflag.Flag, from string) error {
+	for _, v := range values(f) {
+		if oidc.LooksLikeToken(v) {
+			// It would end up in a message, a file's name or the cloud's logs.
+			return fault.New(fault.Usage, "%s is given a token itself", from).
+				Hint("the token has options of its own: --token-env NAME, --token-file PATH")
+		}
+	}
 	if _, raw := f.Annotations[rawNote]; raw {
 		return nil
 	}

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -8,6 +9,7 @@ import (
 	"regexp"
 	"strings"
 	"unicode"
+	"unicode/utf16"
 	"unicode/utf8"
 
 	"golang.org/x/term"
@@ -91,6 +93,27 @@ func (a *app) result(b []byte) error {
 		return fault.New(fault.Local, "cannot write to standard output: %w", unwrapPath(err))
 	}
 	return nil
+}
+
+// jsonResult prints a value as JSON in ASCII: a branch's name may hold what a
+// terminal obeys, and JSON leaves the control characters beyond ASCII as they are.
+func (a *app) jsonResult(v any) error {
+	b, err := json.MarshalIndent(v, "", "  ")
+	if err != nil {
+		return fault.New(fault.Internal, "cannot write JSON")
+	}
+	var ascii strings.Builder
+	for _, r := range string(b) {
+		if r < 0x7f {
+			ascii.WriteRune(r)
+			continue
+		}
+		for _, unit := range utf16.Encode([]rune{r}) {
+			fmt.Fprintf(&ascii, `\u%04x`, unit)
+		}
+	}
+	ascii.WriteByte('\n')
+	return a.result([]byte(ascii.String()))
 }
 
 // refuseTerminal keeps secrets off a terminal: there they would stay on the

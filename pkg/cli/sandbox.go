@@ -40,7 +40,7 @@ interrupted.
 The role ` + sandbox.DefaultRole + ` exists unless --aws-role names others; it trusts
 the tokens of the project that the job belongs to, and its sessions last 1h at most.`,
 		Example: `  oidc-broker sandbox -- oidc-broker aws whoami --role-arn ` + sandbox.DefaultRole + `
-  oidc-broker sandbox --fork --token-version v2 -- ./deploy.sh`,
+  oidc-broker sandbox --fork -- ./deploy.sh`,
 		Args: func(c *cobra.Command, args []string) error {
 			if len(args) == 0 {
 				return nil
@@ -51,16 +51,17 @@ the tokens of the project that the job belongs to, and its sessions last 1h at m
 	}
 	o := a.own(c)
 	o.list(&s.roles, "aws-role", "OIDC_BROKER_AWS_ROLE", "`ARN` of an AWS role that exists (repeatable; default "+sandbox.DefaultRole+")")
-	o.text(&s.token.Branch, "branch", "", "`branch` the token is for (default main)")
-	o.text(&s.token.Tag, "tag", "", "`tag` the token is for, instead of a branch")
-	o.switches(&s.token.Fork, "fork", "", "a token of a forked pull request")
-	o.switches(&s.token.Webhook, "webhook", "", "a token of a pipeline that a custom webhook started: it has no repository")
-	o.switches(&s.token.SSHRerun, "ssh-rerun", "", "a token of a job that was rerun with SSH")
-	o.switches(&s.token.Expired, "expired", "", "a token that has expired")
-	o.switches(&s.token.RootIssuer, "root-issuer", "", "a token of the issuer that all organisations share")
-	o.text(&s.token.Audience, "audience", "", "`audience` of the token (default: the organisation's id)")
-	o.duration(&s.token.TTL, "ttl", "", time.Hour, "how long the token is valid")
+	o.text(&s.token.Branch, "branch", "OIDC_BROKER_SANDBOX_BRANCH", "`branch` the token is for (default main)")
+	o.text(&s.token.Tag, "tag", "OIDC_BROKER_SANDBOX_TAG", "`tag` the token is for, instead of a branch")
+	o.switches(&s.token.Fork, "fork", "OIDC_BROKER_SANDBOX_FORK", "a token of a forked pull request")
+	o.switches(&s.token.Webhook, "webhook", "OIDC_BROKER_SANDBOX_WEBHOOK", "a token of a pipeline that a custom webhook started: it has no repository")
+	o.switches(&s.token.SSHRerun, "ssh-rerun", "OIDC_BROKER_SANDBOX_SSH_RERUN", "a token of a job that was rerun with SSH")
+	o.switches(&s.token.Expired, "expired", "OIDC_BROKER_SANDBOX_EXPIRED", "a token that has expired")
+	o.switches(&s.token.RootIssuer, "root-issuer", "OIDC_BROKER_SANDBOX_ROOT_ISSUER", "a token of the issuer that all organisations share")
+	o.text(&s.token.Audience, "audience", "OIDC_BROKER_SANDBOX_AUDIENCE", "`audience` of the token (default: the organisation's id)")
+	o.duration(&s.token.TTL, "ttl", "OIDC_BROKER_SANDBOX_TTL", time.Hour, "how long the token is valid")
 	o.flags.StringArrayVar(&s.claims, "claim", nil, "`NAME=JSON`: a claim to set, last (repeatable)")
+	o.note("claim", "")
 	c.AddCommand(a.circleciRunCommand())
 	return c
 }
@@ -82,7 +83,12 @@ func (a *app) sandbox(ctx context.Context, o sandboxOptions, argv []string) (err
 		return fault.New(fault.Local, "cannot make a temporary directory: %w", unwrapPath(err))
 	}
 	defer func() { _ = os.RemoveAll(dir) }()
-	s, err := sandbox.Start(ctx, sandbox.Config{Now: a.Now, Dir: dir, Executable: self, Roles: o.roles, Token: o.token, Log: a.progress})
+	// With a command, an interrupt is the command's: its clouds stay until it ends.
+	life := ctx
+	if len(argv) > 0 {
+		life = context.WithoutCancel(ctx)
+	}
+	s, err := sandbox.Start(life, sandbox.Config{Now: a.Now, Dir: dir, Executable: self, Roles: o.roles, Token: o.token, Log: a.progress})
 	if err != nil {
 		return err
 	}
@@ -98,7 +104,21 @@ func (a *app) sandbox(ctx context.Context, o sandboxOptions, argv []string) (err
 // directory is on PATH, so that COMMAND finds it under its name.
 func (a *app) sandboxEnvironment(s *sandbox.Sandbox, own string) deliver.Environment {
 	set, unset := s.Environment()
-	set["PATH"] = strings.Join([]string{s.Bin(), own, a.Getenv("PATH")}, string(filepath.ListSeparator))
+	path := []string{s.Bin(), own}
+	if p := a.Getenv("PATH"); p != "" { // an empty entry would be the current directory
+		path = append(path, p)
+	}
+	set["PATH"] = strings.Join(path, string(filepath.ListSeparator))
+	for _, name := range []string{"NO_PROXY", "no_proxy"} {
+		set[name] = strings.TrimPrefix(a.Getenv(name)+",127.0.0.1,localhost", ",")
+	}
+	// What the user has set for us is about another job.
+	unset = append(unset, "AWS_ROLE_SESSION_NAME", "AWS_CREDENTIAL_FILE", "CIRCLE_BUILD_URL")
+	for _, v := range a.Environ() {
+		if name, _, _ := strings.Cut(v, "="); strings.HasPrefix(name, "OIDC_BROKER_") {
+			unset = append(unset, name)
+		}
+	}
 	names := make([]string, 0, len(set))
 	for name := range set {
 		names = append(names, name)
@@ -149,7 +169,9 @@ func (a *app) circleciRunCommand() *cobra.Command {
 		// The real one knows none of our options and reads none of our variables.
 		PersistentPreRunE: func(*cobra.Command, []string) error { return nil },
 		RunE: func(c *cobra.Command, args []string) error {
-			token, err := sandbox.CircleCIRun(c.Context(), a.Getenv("CIRCLE_OIDC_SANDBOX_URL"), args, a.client().Do)
+			ctx, cancel := context.WithTimeout(c.Context(), time.Minute)
+			defer cancel()
+			token, err := sandbox.CircleCIRun(ctx, a.Getenv("CIRCLE_OIDC_SANDBOX_URL"), args, a.client().Do)
 			if err != nil {
 				return err
 			}

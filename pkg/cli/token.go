@@ -26,6 +26,7 @@ func (t *tokenOptions) declare(o options) {
 	o.text(&t.File, "token-file", "OIDC_BROKER_TOKEN_FILE", "`file` that holds the token, - for standard input")
 	o.text(&t.Audience, "audience", "OIDC_BROKER_AUDIENCE", "mint a token for this `audience` with 'circleci run oidc get'")
 	o.text(&t.Version, "token-version", "OIDC_BROKER_TOKEN_VERSION", "v1 or v2: which of the job's two tokens to prefer (default v1)")
+	o.exclusive("token-env", "token-file", "audience")
 }
 
 // mintedOutput bounds what a minting program may print.
@@ -78,7 +79,7 @@ circleci-agent on a self-hosted runner).`,
 	}
 	o := a.own(c)
 	declareFormat(o, &format)
-	o.switches(&verify, "verify", "", "check the signature against the issuer's published keys")
+	o.switches(&verify, "verify", "OIDC_BROKER_VERIFY", "check the signature against the issuer's published keys")
 	o.text(&jwksURL, "jwks-url", "CIRCLE_OIDC_JWKS_URL", "`URL` of the keys to verify with, instead of the issuer's own")
 	t.declare(o)
 	return c
@@ -220,9 +221,5 @@ func (a *app) tokenJSON(t oidc.Token, v *oidc.Verification) error {
 	if v != nil {
 		out["jwksURL"] = v.JWKS
 	}
-	b, err := json.MarshalIndent(out, "", "  ")
-	if err != nil {
-		return err
-	}
-	return a.result(append(b, '\n'))
+	return a.jsonResult(out)
 }

@@ -20,20 +20,22 @@ func (a *app) versionCommand() *cobra.Command {
 		Short:   "Print the version",
 		Args:    noArgs,
 		Example: "  oidc-broker version --json",
-		RunE: func(*cobra.Command, []string) error {
-			v := versionOf()
-			if asJSON {
-				b, err := json.Marshal(v)
-				if err != nil {
-					return err
-				}
-				return a.result(append(b, '\n'))
-			}
-			return a.result(fmt.Appendf(nil, "oidc-broker %s (%s, %s, %s)\n", v.Version, v.Commit, v.Go, v.Platform))
-		},
+		RunE:    func(*cobra.Command, []string) error { return a.version(asJSON) },
 	}
-	a.own(c).switches(&asJSON, "json", "", "print a JSON object")
+	a.own(c).switches(&asJSON, "json", "OIDC_BROKER_JSON", "print a JSON object")
 	return c
+}
+
+func (a *app) version(asJSON bool) error {
+	v := versionOf()
+	if asJSON {
+		b, err := json.Marshal(v)
+		if err != nil {
+			return err
+		}
+		return a.result(append(b, '\n'))
+	}
+	return a.result(fmt.Appendf(nil, "oidc-broker %s (%s, %s, %s)\n", v.Version, v.Commit, v.Go, v.Platform))
 }
 
 // build says what was built.

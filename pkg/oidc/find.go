@@ -40,12 +40,17 @@ type Finder struct {
 // tokenStart is how any token begins: two JSON objects in base64.
 const tokenStart = `eyJ[A-Za-z0-9_-]+\.eyJ`
 
+// LooksLikeToken says whether a text holds what a token begins with.
+func LooksLikeToken(s string) bool {
+	return strings.Contains(s, "eyJ") && regexp.MustCompile(tokenStart).MatchString(s)
+}
+
 // Check reports options that contradict each other or have no such value, as a
 // fault.Usage.
 func (f Finder) Check() error {
 	var given []string
 	for _, o := range []struct{ name, value string }{{"--token-env", f.Env}, {"--token-file", f.File}, {"--audience", f.Audience}, {"--token-version", f.Version}} {
-		if strings.Contains(o.value, "eyJ") && regexp.MustCompile(tokenStart).MatchString(o.value) {
+		if LooksLikeToken(o.value) {
 			// --token-env "$CIRCLE_OIDC_TOKEN": messages quote names of
 			// variables and files, and an audience goes into an argument.
 			return fault.New(fault.Usage, "%s is given a token itself", o.name).
@@ -97,7 +102,7 @@ func (f Finder) find(ctx context.Context) (Token, error) {
 		}
 		return Parse(v, f.Env)
 	case f.File != "":
-		return f.read()
+		return f.read(ctx)
 	}
 	return f.byDefault(ctx)
 }
@@ -140,19 +145,45 @@ func (f Finder) byDefault(ctx context.Context) (Token, error) {
 	return Token{}, f.missing(err)
 }
 
-func (f Finder) read() (Token, error) {
+// read reads the file. A pipe may have nothing to say for ever, and no read of
+// one ends with a context: so another goroutine reads, and is left behind.
+func (f Finder) read(ctx context.Context) (Token, error) {
+	source := "standard input"
 	if f.File != "-" {
-		b, err := secret.ReadFile(f.File, maxToken+2)
-		if err != nil {
-			return Token{}, err
+		source = fmt.Sprintf("%q", f.File)
+	}
+	type result struct {
+		b   []byte
+		err error
+	}
+	done := make(chan result, 1)
+	go func() {
+		b, err := f.content()
+		done <- result{b, err}
+	}()
+	select {
+	case r := <-done:
+		if r.err != nil {
+			return Token{}, r.err
 		}
-		return Parse(string(b), fmt.Sprintf("%q", f.File))
+		return Parse(string(r.b), source)
+	case <-ctx.Done():
+		if errors.Is(ctx.Err(), context.Canceled) {
+			return Token{}, ctx.Err()
+		}
+		return Token{}, fault.New(fault.Token, "no token came from %s in time", source)
+	}
+}
+
+func (f Finder) content() ([]byte, error) {
+	if f.File != "-" {
+		return secret.ReadFile(f.File, maxToken+2)
 	}
 	b, err := io.ReadAll(io.LimitReader(f.Stdin, maxToken+2))
 	if err != nil {
-		return Token{}, fault.New(fault.Local, "cannot read the token from standard input")
+		return nil, fault.New(fault.Local, "cannot read the token from standard input")
 	}
-	return Parse(string(b), "standard input")
+	return b, nil
 }
 
 func (f Finder) expired(t Token) error {

@@ -132,20 +132,9 @@ func (t Token) ProjectID() string { return t.Text(claimPrefix + "project-id") }
 // OrgID returns the claim oidc.circleci.com/org-id, or "".
 func (t Token) OrgID() string { return t.Text(claimPrefix + "org-id") }
 
-// Redact replaces the token, and each part of it that could be used or matched,
+// Redact replaces the token, and each piece of it that could be used or matched,
 // in a text that somebody else wrote.
-func (t Token) Redact(text string) string {
-	raw := t.Raw.Reveal()
-	if raw == "" {
-		return text
-	}
-	for _, piece := range append([]string{raw}, strings.Split(raw, ".")...) {
-		if len(piece) > 8 {
-			text = strings.ReplaceAll(text, piece, "[secret]")
-		}
-	}
-	return text
-}
+func (t Token) Redact(text string) string { return t.Raw.Redact(text) }
 
 // What can be wrong with one part. The decoders' own errors are not passed on:
 // they quote what they read.

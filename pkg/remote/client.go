@@ -69,7 +69,7 @@ type Answer struct {
 // Its error is a *Failure, or the context's. It is what SDKs take as their HTTP
 // client.
 func (c *Client) Do(req *http.Request) (*http.Response, error) {
-	if err := allowed(req.URL); err != nil {
+	if err := Allowed(req.URL); err != nil {
 		return nil, err
 	}
 	limit := attemptTime
@@ -205,8 +205,9 @@ func After(res *http.Response, now time.Time) time.Duration {
 	return 0
 }
 
-// allowed refuses what would carry a token in the clear.
-func allowed(u *url.URL) error {
+// Allowed refuses a URL that is not called because it would carry a token in the
+// clear, or holds a password, as a fault.Usage.
+func Allowed(u *url.URL) error {
 	switch {
 	case u.Hostname() == "": // "https://:443" would be this machine
 		return fault.New(fault.Usage, "a URL without a host cannot be called")
