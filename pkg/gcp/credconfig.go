@@ -49,6 +49,9 @@ type CredConfig struct {
 
 	UniverseDomain string // --universe-domain; "" is googleapis.com
 
+	// Empty names flags that were given with an empty value, without the dashes.
+	Empty []string
+
 	// Not gcloud's: base URLs of other services, which the file then names.
 	STSEndpoint            string
 	IAMCredentialsEndpoint string
@@ -128,7 +131,7 @@ func (c CredConfig) hosts(mtls bool) (hosts, error) {
 	if h.universe == "" {
 		h.universe = "googleapis.com"
 	}
-	if !matches(hostName, h.universe) {
+	if !matches(hostName, h.universe) || clipWord(h.universe) != h.universe {
 		return hosts{}, fault.New(fault.Usage, "--universe-domain %s is not a domain", show(h.universe)).
 			Hint("it is like googleapis.com")
 	}

@@ -10,10 +10,10 @@ import (
 
 // The subject token's types, and the address of a cloud machine's metadata.
 const (
-	defaultTokenType = "urn:ietf:params:oauth:token-type:jwt"
-	awsTokenType     = "urn:ietf:params:aws:token-type:aws4_request"
-	mtlsTokenType    = "urn:ietf:params:oauth:token-type:mtls"
-	metadata         = "http://169.254.169.254"
+	subjectJWT  = "urn:ietf:params:oauth:token-type:jwt"
+	subjectAWS  = "urn:ietf:params:aws:token-type:aws4_request"
+	subjectMTLS = "urn:ietf:params:oauth:token-type:mtls"
+	metadata    = "http://169.254.169.254"
 )
 
 // source is where the clients get the subject token from.
@@ -39,13 +39,13 @@ func (c CredConfig) source(p Provider) (source, error) {
 	}
 	s := source{tokenType: c.SubjectTokenType}
 	if s.tokenType == "" {
-		s.tokenType = defaultTokenType
+		s.tokenType = subjectJWT
 	}
 	switch flag {
 	case "--aws":
-		return source{tokenType: awsTokenType, members: c.aws()}, nil
+		return source{tokenType: subjectAWS, members: c.aws()}, nil
 	case "--azure":
-		return source{tokenType: defaultTokenType, members: c.azure(p)}, nil
+		return source{tokenType: subjectJWT, members: c.azure(p)}, nil
 	case "--credential-cert-path":
 		return c.certificate()
 	case "--executable-command":
@@ -128,6 +128,13 @@ func (c CredConfig) checkBeside(flag string) error {
 			return fault.New(fault.Usage, "%s", is.text)
 		}
 	}
+	for _, name := range c.Empty {
+		switch name {
+		case "service-account-token-lifetime-seconds", "executable-timeout-millis",
+			"credential-cert-trust-chain-path", "credential-cert-configuration-output-file":
+			return fault.New(fault.Usage, "--%s is empty", name).Hint("a variable may be unset")
+		}
+	}
 	return nil
 }
 
@@ -196,7 +203,7 @@ func (c CredConfig) certificate() (source, error) {
 	}
 	workload := object{{"cert_path", c.CertPath}, {"key_path", c.CertKeyPath}}
 	return source{
-		tokenType: mtlsTokenType,
+		tokenType: subjectMTLS,
 		members:   object{{"certificate", members}},
 		mtls:      true,
 		files:     []File{{Path: path, Content: object{{"cert_configs", object{{"workload", workload}}}}.encode()}},

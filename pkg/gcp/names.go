@@ -11,7 +11,7 @@ import (
 // Patterns are compiled where they are used, at most a few times a run.
 const (
 	projectNumber = `^[1-9][0-9]{5,18}$`
-	projectID     = `^[a-z][a-z0-9.:-]*$`
+	projectID     = `^[a-z][a-z0-9.:-]{0,99}$`
 	mangledNumber = `^[0-9]+(?:\.[0-9]*)?(?:[eE]\+?[0-9]+)?$`
 	poolOrID      = `^[a-z0-9-]{4,32}$`
 	hostName      = `^[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?(?:\.[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?)+$`
@@ -192,8 +192,8 @@ func checkAccount(e *fault.Error, name, domain string) error {
 	scope, id, scoped := strings.Cut(project, ":")
 	switch {
 	case ofProject && scoped:
-		return e.Hint("the id of a project in a domain is written the other way round here: %s.%s.iam.gserviceaccount.com", id, scope)
-	case ofProject && matches(`^[0-9]+$`, project):
+		return e.Hint("the id of a project in a domain is written the other way round here: %s.%s.iam.gserviceaccount.com", clipWord(id), clipWord(scope))
+	case ofProject && matches(`^[0-9]{1,30}$`, project):
 		return e.Hint("%s is the project's number: the address has its id", project)
 	case !matches(accountDomain, domain):
 		return e.Hint("a service account's address ends in .gserviceaccount.com; people and groups cannot be impersonated").Hint(accountForm)
