@@ -28,6 +28,8 @@ func TestGenerateAccessToken(t *testing.T) {
 	l := newLab(t, Config{GCPServiceAccounts: []string{secondAccount, thirdAccount}})
 	token := l.federated()
 	number := l.google.account(secondAccount).id
+	// Python's library reads no fraction and no other zone.
+	l.now = at.Add(time.Millisecond).In(time.FixedZone("", 3600))
 	for _, row := range []struct {
 		name, account, body string
 		life                time.Duration
@@ -54,6 +56,9 @@ func TestGenerateAccessToken(t *testing.T) {
 // Each account may become the others, not itself.
 func TestChain(t *testing.T) {
 	l := newLab(t, Config{GCPServiceAccounts: []string{secondAccount, thirdAccount, secondAccount}})
+	if n := len(l.google.accounts); n != 3 {
+		t.Errorf("%d accounts", n)
+	}
 	first := l.impersonated(l.federated(), DefaultGCPServiceAccount)
 	second := l.impersonated(first, secondAccount)
 	l.impersonated(second, thirdAccount)
@@ -123,9 +128,10 @@ func TestIAMRefusals(t *testing.T) {
 	bad = l.federated(googleScopes + "devstorage.read_only")
 	l.iam(bad, account, access, `{`+goodScope+`}`).wantAPI(t, "scopes", 403, "PERMISSION_DENIED", "Request had insufficient authentication scopes.", "ACCESS_TOKEN_SCOPE_INSUFFICIENT")
 	for name, change := range map[string]func(*http.Request){
-		"basic":        func(r *http.Request) { r.SetBasicAuth("x", token) },
-		"token alone":  func(r *http.Request) { r.Header.Set("Authorization", token) },
-		"token in URL": func(r *http.Request) { r.URL.RawQuery = "access_token=" + token },
+		"basic":          func(r *http.Request) { r.SetBasicAuth("x", token) },
+		"another scheme": func(r *http.Request) { r.Header.Set("Authorization", "Token "+token) },
+		"token alone":    func(r *http.Request) { r.Header.Set("Authorization", token) },
+		"token in URL":   func(r *http.Request) { r.URL.RawQuery = "access_token=" + token },
 	} {
 		r := httptest.NewRequest(http.MethodPost, "http://127.0.0.1:1"+accountsPath+account+":generateAccessToken", strings.NewReader(`{`+goodScope+`}`))
 		change(r)
@@ -133,8 +139,13 @@ func TestIAMRefusals(t *testing.T) {
 			t.Errorf("%s: %s", name, a.body)
 		}
 	}
-	for _, path := range []string{"/", "/v1/projects/sandbox-project/serviceAccounts/" + account + ":generateAccessToken", accountsPath + ":generateAccessToken", accountsPath + account} {
-		r := httptest.NewRequest(http.MethodPost, "http://127.0.0.1:1"+path, strings.NewReader(`{`+goodScope+`}`))
+	for _, path := range []string{"/", "/v1/projects/sandbox-project/serviceAccounts/" + account + ":generateAccessToken", accountsPath + ":generateAccessToken", accountsPath + account,
+		accountsPath + "x/" + account + ":generateAccessToken", "GET " + accountsPath + account + ":generateAccessToken"} {
+		method, path := http.MethodPost, path
+		if rest, get := strings.CutPrefix(path, "GET "); get {
+			method, path = http.MethodGet, rest
+		}
+		r := httptest.NewRequest(method, "http://127.0.0.1:1"+path, strings.NewReader(`{`+goodScope+`}`))
 		r.Header.Set("Authorization", "Bearer "+token)
 		l.askGoogle(l.google.serveIAM, r).wantAPI(t, path, 404, "NOT_FOUND", "Method not found.", "")
 	}
@@ -227,7 +238,7 @@ func TestProject(t *testing.T) {
 		}
 		return l.askGoogle(l.google.serveCRM, r)
 	}
-	for _, bearer := range []string{token, account} {
+	for _, bearer := range []string{token, account, l.federated(cloudPlatform + ".read-only"), l.federated("https://www.googleapis.com/auth/cloudplatformprojects.readonly")} {
 		for _, name := range []string{"123456789012", "my-project"} {
 			a := get("GET", "/v1/projects/"+name+"?alt=json", bearer)
 			if want := `{"projectNumber":"123456789012","projectId":"my-project","lifecycleState":"ACTIVE","name":"my-project"}` + "\n"; a.status != 200 || a.body != want {

@@ -192,8 +192,11 @@ func TestGoogleExchangeRefusals(t *testing.T) {
 	if n := len(l.google.tokens.byText); n != 0 {
 		t.Errorf("%d tokens issued", n)
 	}
-	l.googleForm("/v1/token?subject_token="+token, exchangeForm(token, change{"subject_token": nil})).
-		wantOAuth(t, "token in the URL", 400, "invalid_request", "Missing required parameter: subject_token")
+	a := l.googleForm("/v1/token?subject_token="+token, exchangeForm(token, change{"subject_token": nil}))
+	a.wantOAuth(t, "token in the URL", 400, "invalid_request", "Missing required parameter: subject_token")
+	if !strings.HasSuffix(a.note, "(the token was sent in the URL)") {
+		t.Errorf("token in the URL: the log says %q", a.note)
+	}
 	for _, kind := range []string{"jwt", "id_token"} {
 		a := l.googleForm("/v1/token", exchangeForm(token, change{"subject_token_type": {"urn:ietf:params:oauth:token-type:" + kind}, "client_id": {"x"}}))
 		if a.status != 200 {
