@@ -68,7 +68,7 @@ func dialectOf(shell string) (dialect, bool) {
 	case "fish":
 		return dialect{
 			set:    func(name, value string) string { return "set -gx " + name + " " + quoteFish(value) },
-			unset:  func(name string) string { return "set -e " + name },
+			unset:  unsetFish,
 			refuse: func(string) string { return "" },
 		}, true
 	case "powershell":
@@ -112,6 +112,14 @@ func quoteSh(s string) string {
 // quoteFish quotes for fish, whose single quotes know two escapes.
 func quoteFish(s string) string {
 	return "'" + strings.NewReplacer(`\`, `\\`, `'`, `\'`).Replace(s) + "'"
+}
+
+// unsetFish takes the variable from this session alone. A plain set -e would
+// erase a universal one, which is the user's for all sessions to come; and
+// nothing hides an exported one from children but a value of this session, so
+// there it is empty. Both leave status 0 where there is none.
+func unsetFish(name string) string {
+	return "if set -qUx " + name + "; set -gx " + name + " ''; else if set -qg " + name + "; set -eg " + name + "; end"
 }
 
 // quotePowerShell quotes for PowerShell, in printable ASCII alone. All else is

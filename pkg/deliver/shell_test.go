@@ -168,6 +168,58 @@ func TestEvalOfACommandSubstitution(t *testing.T) {
 	}
 }
 
+// fish keeps universal variables for all sessions: ours must not take one
+// away, and the children of this session must not see its value.
+func TestFishKeepsUniversalVariables(t *testing.T) {
+	if _, err := exec.LookPath("fish"); err != nil {
+		missing(t, "fish")
+	}
+	unset, err := Render("fish", Environment{Unset: []string{"NAME"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, row := range []struct {
+		name, universal, before, inherited string
+		child, later                       string // what a child prints then, and what the next session has
+	}{
+		{name: "never set"},
+		{name: "inherited", inherited: "NAME=i"},
+		{name: "global", before: "set -gx NAME g"},
+		{name: "global, not exported", before: "set -g NAME g"},
+		{"universal", "set -Ux NAME u", "", "", "NAME=\n", "u exported\n"},
+		{"universal and inherited", "set -Ux NAME u", "", "NAME=i", "NAME=\n", "u exported\n"},
+		{"universal and global", "set -Ux NAME u", "set -gx NAME g", "", "NAME=\n", "u exported\n"},
+		{"universal, and a global one that is not exported", "set -Ux NAME u", "set -g NAME g", "", "NAME=\n", "u exported\n"},
+		{"universal, not exported", "set -U NAME u", "", "NAME=i", "", "u\n"},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			home := t.TempDir()
+			fish := func(script string, env ...string) string {
+				cmd := exec.Command("fish", "-c", script)
+				cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), "HOME=" + home, "XDG_CONFIG_HOME=" + home, "XDG_DATA_HOME=" + home}, env...)
+				out, err := cmd.CombinedOutput()
+				if err != nil {
+					t.Fatalf("%s: %v\n%s", script, err, out)
+				}
+				return string(out)
+			}
+			const show = "env | string match 'NAME=*'; or true"
+			if row.universal != "" {
+				fish(row.universal)
+			}
+			// Twice, as a session may get new credentials.
+			got := fish(row.before+"\n"+strings.Repeat(string(unset)+"or exit 1\n", 2)+show, row.inherited)
+			if got != row.child {
+				t.Errorf("a child prints %q, want %q", got, row.child)
+			}
+			later := fish("set -qU NAME; and echo $NAME (set -qUx NAME; and echo exported); or true")
+			if later != row.later {
+				t.Errorf("the next session prints %q, want %q", later, row.later)
+			}
+		})
+	}
+}
+
 func FuzzShReadsBackTheSameBytes(f *testing.F) {
 	for i, v := range nasty() {
 		if len(v) < 1000 {
@@ -205,7 +257,7 @@ func TestRender(t *testing.T) {
 		{"sh", Environment{Set: []Var{variable("A", "it's"), variable("B", "")}, Unset: []string{"C"}}, "unset C\nexport A='it'\\''s'\nexport B=''\n"},
 		{"sh", Environment{}, ""},
 		{"sh", Environment{Set: []Var{variable("A", "1"), variable("B", "2"), variable("A", "3")}, Unset: []string{"B", "C", "C"}}, "unset C\nexport A='3'\nexport B='2'\n"},
-		{"fish", Environment{Set: []Var{variable("A", `it's \n`)}, Unset: []string{"C"}}, "set -e C\nset -gx A 'it\\'s \\\\n'\n"},
+		{"fish", Environment{Set: []Var{variable("A", `it's \n`)}, Unset: []string{"C"}}, "if set -qUx C; set -gx C ''; else if set -qg C; set -eg C; end\nset -gx A 'it\\'s \\\\n'\n"},
 		{"powershell", Environment{Set: []Var{variable("A", "it's $x `n")}, Unset: []string{"C"}}, "Remove-Item Env:C -ErrorAction SilentlyContinue\n$Env:A = 'it''s $x `n'\n"},
 		{"powershell", Environment{Set: []Var{variable("A", "a\r\nb")}}, "$Env:A = 'a' + [char]13 + [char]10 + 'b'\n"},
 		{"powershell", Environment{Set: []Var{variable("A", "\u2018'\U0001f511")}}, "$Env:A = '' + [char]8216 + '''' + [char]55357 + [char]56593\n"},
