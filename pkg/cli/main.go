@@ -43,6 +43,9 @@ func Main(ctx context.Context, w World) int {
 	root := a.root()
 	root.SetArgs(w.Args)
 	command, err := root.ExecuteContextC(ctx)
+	if a.answered(command, err) {
+		return 0
+	}
 	return a.report(origins(command, err))
 }
 
@@ -58,6 +61,7 @@ type app struct {
 func (a *app) commands() []*cobra.Command {
 	return []*cobra.Command{
 		a.awsCommand(),
+		a.gcpCommand(),
 		a.tokenCommand(),
 		a.sandboxCommand(),
 		a.versionCommand(),

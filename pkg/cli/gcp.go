@@ -1,0 +1,339 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/oidc-broker/oidc-broker/pkg/fault"
+	"github.com/oidc-broker/oidc-broker/pkg/gcp"
+	"github.com/oidc-broker/oidc-broker/pkg/oidc"
+	"github.com/oidc-broker/oidc-broker/pkg/secret"
+)
+
+// gcpRun is what the outputs of the Google Cloud provider share.
+type gcpRun struct {
+	*app
+	token   tokenOptions
+	options gcp.Options
+}
+
+// gcpFiles are the options of outputs that write a credential configuration.
+type gcpFiles struct {
+	output, source string
+}
+
+func (a *app) gcpCommand() *cobra.Command {
+	r := &gcpRun{app: a}
+	c := r.loginCommand()
+	c.Use = "gcp"
+	c.Short = "Google Cloud credentials by workload identity federation"
+	c.Long = `Exchange the job's token at Google's Security Token Service and impersonate a service
+account. 'oidc-broker gcp' alone writes the credential configuration that gcloud,
+Terraform and every client library read, as 'oidc-broker gcp login' does; the other
+outputs are subcommands. No gcloud is needed.
+
+Without a service account, the access is direct: the roles are those of the federated
+identity itself.`
+	c.AddCommand(r.loginCommand(), a.credConfigCommand(), r.envCommand(), r.execCommand(), r.accessTokenCommand(), r.idTokenCommand(), a.executableSourceCommand())
+	return c
+}
+
+// declare declares the provider's options. Each output declares them for itself,
+// for create-cred-config has gcloud's.
+func (r *gcpRun) declare(o options) {
+	p := &r.options
+	o.text(&p.Provider, "workload-identity-provider", "OIDC_BROKER_WORKLOAD_IDENTITY_PROVIDER", "`name` of the provider: projects/NUMBER/locations/global/workloadIdentityPools/POOL/providers/PROVIDER")
+	o.text(&p.ProjectNumber, "project-number", "GOOGLE_PROJECT_NUMBER GCP_PROJECT_ID", "`number` of the pool's project, instead of the name")
+	o.text(&p.PoolID, "pool-id", "GCP_WIP_ID OIDC_WIP_ID GCP_WORKLOAD_IDENTITY_POOL", "`pool`, instead of the name")
+	o.text(&p.ProviderID, "provider-id", "GCP_WIP_PROVIDER_ID OIDC_WIP_PROVIDER_ID GCP_WORKLOAD_IDENTITY_PROVIDER", "`provider`, instead of the name")
+	o.text(&p.ServiceAccount, "service-account", "GCP_SERVICE_ACCOUNT_EMAIL OIDC_SERVICE_ACCOUNT_EMAIL GCP_OIDC_SERVICE_ACCOUNT", "`address` of the service account to impersonate")
+	o.switches(&p.Direct, "direct", "OIDC_BROKER_DIRECT", "access without a service account, whatever the environment names")
+	o.list(&p.Delegates, "delegate", "OIDC_BROKER_DELEGATE", "`address` of a service account in between (repeatable, in order)")
+	o.list(&p.Scopes, "scope", "OIDC_BROKER_SCOPE", "`scope` of the access token (repeatable; default cloud-platform)")
+	o.text(&p.TokenLifetime, "token-lifetime", "OIDC_BROKER_TOKEN_LIFETIME", "`time` the service account's token lasts: 1800, 30m; 10m to 12h (default 1h)")
+	o.text(&p.ProjectID, "project-id", "GOOGLE_PROJECT_ID GOOGLE_CLOUD_PROJECT", "`id` of the project that the tools work in")
+	o.text(&p.UniverseDomain, "universe-domain", "CLOUDSDK_CORE_UNIVERSE_DOMAIN GOOGLE_CLOUD_UNIVERSE_DOMAIN", "`domain` of the APIs (default googleapis.com)")
+	o.text(&p.STSEndpoint, "sts-endpoint", "CLOUDSDK_API_ENDPOINT_OVERRIDES_STS", "`URL` of another Security Token Service")
+	o.text(&p.IAMCredentialsEndpoint, "iamcredentials-endpoint", "CLOUDSDK_API_ENDPOINT_OVERRIDES_IAMCREDENTIALS", "`URL` of another IAM Credentials API")
+	// --direct wins over an account that the environment names, and the reverse.
+	o.exclusive("direct", "service-account")
+	r.token.declare(o)
+}
+
+func (f *gcpFiles) declare(o options) {
+	o.text(&f.output, "output-file", "OIDC_BROKER_GCP_OUTPUT_FILE", "`file` for the credential configuration (default ~/.config/oidc-broker/gcp/credentials.json)")
+	f.declareSource(o)
+}
+
+func (f *gcpFiles) declareSource(o options) {
+	o.text(&f.source, "source", "OIDC_BROKER_GCP_SOURCE", "where the configuration has the token from: file, or executable, this program, which mints new ones (default file)")
+}
+
+func (f *gcpFiles) settle() error {
+	if f.source == "" {
+		f.source = "file"
+	}
+	return oneOf("source", f.source, []string{"file", "executable"})
+}
+
+// settle checks the options: every usage error ends here.
+func (r *gcpRun) settle() (*gcp.Exchange, error) {
+	x, err := r.options.Settle()
+	if err != nil {
+		return nil, err
+	}
+	return x, r.finder(r.token).Check()
+}
+
+// login makes the exchange once, so that what is wrong fails here, and then
+// writes the files.
+func (r *gcpRun) login(ctx context.Context, x *gcp.Exchange, f gcpFiles) (gcp.Files, error) {
+	ctx, cancel := r.bounded(ctx)
+	defer cancel()
+	t, err := r.finder(r.token).Find(ctx)
+	if err != nil {
+		return gcp.Files{}, err
+	}
+	files, err := gcp.FindFiles(r.Getenv, f.output, x.Provider.String(), t)
+	if err != nil {
+		return gcp.Files{}, err
+	}
+	by, err := r.sourceProgram(f.source, r.token)
+	if err != nil {
+		return gcp.Files{}, err
+	}
+	edits, err := x.Write(files, t, by)
+	if err != nil {
+		return gcp.Files{}, err
+	}
+	got, err := x.Exchange(ctx, r.client(), t)
+	if err != nil {
+		return gcp.Files{}, err
+	}
+	r.progress("access to Google Cloud until %s", got.Expiry.Format(time.RFC3339))
+	if err := secret.Commit(ctx, edits...); err != nil {
+		return gcp.Files{}, fault.New(fault.KindOf(err), "cannot write the credential configuration: %w", err)
+	}
+	r.progress("wrote %q", files.Config)
+	if by != nil {
+		files.Token = ""
+	}
+	return files, nil
+}
+
+// sourceProgram returns this program as a token source, or nil for a file.
+func (a *app) sourceProgram(source string, t tokenOptions) (*gcp.Executable, error) {
+	if source != "executable" {
+		return nil, nil
+	}
+	if t.File == "-" {
+		return nil, fault.New(fault.Usage, "--token-file - cannot be read again: it does not go with --source executable")
+	}
+	self, err := os.Executable()
+	if err != nil {
+		return nil, fault.New(fault.Local, "cannot find this program's own file: %w", err)
+	}
+	args := []string{"gcp", "executable-source"}
+	for _, o := range []struct{ name, value string }{{"--token-env", t.Env}, {"--token-file", t.File}, {"--audience", t.Audience}, {"--token-version", t.Version}} {
+		if o.name == "--token-file" && o.value != "" {
+			if o.value, err = filepath.Abs(o.value); err != nil {
+				return nil, fault.New(fault.Local, "cannot find the token's file: %w", err)
+			}
+		}
+		if o.value != "" {
+			args = append(args, o.name, o.value)
+		}
+	}
+	return &gcp.Executable{Path: self, Args: args}, nil
+}
+
+func (r *gcpRun) loginCommand() *cobra.Command {
+	var f gcpFiles
+	c := &cobra.Command{
+		Use:   "login",
+		Short: "Write a credential configuration, once the exchange has worked",
+		Long: `Make the exchange and the impersonation once, so that a wrong pool, condition or binding
+fails here, and write the credential configuration that Google's tools read
+(GOOGLE_APPLICATION_CREDENTIALS). The token that it names is written outside of the
+checkout, 0600.`,
+		Example: `  oidc-broker gcp login --service-account deploy@my-project.iam.gserviceaccount.com --output-file ~/gcp.json`,
+		Args:    noArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			x, err := r.settle()
+			if err != nil {
+				return err
+			}
+			if err := f.settle(); err != nil {
+				return err
+			}
+			_, err = r.login(c.Context(), x, f)
+			return err
+		},
+	}
+	o := r.own(c)
+	f.declare(o)
+	r.declare(o)
+	return c
+}
+
+func (r *gcpRun) envCommand() *cobra.Command {
+	var f gcpFiles
+	out := envOutput{app: r.app, block: "gcp", command: "oidc-broker gcp env", plain: true}
+	c := &cobra.Command{
+		Use:   "env",
+		Short: "Do what login does, and print the variables that point every tool at it",
+		Long: `Do what 'gcp login' does, then print the variables by which gcloud, gsutil, Terraform and
+every client library find the credentials with no 'gcloud auth login'.`,
+		Example: `  oidc-broker gcp env --bash-env`,
+		Args:    noArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			x, err := r.settle()
+			if err != nil {
+				return err
+			}
+			if err := f.settle(); err != nil {
+				return err
+			}
+			if err := out.settle(); err != nil {
+				return err
+			}
+			files, err := r.login(c.Context(), x, f)
+			if err != nil {
+				return err
+			}
+			return out.deliver(c.Context(), x.Environment(files))
+		},
+	}
+	o := r.own(c)
+	f.declare(o)
+	out.declare(o)
+	r.declare(o)
+	return c
+}
+
+func (r *gcpRun) execCommand() *cobra.Command {
+	var f gcpFiles
+	c := &cobra.Command{
+		Use:     "exec -- COMMAND [ARG...]",
+		Short:   "Run a command that finds the credentials, and leave nothing behind",
+		Long:    "Run a command with the variables of 'gcp env'. The credential configuration and the\ntoken lie in a directory that is removed when the command ends.",
+		Example: "  oidc-broker gcp exec -- gcloud storage ls",
+		Args:    commandArgs,
+		RunE: func(c *cobra.Command, args []string) error {
+			x, err := r.settle()
+			if err != nil {
+				return err
+			}
+			if err := f.settle(); err != nil {
+				return err
+			}
+			return r.exec(c.Context(), x, f, args)
+		},
+	}
+	o := r.own(c)
+	f.declareSource(o)
+	r.declare(o)
+	return c
+}
+
+func (r *gcpRun) exec(ctx context.Context, x *gcp.Exchange, f gcpFiles, argv []string) error {
+	dir, err := os.MkdirTemp("", "oidc-broker-gcp-")
+	if err != nil {
+		return fault.New(fault.Local, "cannot make a temporary directory: %w", unwrapPath(err))
+	}
+	defer func() { _ = os.RemoveAll(dir) }()
+	within := *r
+	withinApp := *r.app
+	withinApp.Getenv = func(name string) string {
+		if name == "XDG_CONFIG_HOME" {
+			return dir
+		}
+		return r.Getenv(name)
+	}
+	within.app = &withinApp
+	files, err := within.login(ctx, x, f)
+	if err != nil {
+		return err
+	}
+	if f.source == "executable" {
+		// The program that mints needs what the job has: its tokens stay.
+		return r.run(ctx, argv, x.Environment(files))
+	}
+	return r.child(ctx, argv, x.Environment(files), r.token.Env)
+}
+
+func (r *gcpRun) accessTokenCommand() *cobra.Command {
+	var toTerminal bool
+	c := &cobra.Command{
+		Use:     "access-token",
+		Short:   "Print an access token, and nothing else",
+		Example: `  curl -H "Authorization: Bearer $(oidc-broker gcp access-token)" https://storage.googleapis.com/...`,
+		Args:    noArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			return r.print(c, toTerminal, func(ctx context.Context, x *gcp.Exchange, t oidc.Token) (secret.Value, error) {
+				got, err := x.Exchange(ctx, r.client(), t)
+				return got.Token, err
+			})
+		},
+	}
+	o := r.own(c)
+	printToTerminal(o, &toTerminal)
+	r.declare(o)
+	return c
+}
+
+func (r *gcpRun) idTokenCommand() *cobra.Command {
+	var (
+		toTerminal, email bool
+		audience          string
+	)
+	c := &cobra.Command{
+		Use:     "id-token",
+		Short:   "Print an ID token of the service account, and nothing else",
+		Long:    "Print an ID token of the service account: what Cloud Run and IAP ask for. gcloud cannot\nmake one from workload identity federation.",
+		Example: `  curl -H "Authorization: Bearer $(oidc-broker gcp id-token --audience-url https://my-service.run.app)" https://my-service.run.app`,
+		Args:    noArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			if audience == "" {
+				return fault.New(fault.Usage, "an ID token is for somebody: give --audience-url").
+					Hint("it is the URL of the service that is called, or its client id")
+			}
+			return r.print(c, toTerminal, func(ctx context.Context, x *gcp.Exchange, t oidc.Token) (secret.Value, error) {
+				return x.IDToken(ctx, r.client(), t, audience, email)
+			})
+		},
+	}
+	o := r.own(c)
+	o.text(&audience, "audience-url", "OIDC_BROKER_AUDIENCE_URL", "`URL` that the ID token is for (its aud claim)")
+	o.switches(&email, "include-email", "OIDC_BROKER_INCLUDE_EMAIL", "put the service account's address into the ID token")
+	printToTerminal(o, &toTerminal)
+	r.declare(o)
+	return c
+}
+
+// print prints a token that a call makes.
+func (r *gcpRun) print(c *cobra.Command, toTerminal bool, get func(context.Context, *gcp.Exchange, oidc.Token) (secret.Value, error)) error {
+	x, err := r.settle()
+	if err != nil {
+		return err
+	}
+	if err := r.refuseTerminal(toTerminal); err != nil {
+		return err
+	}
+	ctx, cancel := r.bounded(c.Context())
+	defer cancel()
+	t, err := r.finder(r.token).Find(ctx)
+	if err != nil {
+		return err
+	}
+	token, err := get(ctx, x, t)
+	if err != nil {
+		return err
+	}
+	return r.result(fmt.Appendln(nil, token.Reveal()))
+}

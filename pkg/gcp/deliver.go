@@ -1,0 +1,182 @@
+package gcp
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/oidc-broker/oidc-broker/pkg/deliver"
+	"github.com/oidc-broker/oidc-broker/pkg/fault"
+	"github.com/oidc-broker/oidc-broker/pkg/oidc"
+	"github.com/oidc-broker/oidc-broker/pkg/secret"
+)
+
+// Files are what Google's tools read: the credential configuration, and the
+// token that it names.
+type Files struct {
+	Config string // absolute
+	Token  string // absolute; "" when a program is the token's source
+}
+
+// FindFiles returns where the files go: the configuration where output says,
+// else into the directory of this program's files; the token always into that
+// directory, so that it never lies in a checkout. Two providers or audiences
+// have two tokens. It is a fault.Local when there is no home.
+func FindFiles(getenv func(string) string, output, provider string, t oidc.Token) (Files, error) {
+	dir := getenv("XDG_CONFIG_HOME")
+	if !filepath.IsAbs(dir) { // as the XDG base directory specification has it
+		home := getenv("HOME")
+		if home == "" {
+			home = getenv("USERPROFILE") // Windows
+		}
+		if home == "" {
+			return Files{}, fault.New(fault.Local, "no home directory: HOME is not set").Hint("set HOME or XDG_CONFIG_HOME")
+		}
+		dir = filepath.Join(home, ".config")
+	}
+	dir = filepath.Join(dir, "oidc-broker", "gcp")
+	sum := sha256.Sum256([]byte(provider + "\x00" + strings.Join(t.Audience, "\x00")))
+	f := Files{Config: output, Token: filepath.Join(dir, "token-"+hex.EncodeToString(sum[:6]))}
+	if f.Config == "" {
+		f.Config = filepath.Join(dir, "credentials.json")
+	}
+	for _, p := range []*string{&f.Config, &f.Token} {
+		abs, err := filepath.Abs(*p)
+		if err != nil {
+			return Files{}, fault.New(fault.Local, "cannot find %q: %w", *p, err)
+		}
+		*p = abs
+	}
+	return f, nil
+}
+
+// An Executable is the program that a credential configuration names as the
+// token's source: this one.
+type Executable struct {
+	Path string   // absolute
+	Args []string // without the program
+}
+
+// command is the line for the configuration. The clients split it at white
+// space and know no quotes.
+func (e Executable) command() (string, error) {
+	for _, word := range append([]string{e.Path}, e.Args...) {
+		if word == "" || strings.ContainsAny(word, " \t\r\n\"'\\") {
+			return "", fault.New(fault.Usage, "%q cannot stand in a credential configuration: Google's libraries split the line at spaces and know no quotes", word).
+				Hint("use --source file, or a path without them")
+		}
+	}
+	return strings.Join(append([]string{e.Path}, e.Args...), " "), nil
+}
+
+// Write returns the edits that put the configuration there, and with it the
+// token's file, unless by is the token's source.
+func (x *Exchange) Write(f Files, t oidc.Token, by *Executable) ([]secret.Edit, error) {
+	c := CredConfig{Provider: x.Provider.String(), ServiceAccount: x.ServiceAccount, ServiceAccountGiven: x.ServiceAccount != "", UniverseDomain: x.universe}
+	if x.lifetime > 0 {
+		c.TokenLifetime = strconv.Itoa(int(x.lifetime / time.Second))
+	}
+	if x.custom {
+		c.STSEndpoint, c.IAMCredentialsEndpoint = x.sts, x.iam
+	}
+	return c.WithSource(f, t, by)
+}
+
+// Edits returns the edits that put a configuration there that is described
+// wholly by gcloud's flags.
+func (c CredConfig) Edits(f Files) ([]secret.Edit, error) {
+	made, err := c.Files()
+	if err != nil {
+		return nil, err
+	}
+	var edits []secret.Edit
+	for _, m := range made {
+		path := m.Path
+		if path == "" {
+			path = f.Config
+		}
+		edits = append(edits, secret.Edit{Path: path, Private: true, Apply: content(m.Content)})
+	}
+	return edits, nil
+}
+
+// WithSource returns the edits for a configuration that gcloud's flags describe
+// but for its source: the program, or the token's file, which is written too. The
+// token has no newline at its end, as some clients would send it along.
+func (c CredConfig) WithSource(f Files, t oidc.Token, by *Executable) ([]secret.Edit, error) {
+	var edits []secret.Edit
+	if by != nil {
+		command, err := by.command()
+		if err != nil {
+			return nil, err
+		}
+		c.ExecutableCommand, c.ExecutableCommandGiven = command, true
+	} else {
+		c.SourceFile, c.SourceFileGiven = f.Token, true
+		edits = append(edits, secret.Edit{Path: f.Token, Private: true, Apply: content([]byte(t.Raw.Reveal()))})
+	}
+	config, err := c.Edits(f)
+	return append(edits, config...), err
+}
+
+func content(b []byte) func([]byte) ([]byte, error) {
+	return func([]byte) ([]byte, error) { return b, nil }
+}
+
+// Environment returns the variables by which gcloud, Terraform and every client
+// library find the configuration, with no 'gcloud auth login', and those that
+// would win over it.
+func (x *Exchange) Environment(f Files) deliver.Environment {
+	e := deliver.Environment{
+		Set: []deliver.Var{
+			{Name: "GOOGLE_APPLICATION_CREDENTIALS", Value: secret.New(f.Config)},
+			{Name: "CLOUDSDK_AUTH_CREDENTIAL_FILE_OVERRIDE", Value: secret.New(f.Config)},
+		},
+		Unset: []string{
+			"CLOUDSDK_AUTH_ACCESS_TOKEN", "CLOUDSDK_AUTH_ACCESS_TOKEN_FILE", "CLOUDSDK_AUTH_IMPERSONATE_SERVICE_ACCOUNT", "CLOUDSDK_CORE_ACCOUNT",
+			"GOOGLE_CREDENTIALS", "GOOGLE_OAUTH_ACCESS_TOKEN", "GOOGLE_IMPERSONATE_SERVICE_ACCOUNT", "GOOGLE_CLOUD_KEYFILE_JSON", "GCLOUD_KEYFILE_JSON",
+		},
+	}
+	if f.Token == "" {
+		// The libraries run no program that is not allowed expressly.
+		e.Set = append(e.Set, deliver.Var{Name: "GOOGLE_EXTERNAL_ACCOUNT_ALLOW_EXECUTABLES", Value: secret.New("1")})
+	}
+	if x.ProjectID != "" {
+		for _, name := range []string{"GOOGLE_CLOUD_PROJECT", "CLOUDSDK_CORE_PROJECT", "CLOUDSDK_PROJECT", "GCLOUD_PROJECT", "GCP_PROJECT"} {
+			e.Set = append(e.Set, deliver.Var{Name: name, Value: secret.New(x.ProjectID)})
+		}
+	}
+	return e
+}
+
+// What Google's protocol for executable sources has for a token's type.
+const jwtType = "urn:ietf:params:oauth:token-type:jwt"
+
+// ExecutableAnswer is what an executable source prints (AIP-4117): the token,
+// of the type that was asked for in GOOGLE_EXTERNAL_ACCOUNT_TOKEN_TYPE.
+func ExecutableAnswer(t oidc.Token, asked string) ([]byte, error) {
+	if asked == "" {
+		asked = jwtType
+	}
+	return json.Marshal(map[string]any{
+		"version": 1, "success": true, "token_type": asked, "id_token": t.Raw.Reveal(), "expiration_time": t.Expiry.Unix(),
+	})
+}
+
+// ExecutableRefusal is what it prints when there is no token: the clients read
+// the text from here alone. The code is text by the protocol.
+func ExecutableRefusal(err error) []byte {
+	message := err.Error()
+	if hints := fault.Hints(err); len(hints) > 0 {
+		message += " (" + strings.Join(hints, "; ") + ")"
+	}
+	b, merr := json.Marshal(map[string]any{"version": 1, "success": false, "code": strconv.Itoa(int(fault.KindOf(err))), "message": message})
+	if merr != nil { // it holds text alone
+		return []byte(`{"version":1,"success":false,"code":"1","message":"internal"}`)
+	}
+	return b
+}

@@ -1,0 +1,195 @@
+package gcp
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/oidc-broker/oidc-broker/pkg/fault"
+	"github.com/oidc-broker/oidc-broker/pkg/oidc"
+	"github.com/oidc-broker/oidc-broker/pkg/remote"
+	"github.com/oidc-broker/oidc-broker/pkg/secret"
+)
+
+// AccessToken is an OAuth 2.0 access token of Google's.
+type AccessToken struct {
+	Token  secret.Value
+	Expiry time.Time // UTC
+}
+
+// Exchange trades the job's token for an access token: the federated one (RFC
+// 8693 §2.1), and with a service account that account's. A refusal is a
+// fault.Refused with Google's words, the token's claims and what to do.
+func (x *Exchange) Exchange(ctx context.Context, c *remote.Client, t oidc.Token) (AccessToken, error) {
+	federated, err := x.federate(ctx, c, t)
+	if err != nil || x.ServiceAccount == "" {
+		return federated, err
+	}
+	return x.impersonate(ctx, c, t, federated)
+}
+
+// IDToken trades the job's token for an ID token of the service account, for
+// the audience.
+func (x *Exchange) IDToken(ctx context.Context, c *remote.Client, t oidc.Token, audience string, includeEmail bool) (secret.Value, error) {
+	if x.ServiceAccount == "" {
+		return secret.Value{}, fault.New(fault.Usage, "an ID token is a service account's: give --service-account")
+	}
+	federated, err := x.federate(ctx, c, t)
+	if err != nil {
+		return secret.Value{}, err
+	}
+	var out struct {
+		Token string `json:"token"`
+	}
+	in := map[string]any{"audience": audience, "includeEmail": includeEmail}
+	if err := x.iamCall(ctx, c, t, federated, "generateIdToken", in, &out); err != nil {
+		return secret.Value{}, err
+	}
+	if !usable(out.Token) {
+		return secret.Value{}, notGoogle("the answer holds no ID token")
+	}
+	return secret.New(out.Token), nil
+}
+
+// federate is the token exchange at Google's STS.
+func (x *Exchange) federate(ctx context.Context, c *remote.Client, t oidc.Token) (AccessToken, error) {
+	form := url.Values{
+		"grant_type":           {"urn:ietf:params:oauth:grant-type:token-exchange"},
+		"audience":             {x.Provider.Audience()},
+		"scope":                {strings.Join(x.federatedScopes(), " ")},
+		"requested_token_type": {"urn:ietf:params:oauth:token-type:access_token"},
+		"subject_token_type":   {"urn:ietf:params:oauth:token-type:jwt"},
+		"subject_token":        {t.Raw.Reveal()},
+	}
+	a, err := x.call(ctx, c, remote.Request{
+		Method: http.MethodPost, URL: x.sts + "/v1/token",
+		Header: http.Header{"Content-Type": {"application/x-www-form-urlencoded"}},
+		Body:   []byte(form.Encode()),
+		Again:  mends,
+	}, x.refusalOf(t))
+	if err != nil {
+		return AccessToken{}, err
+	}
+	var out struct {
+		AccessToken string      `json:"access_token"`
+		ExpiresIn   json.Number `json:"expires_in"`
+	}
+	if json.Unmarshal(a.Body, &out) != nil || !usable(out.AccessToken) {
+		return AccessToken{}, notGoogle("the answer holds no access token")
+	}
+	seconds, err := out.ExpiresIn.Int64()
+	if err != nil || seconds <= 0 || seconds > 1<<31 {
+		return AccessToken{}, notGoogle("the answer does not say how long its token is valid")
+	}
+	return AccessToken{Token: secret.New(out.AccessToken), Expiry: c.Now().Add(time.Duration(seconds) * time.Second).UTC()}, nil
+}
+
+// federatedScopes are the scopes of the federated token. Those that the user
+// asked for are the service account's where there is one; the federated token
+// then needs to call IAM Credentials alone.
+func (x *Exchange) federatedScopes() []string {
+	if x.ServiceAccount != "" {
+		return []string{defaultScope}
+	}
+	return x.scopes
+}
+
+// impersonate has the service account's token made.
+func (x *Exchange) impersonate(ctx context.Context, c *remote.Client, t oidc.Token, federated AccessToken) (AccessToken, error) {
+	in := map[string]any{"scope": x.scopes}
+	if x.lifetime > 0 {
+		in["lifetime"] = strconv.Itoa(int(x.lifetime/time.Second)) + "s" // protobuf's JSON form
+	}
+	var out struct {
+		AccessToken string    `json:"accessToken"`
+		ExpireTime  time.Time `json:"expireTime"`
+	}
+	if err := x.iamCall(ctx, c, t, federated, "generateAccessToken", in, &out); err != nil {
+		return AccessToken{}, err
+	}
+	if !usable(out.AccessToken) || out.ExpireTime.IsZero() {
+		return AccessToken{}, notGoogle("the answer holds no access token")
+	}
+	return AccessToken{Token: secret.New(out.AccessToken), Expiry: out.ExpireTime.UTC()}, nil
+}
+
+// iamCall calls a method of IAM Credentials on the service account.
+func (x *Exchange) iamCall(ctx context.Context, c *remote.Client, t oidc.Token, with AccessToken, method string, in map[string]any, out any) error {
+	if len(x.delegates) > 0 {
+		in["delegates"] = x.delegates
+	}
+	body, err := json.Marshal(in)
+	if err != nil {
+		return fault.New(fault.Internal, "cannot write the request: %w", err)
+	}
+	about := x.refusalOf(t)
+	about.method = method
+	a, err := x.call(ctx, c, remote.Request{
+		Method: http.MethodPost, URL: x.iam + "/v1/projects/-/serviceAccounts/" + url.PathEscape(x.ServiceAccount) + ":" + method,
+		Header: http.Header{"Content-Type": {"application/json"}, "Authorization": {"Bearer " + with.Token.Reveal()}},
+		Body:   body,
+	}, about.as(func() string { return x.principal(ctx, c, with) }))
+	if err != nil {
+		return err
+	}
+	if json.Unmarshal(a.Body, out) != nil {
+		return notGoogle("the answer is not the JSON expected")
+	}
+	return nil
+}
+
+// principal asks STS whom the federated token stands for (RFC 7662): the name
+// that a binding needs, which depends on the provider's attribute mapping. It
+// returns "" when STS does not say.
+func (x *Exchange) principal(ctx context.Context, c *remote.Client, federated AccessToken) string {
+	form := url.Values{"token": {federated.Token.Reveal()}, "token_type_hint": {"urn:ietf:params:oauth:token-type:access_token"}}
+	once := *c
+	once.Attempts = 1
+	a, err := once.Call(ctx, remote.Request{
+		Method: http.MethodPost, URL: x.sts + "/v1/introspect",
+		Header: http.Header{"Content-Type": {"application/x-www-form-urlencoded"}},
+		Body:   []byte(form.Encode()),
+	})
+	var out struct {
+		Active   bool   `json:"active"`
+		Username string `json:"username"`
+	}
+	if err != nil || a.Status != http.StatusOK || json.Unmarshal(a.Body, &out) != nil || !out.Active || !strings.HasPrefix(out.Username, "principal://") {
+		return ""
+	}
+	return out.Username
+}
+
+// call makes one call and explains an answer that is not 200.
+func (x *Exchange) call(ctx context.Context, c *remote.Client, r remote.Request, about refusalOf) (remote.Answer, error) {
+	a, err := c.Call(ctx, r)
+	if err == nil && a.Status == http.StatusOK {
+		return a, nil
+	}
+	if err != nil && (a.Status == 0 || errors.Is(err, context.Canceled)) {
+		return a, err
+	}
+	return a, about.explain(a, err)
+}
+
+// usable says whether a token consists of what tokens consist of. Anything else
+// would not survive the files and variables it is put into.
+func usable(token string) bool {
+	for i := range len(token) {
+		if token[i] < '!' || token[i] > '~' {
+			return false
+		}
+	}
+	return token != ""
+}
+
+// notGoogle is an answer that Google would not give. It never shows the answer.
+func notGoogle(what string) error {
+	return fault.New(fault.Unavailable, "no answer of Google's: %s", what).
+		Hint("a proxy, a login page or a wrong endpoint answers in its place")
+}

@@ -1,0 +1,204 @@
+// Package gcp exchanges the job's token for Google Cloud credentials (RFC 8693
+// at Google's Security Token Service, then the impersonation of a service
+// account), writes the credential configuration files that Google's tools
+// read, and explains Google's refusals.
+package gcp
+
+import (
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/oidc-broker/oidc-broker/pkg/fault"
+)
+
+// defaultScope is what a service account's token is good for unless --scope
+// says otherwise: everything that its roles allow.
+const defaultScope = "https://www.googleapis.com/auth/cloud-platform"
+
+const defaultUniverse = "googleapis.com"
+
+// What IAM Credentials accepts (gcloud's own minimum; the API's maximum).
+const (
+	minLifetime = 10 * time.Minute
+	maxLifetime = 12 * time.Hour
+)
+
+// Options are the Google Cloud options as the user gave them, each from its
+// flag or its environment variable.
+type Options struct {
+	Provider      string // --workload-identity-provider: the full name, or
+	ProjectNumber string // --project-number
+	PoolID        string // --pool-id: an id, or the pool's full name
+	ProviderID    string // --provider-id: an id, or the provider's full name
+
+	ServiceAccount string   // --service-account; "" means direct access
+	Direct         bool     // --direct
+	Delegates      []string // --delegate, in order
+	Scopes         []string // --scope
+	TokenLifetime  string   // --token-lifetime: seconds, or Go's form
+	ProjectID      string   // --project-id
+	UniverseDomain string   // --universe-domain
+
+	STSEndpoint            string // --sts-endpoint
+	IAMCredentialsEndpoint string // --iamcredentials-endpoint
+}
+
+// Exchange is a request that is settled: nothing in it can be wrong any more
+// that this machine could know.
+type Exchange struct {
+	Provider       Provider
+	ServiceAccount string // "": direct access
+	ProjectID      string // "" when it is not known
+
+	delegates []string
+	scopes    []string
+	lifetime  time.Duration // 0: Google's default, an hour
+	universe  string
+	sts, iam  string // base URLs without a slash at the end
+	custom    bool   // an endpoint was moved: files name the new one
+}
+
+// Settle checks the options. Every error is a fault.Usage.
+func (o Options) Settle() (*Exchange, error) {
+	x := &Exchange{ServiceAccount: o.ServiceAccount, ProjectID: o.ProjectID, scopes: o.Scopes, universe: o.UniverseDomain}
+	if x.universe == "" {
+		x.universe = defaultUniverse
+	}
+	for _, settle := range []func(*Exchange) error{o.settleProvider, o.settleAccount, o.settleLifetime, o.settleProject, o.settleEndpoints} {
+		if err := settle(x); err != nil {
+			return nil, err
+		}
+	}
+	if len(x.scopes) == 0 {
+		x.scopes = []string{defaultScope}
+	}
+	return x, nil
+}
+
+// settleProvider puts the name together from what was given: in full, or in
+// parts, of which the pool and the provider may be full names themselves.
+func (o Options) settleProvider(x *Exchange) error {
+	name := o.Provider
+	if name == "" {
+		name = o.ProviderID
+	}
+	if !strings.Contains(name, "/") {
+		if o.Provider != "" {
+			_, err := ParseProvider(o.Provider)
+			return err
+		}
+		pool := o.PoolID
+		if !strings.Contains(pool, "/") {
+			if err := o.missingParts(); err != nil {
+				return err
+			}
+			pool = "projects/" + o.ProjectNumber + "/locations/global/workloadIdentityPools/" + pool
+		}
+		name = strings.TrimSuffix(pool, "/") + "/providers/" + o.ProviderID
+	}
+	p, err := ParseProvider(name)
+	x.Provider = p
+	return err
+}
+
+func (o Options) missingParts() error {
+	var missing []string
+	for _, part := range []struct{ name, value string }{
+		{"--project-number", o.ProjectNumber}, {"--pool-id", o.PoolID}, {"--provider-id", o.ProviderID},
+	} {
+		if part.value == "" {
+			missing = append(missing, part.name)
+		}
+	}
+	switch len(missing) {
+	case 0:
+		return nil
+	case 3:
+		return fault.New(fault.Usage, "no workload identity provider: give --workload-identity-provider").
+			Hint("it is like projects/123456789012/locations/global/workloadIdentityPools/POOL/providers/PROVIDER").
+			Hint("or set GOOGLE_PROJECT_NUMBER, GCP_WIP_ID and GCP_WIP_PROVIDER_ID, as in CircleCI's documentation")
+	}
+	return fault.New(fault.Usage, "the workload identity provider's name is not complete: give %s too", strings.Join(missing, " and "))
+}
+
+func (o Options) settleAccount(x *Exchange) error {
+	switch {
+	case o.ServiceAccount == "" && len(o.Delegates) > 0:
+		return fault.New(fault.Usage, "--delegate leads to a service account: give --service-account")
+	case o.ServiceAccount == "":
+		return nil
+	case o.Direct:
+		return fault.New(fault.Usage, "--direct is access without a service account, and --service-account names one: give one of them")
+	}
+	if err := ServiceAccount(o.ServiceAccount); err != nil {
+		return err
+	}
+	for _, d := range o.Delegates {
+		d = strings.TrimPrefix(d, "projects/-/serviceAccounts/")
+		if err := ServiceAccount(d); err != nil {
+			return err
+		}
+		x.delegates = append(x.delegates, "projects/-/serviceAccounts/"+d)
+	}
+	return nil
+}
+
+func (o Options) settleLifetime(x *Exchange) error {
+	if o.TokenLifetime == "" {
+		return nil
+	}
+	if o.ServiceAccount == "" {
+		return fault.New(fault.Usage, "--token-lifetime is for a service account's token: without one, the token lives as long as the job's").
+			Hint("give --service-account, or leave --token-lifetime out")
+	}
+	d, err := time.ParseDuration(o.TokenLifetime)
+	if n, nerr := strconv.Atoi(o.TokenLifetime); nerr == nil {
+		d, err = time.Duration(n)*time.Second, nil
+	}
+	if err != nil || d%time.Second != 0 {
+		return fault.New(fault.Usage, "--token-lifetime %q is not a duration", o.TokenLifetime).
+			Hint("give seconds (1800) or a number with its unit (30m, 1h)")
+	}
+	if d < minLifetime || d > maxLifetime {
+		return fault.New(fault.Usage, "--token-lifetime %s is not within 10m and 12h", o.TokenLifetime)
+	}
+	x.lifetime = d
+	return nil
+}
+
+// settleProject tells a project's id from its number: the tools want the id
+// where a project is chosen, and the number in a provider's name.
+func (o Options) settleProject(*Exchange) error {
+	for i := range len(o.ProjectID) {
+		c := o.ProjectID[i]
+		switch {
+		case c >= 'a' && c <= 'z', c >= '0' && c <= '9' && i > 0, (c == '-' || c == ':' || c == '.') && i > 0:
+			continue
+		}
+		return fault.New(fault.Usage, "--project-id %q is not the id of a project", o.ProjectID).
+			Hint("it is like my-project-123, in lower case; the number belongs into --project-number")
+	}
+	return nil
+}
+
+func (o Options) settleEndpoints(x *Exchange) error {
+	x.custom = o.STSEndpoint != "" || o.IAMCredentialsEndpoint != ""
+	for _, e := range []struct {
+		to            *string
+		option, value string
+		api           string
+	}{{&x.sts, "--sts-endpoint", o.STSEndpoint, "sts"}, {&x.iam, "--iamcredentials-endpoint", o.IAMCredentialsEndpoint, "iamcredentials"}} {
+		if e.value == "" {
+			*e.to = "https://" + e.api + "." + x.universe
+			continue
+		}
+		u, err := url.Parse(e.value)
+		if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" || u.RawQuery != "" {
+			return fault.New(fault.Usage, "%s is not a URL", e.option)
+		}
+		*e.to = strings.TrimRight(e.value, "/")
+	}
+	return nil
+}
