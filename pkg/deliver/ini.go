@@ -68,7 +68,7 @@ func ProfileName(name string) error {
 // is missing is appended, if there is anything to set. Editing twice is
 // editing once. A file that botocore, the strictest of the SDKs, refuses, or
 // of which the SDKs would read our section differently, is a fault.Local that
-// names the line.
+// names the line. A key or value that no file can hold is a fault.Internal.
 func (s Section) Edit(old []byte) ([]byte, error) {
 	if err := s.check(); err != nil {
 		return nil, err
@@ -95,7 +95,9 @@ func (s Section) check() error {
 		}
 		seen[set.Key] = true
 		if why := refuseINI(set.Value.Reveal()); why != "" {
-			return fault.New(fault.Usage, "a profile cannot hold the value of %s: %s", set.Key, why)
+			// No user wrote it: callers hold regions and keys against what they
+			// consist of.
+			return fault.New(fault.Internal, "a profile cannot hold the value of %s: %s", set.Key, why)
 		}
 	}
 	return nil
