@@ -139,8 +139,8 @@ func (d *duration) add(unit byte, v float64, months *bool) bool {
 	return true
 }
 
-// total returns the seconds. Fractions go down to the next smaller unit, to
-// microseconds at last. Whole days are out of every bound: ok is false then.
+// total returns the seconds. Fractions go down to the next smaller unit. Whole
+// days are out of every bound: ok is false then.
 func (d duration) total() (seconds float64, ok bool) {
 	const daysPerYear = 365.2422
 	var part float64
@@ -155,8 +155,7 @@ func (d duration) total() (seconds float64, ok bool) {
 	d.minutes, part = percolate(d.minutes)
 	d.seconds += 60 * part
 	d.seconds, part = percolate(d.seconds)
-	micros := float64(int(1e6 * part))
-	return micros/1e6 + d.seconds + 60*d.minutes + 3600*d.hours, d.years == 0 && d.months == 0 && d.days == 0
+	return part + d.seconds + 60*d.minutes + 3600*d.hours, d.years == 0 && d.months == 0 && d.days == 0
 }
 
 // percolate takes the whole part off, and rounds what is left.
