@@ -58,12 +58,16 @@ var refusals = []refusal{
 		"turn the API on in the project of the service account: gcloud services enable iamcredentials.googleapis.com"}},
 	{text: "Gaia id not found", hints: []string{"there is no service account {account}: check its address"}},
 	{code: "NOT_FOUND", hints: []string{"there is no service account {account}: check its address"}},
-	{text: "lifetime cannot exceed", hints: []string{
-		"give --token-lifetime 1h or less; more needs the organisation policy constraints/iam.allowServiceAccountCredentialLifetimeExtension for {account}"}},
+	{text: "lifetime cannot exceed", hints: lifetimeHints},
+	{text: "can not have lifetimes of more than 1 hour", hints: lifetimeHints},
 	{code: "ACCESS_TOKEN_TYPE_UNSUPPORTED", hints: []string{
 		"this API takes no token of direct access: give --service-account"}},
 	{code: "invalid_grant", hints: []string{
 		"compare the provider with the claims above; to check the signature: oidc-broker token --verify"}},
+}
+
+var lifetimeHints = []string{
+	"give --token-lifetime 1h or less; more needs the organisation policy constraints/iam.allowServiceAccountCredentialLifetimeExtension for {account}",
 }
 
 var bindingHints = []string{

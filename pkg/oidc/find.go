@@ -37,12 +37,12 @@ type Finder struct {
 	Log func(format string, args ...any)
 }
 
-// tokenStart is how any token begins: two JSON objects in base64.
-const tokenStart = `eyJ[A-Za-z0-9_-]+\.eyJ`
+// jwtStart is how any token begins: two JSON objects in base64.
+const jwtStart = `eyJ[A-Za-z0-9_-]+\.eyJ`
 
 // LooksLikeToken says whether a text holds what a token begins with.
 func LooksLikeToken(s string) bool {
-	return strings.Contains(s, "eyJ") && regexp.MustCompile(tokenStart).MatchString(s)
+	return strings.Contains(s, "eyJ") && regexp.MustCompile(jwtStart).MatchString(s)
 }
 
 // Check reports options that contradict each other or have no such value, as a
