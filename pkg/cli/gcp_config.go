@@ -98,6 +98,9 @@ func (r *credConfigRun) run(c *cobra.Command) error {
 	if err := secret.Commit(c.Context(), edits...); err != nil {
 		return fault.New(fault.KindOf(err), "cannot write the credential configuration: %w", err)
 	}
+	for _, n := range g.Notes() {
+		r.note(n)
+	}
 	r.progress("wrote %q", r.files.output)
 	return nil
 }

@@ -16,7 +16,6 @@ import (
 	"errors"
 	"io"
 	"net/http"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -94,10 +93,7 @@ delivers short-lived credentials in the form that the next tool understands.`,
 		},
 	}
 	root.Flags().BoolVar(&showVersion, "version", false, "print the version")
-	root.SetUsageTemplate(strings.NewReplacer(
-		".LocalFlags.FlagUsages", ".LocalFlags.FlagUsagesWrapped 100",
-		".InheritedFlags.FlagUsages", ".InheritedFlags.FlagUsagesWrapped 100",
-	).Replace(root.UsageTemplate()))
+	root.SetUsageFunc(usage)
 	root.SetIn(a.Stdin)
 	root.SetOut(a.Stdout)
 	root.SetErr(a.Stderr)

@@ -30,15 +30,18 @@ func (a *app) sandboxCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "sandbox [-- COMMAND [ARG...]]",
 		Short: "Try everything without CI and without a cloud",
-		Long: `Start, on loopback only, an issuer that signs tokens as CircleCI does and an AWS STS
-that judges them as AWS does, and run COMMAND in the environment of a CircleCI job that
-uses them. Profiles and $BASH_ENV are files of the sandbox's own, so that nothing of
+		Long: `Start, on loopback only, an issuer that signs tokens as CircleCI does, and an AWS STS
+and Google services that judge them as the real ones do, and run COMMAND in the
+environment of a CircleCI job that uses them. Profiles and $BASH_ENV are files of the sandbox's own, so that nothing of
 yours is touched; a 'circleci' that can mint tokens is on PATH. The exit code is
 COMMAND's. Without COMMAND, the sandbox prints the environment and serves until it is
 interrupted.
 
 The role ` + sandbox.DefaultRole + ` exists unless --aws-role names others; it trusts
-the tokens of the project that the job belongs to, and its sessions last 1h at most.`,
+the tokens of the project that the job belongs to, and its sessions last 1h at most. At
+Google, the provider
+` + sandbox.DefaultGCPProvider + `
+exists, and lets the project impersonate ` + sandbox.DefaultGCPServiceAccount + `.`,
 		Example: `  oidc-broker sandbox -- oidc-broker aws whoami --role-arn ` + sandbox.DefaultRole + `
   oidc-broker sandbox --fork -- ./deploy.sh`,
 		Args: func(c *cobra.Command, args []string) error {
@@ -93,7 +96,7 @@ func (a *app) sandbox(ctx context.Context, o sandboxOptions, argv []string) (err
 		return err
 	}
 	defer func() { _ = s.Close() }()
-	env := a.sandboxEnvironment(s, filepath.Dir(self))
+	env := a.sandboxEnvironment(s, dir, filepath.Dir(self))
 	if len(argv) == 0 {
 		return a.serve(ctx, env)
 	}
@@ -102,8 +105,9 @@ func (a *app) sandbox(ctx context.Context, o sandboxOptions, argv []string) (err
 
 // sandboxEnvironment points everything at the sandbox. This program's own
 // directory is on PATH, so that COMMAND finds it under its name.
-func (a *app) sandboxEnvironment(s *sandbox.Sandbox, own string) deliver.Environment {
+func (a *app) sandboxEnvironment(s *sandbox.Sandbox, dir, own string) deliver.Environment {
 	set, unset := s.Environment()
+	set["XDG_CONFIG_HOME"] = filepath.Join(dir, "config") // where 'gcp login' puts its files
 	path := []string{s.Bin(), own}
 	if p := a.Getenv("PATH"); p != "" { // an empty entry would be the current directory
 		path = append(path, p)

@@ -96,8 +96,11 @@ func (c CredConfig) Edits(f Files) ([]secret.Edit, error) {
 	var edits []secret.Edit
 	for _, m := range made {
 		path := m.Path
-		if path == "" {
+		switch {
+		case path == "":
 			path = f.Config
+		case filepath.Clean(path) == filepath.Clean(f.Config):
+			return nil, fault.New(fault.Usage, "--credential-cert-configuration-output-file and --output-file name the same file")
 		}
 		edits = append(edits, secret.Edit{Path: path, Private: true, Apply: content(m.Content)})
 	}
@@ -153,14 +156,11 @@ func (x *Exchange) Environment(f Files) deliver.Environment {
 	return e
 }
 
-// What Google's protocol for executable sources has for a token's type.
-const jwtType = "urn:ietf:params:oauth:token-type:jwt"
-
 // ExecutableAnswer is what an executable source prints (AIP-4117): the token,
 // of the type that was asked for in GOOGLE_EXTERNAL_ACCOUNT_TOKEN_TYPE.
 func ExecutableAnswer(t oidc.Token, asked string) ([]byte, error) {
 	if asked == "" {
-		asked = jwtType
+		asked = subjectJWT
 	}
 	return json.Marshal(map[string]any{
 		"version": 1, "success": true, "token_type": asked, "id_token": t.Raw.Reveal(), "expiration_time": t.Expiry.Unix(),

@@ -31,6 +31,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strings"
 	"syscall"
 	"time"
 )
@@ -38,6 +39,7 @@ import (
 func main() {
 	rounds := flag.Int("n", 21, "rounds, each command once a round")
 	delay := flag.Duration("delay", 0, "pause before each answer")
+	gcloud := flag.Bool("gcloud", false, "measure beside gcloud instead: its own command, and the set-up step of the gcp-cli orb")
 	flag.Parse()
 	dir, err := os.MkdirTemp("", "bench")
 	check(err)
@@ -53,10 +55,18 @@ func main() {
 		"CIRCLE_OIDC_TOKEN=" + token(), "AWS_ROLE_ARN=arn:aws:iam::111122223333:role/deploy", "AWS_REGION=us-east-1", "HOME=" + dir}
 	form := filepath.Join(dir, "form")
 	check(os.WriteFile(form, []byte("Action=AssumeRoleWithWebIdentity&Version=2011-06-15&RoleSessionName=bench&RoleArn=arn%3Aaws%3Aiam%3A%3A111122223333%3Arole%2Fdeploy&WebIdentityToken="+token()), 0o600))
+	env = append(env, "CLOUDSDK_API_ENDPOINT_OVERRIDES_STS="+server.URL, "CLOUDSDK_API_ENDPOINT_OVERRIDES_IAMCREDENTIALS="+server.URL,
+		"OIDC_BROKER_WORKLOAD_IDENTITY_PROVIDER="+provider, "GCP_SERVICE_ACCOUNT_EMAIL="+account, "CLOUDSDK_CONFIG="+filepath.Join(dir, "gcloud"))
+	out := filepath.Join(dir, "gcp.json")
+	if *gcloud {
+		measureGcloud(append(env, "CLOUDSDK_CORE_CUSTOM_CA_CERTS_FILE="+bundle, "CLOUDSDK_API_ENDPOINT_OVERRIDES_CLOUDRESOURCEMANAGER="+server.URL+"/"), server.URL, binary, out, *rounds)
+		return
+	}
 	commands := []*command{
 		{name: "curl, the same POST", argv: []string{"curl", "-sS", "--fail", "--cacert", bundle, "--data-binary", "@" + form, server.URL}},
 		{name: "oidc-broker aws env", argv: []string{binary, "aws", "env"}},
 		{name: "oidc-broker aws --profile", argv: []string{binary, "aws", "--profile", "bench"}},
+		{name: "oidc-broker gcp env", argv: []string{binary, "gcp", "env"}},
 		{name: "oidc-broker version", argv: []string{binary, "version"}},
 		{name: "a Go program that does nothing", argv: []string{nothing}},
 	}
@@ -66,6 +76,38 @@ func main() {
 		}
 	}
 	report(commands, binary)
+}
+
+const (
+	provider = "projects/123456789012/locations/global/workloadIdentityPools/circleci/providers/circleci"
+	account  = "deploy@my-project.iam.gserviceaccount.com"
+)
+
+// measureGcloud measures create-cred-config beside gcloud's own, and 'gcp env',
+// with its two calls, beside what the gcp-cli orb's step runs.
+func measureGcloud(env []string, server, binary, out string, rounds int) {
+	create := []string{"iam", "workload-identity-pools", "create-cred-config", provider, "--service-account=" + account, "--credential-source-file=" + out + ".token", "--output-file=" + out}
+	// gcloud knows no other STS than Google's: sed points its file at ours.
+	local := "sed -i 's#https://[a-z]*.googleapis.com/v1#" + server + "/v1#' " + out
+	step := "gcloud " + strings.Join(create, " ") + " && " + local + " && gcloud auth login --brief --cred-file=" + out + " && gcloud config set project my-project && " +
+		"gcloud config set compute/zone europe-west3-a && gcloud config set compute/region europe-west3"
+	check(os.WriteFile(out+".token", []byte(token()), 0o600))
+	pairs := [][]*command{
+		{{name: "gcloud create-cred-config", argv: append([]string{"gcloud", "--quiet"}, create...)},
+			{name: "oidc-broker gcp create-cred-config", argv: append([]string{binary, "gcp", "create-cred-config"}, create[3:]...)}},
+		{{name: "the orb's step", argv: []string{"sh", "-c", step}},
+			{name: "oidc-broker gcp env", argv: []string{binary, "gcp", "env"}}},
+	}
+	for _, pair := range pairs {
+		for i := range rounds + 1 {
+			for _, c := range pair {
+				c.run(env, i >= 1)
+			}
+		}
+		theirs, ours := pair[0], pair[1]
+		fmt.Printf("%-28s %8.1f ms\n%-28s %8.1f ms, 1/%.0f of the wall time, 1/%.0f of the CPU time (medians of %d pairs)\n",
+			theirs.name, median(theirs.wall), ours.name, median(ours.wall), median(ratios(theirs.wall, ours.wall)), median(ratios(theirs.cpu, ours.cpu)), rounds)
+	}
 }
 
 // A command is measured as a whole process.
@@ -128,7 +170,16 @@ func serve(dir string, delay time.Duration) (*httptest.Server, string) {
 	s := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		_, _ = io.Copy(io.Discard, r.Body)
 		time.Sleep(delay)
-		_, _ = io.WriteString(w, answer)
+		switch {
+		case r.URL.Path == "/v1/token":
+			_, _ = io.WriteString(w, `{"access_token":"ya29.x","issued_token_type":"urn:ietf:params:oauth:token-type:access_token","token_type":"Bearer","expires_in":3599}`)
+		case strings.HasSuffix(r.URL.Path, ":generateAccessToken"):
+			_, _ = io.WriteString(w, `{"accessToken":"ya29.y","expireTime":"2099-01-02T03:04:05Z"}`)
+		case strings.HasPrefix(r.URL.Path, "/v1/projects/"):
+			_, _ = io.WriteString(w, `{"projectId":"my-project","projectNumber":"123456789012","lifecycleState":"ACTIVE","name":"my-project"}`)
+		default:
+			_, _ = io.WriteString(w, answer)
+		}
 	}))
 	s.TLS = &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{{Certificate: [][]byte{leaf.Raw}, PrivateKey: leafKey}}}
 	s.StartTLS()
