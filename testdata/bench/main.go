@@ -59,7 +59,8 @@ func main() {
 		"OIDC_BROKER_WORKLOAD_IDENTITY_PROVIDER="+provider, "GCP_SERVICE_ACCOUNT_EMAIL="+account, "CLOUDSDK_CONFIG="+filepath.Join(dir, "gcloud"))
 	out := filepath.Join(dir, "gcp.json")
 	if *gcloud {
-		measureGcloud(append(env, "CLOUDSDK_CORE_CUSTOM_CA_CERTS_FILE="+bundle, "CLOUDSDK_API_ENDPOINT_OVERRIDES_CLOUDRESOURCEMANAGER="+server.URL+"/"), server.URL, binary, out, *rounds)
+		measureGcloud(append(env, "CLOUDSDK_CORE_CUSTOM_CA_CERTS_FILE="+bundle, "CLOUDSDK_API_ENDPOINT_OVERRIDES_CLOUDRESOURCEMANAGER="+server.URL+"/",
+			"CLOUDSDK_API_ENDPOINT_OVERRIDES_COMPUTE="+server.URL+"/compute/v1/"), server.URL, binary, out, *rounds)
 		return
 	}
 	commands := []*command{
@@ -177,6 +178,8 @@ func serve(dir string, delay time.Duration) (*httptest.Server, string) {
 			_, _ = io.WriteString(w, `{"accessToken":"ya29.y","expireTime":"2099-01-02T03:04:05Z"}`)
 		case strings.HasPrefix(r.URL.Path, "/v1/projects/"):
 			_, _ = io.WriteString(w, `{"projectId":"my-project","projectNumber":"123456789012","lifecycleState":"ACTIVE","name":"my-project"}`)
+		case strings.HasPrefix(r.URL.Path, "/compute/"):
+			_, _ = io.WriteString(w, `{"kind":"compute#zone","name":"europe-west3-a","status":"UP"}`)
 		default:
 			_, _ = io.WriteString(w, answer)
 		}
