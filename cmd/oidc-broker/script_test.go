@@ -38,7 +38,8 @@ func TestMain(m *testing.M) {
 			stop()
 			os.Exit(status)
 		},
-		"gosdk": goSDK,
+		"gosdk":    goSDK,
+		"gogoogle": goGoogle,
 	})
 }
 
@@ -51,12 +52,15 @@ func TestMain(m *testing.M) {
 //	mode 600 FILE                  demand a file's mode
 //	bytes FILE TEXT                write a file from text with Go's escapes
 //	faulty KIND                    start a server that misbehaves and point AWS's STS at it
+//	faulty KIND sts|iam            the same in front of one of Google's services
 //	moto                           point all of AWS at a moto server, which believes everything
 //	moto --unsigned N              the same, but after N actions it verifies signatures
 //	gosdk [PROFILE]                ask aws-sdk-go-v2 who one is; $CLIENTS/ask.sh asks all clients
+//	gogoogle                       print an access token of each of Google's libraries for Go
+//	granted account|direct NAME... demand lines "NAME TOKEN" with access tokens of the sandbox
 //
-// and the conditions [root], [missing:PROGRAM] and [missing-python:MODULE], of
-// which the last two fail under CI=true.
+// and the conditions [root], [missing:PROGRAM], [missing-python:MODULE] and
+// [missing-node:MODULE], of which all but the first fail under CI=true.
 func TestScripts(t *testing.T) {
 	clients, err := filepath.Abs(filepath.Join("..", "..", "testdata", "clients"))
 	if err != nil {
@@ -66,7 +70,7 @@ func TestScripts(t *testing.T) {
 		Dir: filepath.Join("..", "..", "testdata", "script"),
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"sandbox": startSandbox, "exits": exits, "exits-source": exitsSource, "mode": mode, "bytes": writeBytes, "faulty": startFaulty,
-			"moto": newMotos(t).point,
+			"moto": newMotos(t).point, "granted": granted,
 		},
 		Condition:          condition,
 		UpdateScripts:      os.Getenv("UPDATE") == "1",
@@ -77,6 +81,7 @@ func TestScripts(t *testing.T) {
 			e.Setenv("PROVIDER", sandbox.DefaultGCPProvider)
 			e.Setenv("SERVICE_ACCOUNT", sandbox.DefaultGCPServiceAccount)
 			e.Setenv("CLIENTS", clients)
+			e.Setenv("NODE_PATH", nodeModules())
 			e.Values[secretsKey{}] = &secrets{}
 			return nil
 		},
@@ -264,8 +269,9 @@ func writeBytes(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(os.WriteFile(ts.MkAbs(args[0]), []byte(text), 0o600))
 }
 
-// condition knows [root], and [missing:PROGRAM] and [missing-python:MODULE] for
-// what a laptop may lack. CI may not: there it fails the script.
+// condition knows [root], and [missing:PROGRAM], [missing-python:MODULE] and
+// [missing-node:MODULE] for what a laptop may lack. CI may not: there it fails
+// the script.
 func condition(cond string) (bool, error) {
 	kind, name, _ := strings.Cut(cond, ":")
 	var missing bool
@@ -277,6 +283,8 @@ func condition(cond string) (bool, error) {
 		missing = err != nil
 	case "missing-python":
 		missing = missingModule(name)
+	case "missing-node":
+		missing = missingNode(name)
 	default:
 		return false, fmt.Errorf("unknown condition %q", cond)
 	}
