@@ -177,9 +177,8 @@ func (r *awsRun) execCommand() *cobra.Command {
 		Use:   "exec -- COMMAND [ARG...]",
 		Short: "Run a command with the credentials in its environment",
 		Long: `Run a command with the credentials in its environment. The job's token and what would
-win over the credentials are taken out of it, and BASH_ENV too when a block of ours is in
-that file. The command's exit code and the signals
-for it pass through.`,
+win over the credentials are taken out of it, and so is BASH_ENV when a block of ours is
+in that file. The command's exit code and the signals for it pass through.`,
 		Example: `  oidc-broker aws exec --role-arn arn:aws:iam::111122223333:role/deploy -- aws s3 ls`,
 		Args:    commandArgs,
 		RunE: func(c *cobra.Command, args []string) error {

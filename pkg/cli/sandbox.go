@@ -32,10 +32,10 @@ func (a *app) sandboxCommand() *cobra.Command {
 		Short: "Try everything without CI and without a cloud",
 		Long: `Start, on loopback only, an issuer that signs tokens as CircleCI does, and an AWS STS
 and Google services that judge them as the real ones do, and run COMMAND in the
-environment of a CircleCI job that uses them. Profiles and $BASH_ENV are files of the sandbox's own, so that nothing of
-yours is touched; a 'circleci' that can mint tokens is on PATH. The exit code is
-COMMAND's. Without COMMAND, the sandbox prints the environment and serves until it is
-interrupted.
+environment of a CircleCI job that uses them. Profiles and $BASH_ENV are files of the
+sandbox's own, so that nothing of yours is touched; a 'circleci' that can mint tokens is
+on PATH. The exit code is COMMAND's. Without COMMAND, the sandbox prints the environment
+and serves until it is interrupted.
 
 The role ` + sandbox.DefaultRole + ` exists unless --aws-role names others; it trusts
 the tokens of the project that the job belongs to, and its sessions last 1h at most. At
