@@ -122,7 +122,9 @@ func run(ctx context.Context, c Child, grace time.Duration) error {
 // Stdout and Stderr of c unused. More than limit bytes on either stream is a
 // fault.Local; an end other than status 0 is an *ExitError, returned with the
 // output; the end of ctx is a fault.Unavailable. Processes that the child
-// leaves behind are not waited for.
+// leaves behind are not waited for; but if ctx ends or the limit is passed,
+// they end with it (on unix, where the child leads a process group: if it asks
+// at the terminal, it stops).
 func Output(ctx context.Context, c Child, limit int64) (stdout, stderr []byte, err error) {
 	running, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -130,12 +132,16 @@ func Output(ctx context.Context, c Child, limit int64) (stdout, stderr []byte, e
 	if err != nil {
 		return nil, nil, err
 	}
+	group := ownGroup(cmd)
 	out, errs := &bounded{limit: limit, over: cancel}, &bounded{limit: limit, over: cancel}
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = c.Stdin, out, errs
 	if err := cmd.Start(); err != nil {
 		return nil, nil, cannotRun(c.Argv[0], err)
 	}
 	err = cmd.Wait()
+	if running.Err() != nil {
+		group.end(outputGrace)
+	}
 	switch {
 	case out.full || errs.full:
 		return nil, nil, fault.New(fault.Local, "%q printed more than %d bytes", c.Argv[0], limit)

@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -25,6 +26,53 @@ import (
 // sh is a child that runs a script.
 func sh(script string, args ...string) Child {
 	return Child{Argv: append([]string{"sh", "-c", script, "sh"}, args...), Env: []string{"PATH=" + os.Getenv("PATH")}}
+}
+
+// whileWeRun begins a loop of a script that would go on for ever if this
+// process died before it ends it.
+func whileWeRun() string { return fmt.Sprintf("while kill -0 %d 2>/dev/null", os.Getpid()) }
+
+// appears waits for the file that a script writes a line to, and returns it.
+func appears(t *testing.T, file string) string {
+	t.Helper()
+	for range 1000 {
+		if text, _ := os.ReadFile(file); bytes.HasSuffix(text, []byte("\n")) {
+			return string(text)
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	t.Fatalf("%s is not written", file)
+	return ""
+}
+
+// gone waits until the process of the number that a script printed is no more.
+func gone(t *testing.T, printed string) {
+	t.Helper()
+	pid, err := strconv.Atoi(strings.TrimSpace(printed))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 500 {
+		if !alive(pid) {
+			return
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	_ = syscall.Kill(pid, syscall.SIGKILL)
+	t.Errorf("process %d still runs", pid)
+}
+
+// alive says whether the process runs. One that ended stays until its parent
+// asks for its status, which the first process of a container may never do.
+func alive(pid int) bool {
+	if syscall.Kill(pid, 0) != nil {
+		return false
+	}
+	out, err := exec.Command("ps", "-o", "stat=", "-p", strconv.Itoa(pid)).Output()
+	if err != nil {
+		return errors.Is(err, exec.ErrNotFound) // else it ended in between
+	}
+	return !strings.HasPrefix(strings.TrimSpace(string(out)), "Z")
 }
 
 // program writes an executable file and returns its directory and path.
@@ -154,7 +202,7 @@ func TestRunForwardsSignals(t *testing.T) {
 			signal.Notify(guard, s.signal)
 			defer signal.Stop(guard)
 			ready, says := io.Pipe()
-			c := sh(`trap 'exit 42' ` + s.name + `; echo ready; while :; do read x </dev/null; sleep 0.01; done`)
+			c := sh(`trap 'exit 42' ` + s.name + `; echo ready; ` + whileWeRun() + `; do read x </dev/null; sleep 0.01; done`)
 			c.Stdout = says
 			done := make(chan error, 1)
 			go func() { done <- Run(context.Background(), c) }()
@@ -187,8 +235,8 @@ func TestRunEndsWithItsContext(t *testing.T) {
 		want         int
 	}{
 		{"asked to terminate", `echo ready; exec sleep 60`, 143},
-		{"may clean up", `trap 'exit 7' TERM; echo ready; while :; do sleep 0.01; done`, 7},
-		{"killed after the grace period", `trap '' TERM; echo ready; while :; do sleep 0.01; done`, 137},
+		{"may clean up", `trap 'exit 7' TERM; echo ready; ` + whileWeRun() + `; do sleep 0.01; done`, 7},
+		{"killed after the grace period", `trap '' TERM; echo ready; ` + whileWeRun() + `; do sleep 0.01; done`, 137},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			ctx, cancel := context.WithCancel(t.Context())
@@ -226,7 +274,7 @@ func TestOutput(t *testing.T) {
 }
 
 func TestOutputIsBounded(t *testing.T) {
-	for _, script := range []string{`printf 12345678901`, `printf 12345678901 >&2`, `yes`, `yes >&2; exit 0`, `trap '' PIPE TERM; while :; do echo x; done 2>/dev/null`} {
+	for _, script := range []string{`printf 12345678901`, `printf 12345678901 >&2`, `yes`, `yes >&2; exit 0`, `trap '' PIPE TERM; ` + whileWeRun() + `; do echo x; done 2>/dev/null`} {
 		out, errs, err := Output(t.Context(), sh(script), 10)
 		if out != nil || errs != nil || fault.KindOf(err) != fault.Local || !strings.Contains(fmt.Sprint(err), `"sh" printed more than 10 bytes`) {
 			t.Errorf("%s: %q, %q, %v", script, out, errs, err)
@@ -236,12 +284,19 @@ func TestOutputIsBounded(t *testing.T) {
 
 func TestOutputDoesNotWaitForTheBackground(t *testing.T) {
 	start := time.Now()
-	out, _, err := Output(t.Context(), sh(`sleep 60 & echo done`), 100)
-	if err != nil || string(out) != "done\n" {
-		t.Errorf("%q, %v", out, err)
+	out, _, err := Output(t.Context(), sh(`sleep 60 & echo $!`), 100)
+	if err != nil {
+		t.Fatal(err)
 	}
 	if took := time.Since(start); took > 20*time.Second {
 		t.Errorf("waited %s", took)
+	}
+	pid, err := strconv.Atoi(strings.TrimSpace(string(out)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+		t.Errorf("the background did not outlive the child: %v", err)
 	}
 }
 
@@ -252,6 +307,78 @@ func TestOutputEndsWithItsContext(t *testing.T) {
 	if fault.KindOf(err) != fault.Unavailable || !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), `"sh" did not end in time`) {
 		t.Errorf("kind %d, %v", fault.KindOf(err), err)
 	}
+}
+
+// What a script started ends with it, whether it heeds SIGTERM or not, and
+// whether the script is still there or not.
+func TestOutputEndsTheWholeGroup(t *testing.T) {
+	for _, row := range []struct{ name, script string }{
+		{"in the background", `sleep 77 & echo $! >"$1"; sleep 78`},
+		{"that ignores SIGTERM", `sh -c 'trap "" TERM; echo $$ >"$1"; ` + whileWeRun() + `; do sleep 0.01; done' sh "$1" & wait`},
+		{"that holds no pipe", `sh -c 'trap "" TERM; echo $$ >"$1"; ` + whileWeRun() + `; do sleep 0.01; done' sh "$1" >/dev/null 2>&1 & wait`},
+		{"a script that ignores SIGTERM", `trap '' TERM; sleep 77 & echo $! >"$1"; ` + whileWeRun() + `; do sleep 0.01; done`},
+		{"a script that is gone", `sleep 77 & echo $! >"$1"`},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			file := filepath.Join(t.TempDir(), "pid")
+			done := make(chan error, 1)
+			go func() {
+				_, _, err := Output(ctx, sh(row.script, file), 100)
+				done <- err
+			}()
+			pid := appears(t, file)
+			cancel()
+			if err := <-done; !errors.Is(err, context.Canceled) {
+				t.Errorf("%v, want the context's end", err)
+			}
+			gone(t, pid)
+		})
+	}
+}
+
+// Each process of the group is asked first, and has time to clean up.
+func TestOutputLetsTheGroupCleanUp(t *testing.T) {
+	worker := `sh -c 'trap "sleep 0.1; echo >\"$1/clean\"; exit" TERM; echo >"$1/ready"; ` + whileWeRun() + `; do sleep 0.01; done' sh "$1"`
+	for _, row := range []struct{ name, script string }{
+		{"a script in the midst of a command", `trap 'echo >"$1/clean"; exit' TERM; echo >"$1/ready"; sleep 77`},
+		{"what a script that ends at once has started", worker + ` >/dev/null 2>&1 & wait`},
+		{"what a script that has ended has started", worker + ` 2>/dev/null &`},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			dir := t.TempDir()
+			done := make(chan error, 1)
+			go func() {
+				_, _, err := Output(ctx, sh(row.script, dir), 100)
+				done <- err
+			}()
+			appears(t, filepath.Join(dir, "ready"))
+			cancel()
+			if err := <-done; !errors.Is(err, context.Canceled) {
+				t.Errorf("%v, want the context's end", err)
+			}
+			if _, err := os.Stat(filepath.Join(dir, "clean")); err != nil {
+				t.Errorf("it could not: %v", err)
+			}
+		})
+	}
+}
+
+// Passing the limit ends the group, too.
+func TestOutputBeyondItsLimitEndsTheWholeGroup(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "pid")
+	_, _, err := Output(t.Context(), sh(`sleep 77 & echo $! >"$1"; echo more than ten; wait`, file), 10)
+	if fault.KindOf(err) != fault.Local {
+		t.Errorf("%v", err)
+	}
+	pid, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	gone(t, string(pid))
 }
 
 func TestNothingStartsAfterTheEndOfTheContext(t *testing.T) {

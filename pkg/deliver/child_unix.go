@@ -5,7 +5,9 @@ package deliver
 import (
 	"errors"
 	"os"
+	"os/exec"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -34,6 +36,49 @@ func deliveredByTerminal(s os.Signal) bool {
 }
 
 func terminate(p *os.Process) error { return p.Signal(syscall.SIGTERM) }
+
+// A group is the process group that a child leads: the child and what it
+// started. A script that is killed alone leaves its commands running.
+type group struct {
+	child *exec.Cmd
+	asked time.Time // to terminate
+}
+
+// ownGroup makes a child that is not started yet lead a group, which the end
+// of its context then terminates as a whole.
+func ownGroup(child *exec.Cmd) *group {
+	g := &group{child: child}
+	child.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	child.Cancel = g.terminate
+	return g
+}
+
+func (g *group) terminate() error {
+	g.asked = time.Now()
+	return g.signal(syscall.SIGTERM)
+}
+
+// end kills what is left of the group of a child that ended, once that had as
+// long as grace since it was asked to terminate.
+func (g *group) end(grace time.Duration) {
+	if g.asked.IsZero() {
+		_ = g.terminate() // the child was faster than its context
+	}
+	for time.Since(g.asked) < grace && g.signal(0) == nil {
+		time.Sleep(groupPoll) // they are not our children: nothing else tells
+	}
+	_ = g.signal(syscall.SIGKILL)
+}
+
+const groupPoll = 10 * time.Millisecond
+
+func (g *group) signal(s syscall.Signal) error {
+	err := syscall.Kill(-g.child.Process.Pid, s)
+	if errors.Is(err, syscall.ESRCH) {
+		return os.ErrProcessDone
+	}
+	return err
+}
 
 func exitCode(state *os.ProcessState) int {
 	if w, ok := state.Sys().(syscall.WaitStatus); ok && w.Signaled() {

@@ -3,7 +3,9 @@ package deliver
 import (
 	"errors"
 	"os"
+	"os/exec"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/windows"
 )
@@ -16,6 +18,13 @@ func deliveredByTerminal(os.Signal) bool { return true }
 
 // terminate kills: Windows has no way to ask.
 func terminate(p *os.Process) error { return p.Kill() }
+
+// group does nothing: Windows has no process groups.
+type group struct{}
+
+func ownGroup(*exec.Cmd) *group { return nil }
+
+func (*group) end(time.Duration) {}
 
 func exitCode(state *os.ProcessState) int { return state.ExitCode() }
 
