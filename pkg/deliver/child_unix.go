@@ -6,6 +6,7 @@ import (
 	"errors"
 	"os"
 	"os/exec"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -41,7 +42,7 @@ func terminate(p *os.Process) error { return p.Signal(syscall.SIGTERM) }
 // started. A script that is killed alone leaves its commands running.
 type group struct {
 	child *exec.Cmd
-	asked time.Time // to terminate
+	asked atomic.Bool // to terminate
 }
 
 // ownGroup makes a child that is not started yet lead a group, which the end
@@ -54,17 +55,20 @@ func ownGroup(child *exec.Cmd) *group {
 }
 
 func (g *group) terminate() error {
-	g.asked = time.Now()
+	g.asked.Store(true)
 	return g.signal(syscall.SIGTERM)
 }
 
 // end kills what is left of the group of a child that ended, once that had as
-// long as grace since it was asked to terminate.
+// long as grace to terminate.
 func (g *group) end(grace time.Duration) {
-	if g.asked.IsZero() {
+	if !g.asked.Load() {
 		_ = g.terminate() // the child was faster than its context
 	}
-	for time.Since(g.asked) < grace && g.signal(0) == nil {
+	for range grace / groupPoll {
+		if g.signal(0) != nil {
+			break
+		}
 		time.Sleep(groupPoll) // they are not our children: nothing else tells
 	}
 	_ = g.signal(syscall.SIGKILL)
