@@ -301,15 +301,13 @@ func checkEdit(t *testing.T, s Section, old []byte) {
 	if err != nil || own == nil {
 		t.Fatalf("our section is gone: %v\nold %q\ngot %q", err, old, got)
 	}
-	before, after := []byte(nil), old
+	before, after := old, []byte(nil)
 	was, err := s.find(old)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if was != nil {
 		before, after = old[:was.header.start], old[was.end:]
-	} else {
-		before, after = old, nil
 	}
 	if !bytes.HasPrefix(got, before) || !bytes.HasSuffix(got, after) {
 		t.Fatalf("other sections changed\nold %q\ngot %q", old, got)
