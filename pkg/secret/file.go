@@ -41,7 +41,8 @@ type Edit struct {
 // changes are known written to a temporary file beside it and renamed: killed
 // at any instant, a file is the old one or the new one. Symbolic links are
 // resolved first; missing directories are made with 0700. What cannot be done
-// is a fault.Local that names the file.
+// is a fault.Local that names the file; so is a lock that another process still
+// holds at ctx's deadline.
 func Commit(ctx context.Context, edits ...Edit) error {
 	files, err := open(edits)
 	if err != nil {
@@ -100,7 +101,8 @@ type pendingFile interface {
 }
 
 // open resolves the edits' paths, in an order that is the same for every
-// process, so that two of them never wait for each other's lock.
+// process, so that two of them never wait for each other's lock. Only when all
+// are good it makes the directories that are missing.
 func open(edits []Edit) ([]*file, error) {
 	byPath := map[string]*file{}
 	var files []*file
@@ -118,36 +120,40 @@ func open(edits []Edit) ([]*file, error) {
 		f.edits = append(f.edits, e)
 	}
 	sort.Slice(files, func(i, j int) bool { return files[i].path < files[j].path })
+	for _, f := range files {
+		dir := filepath.Dir(f.path)
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			return nil, cannot("make directory", dir, err)
+		}
+	}
 	return files, nil
 }
 
-// resolve follows symbolic links and makes the directory of a new file.
+// resolve follows the symbolic links of what is there of the path.
 func resolve(path string) (string, error) {
 	path, err := filepath.Abs(path)
 	if err != nil {
 		return "", cannot("find", path, err)
 	}
-	info, err := os.Lstat(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		dir := filepath.Dir(path)
-		if err := os.MkdirAll(dir, 0o700); err != nil {
-			return "", cannot("make directory", dir, err)
-		}
-		dir, err = filepath.EvalSymlinks(dir)
-		if err != nil {
-			return "", cannot("find", path, err)
-		}
-		return filepath.Join(dir, filepath.Base(path)), nil
+	there, missing := path, ""
+	info, err := os.Lstat(there)
+	for errors.Is(err, fs.ErrNotExist) && there != filepath.Dir(there) {
+		there, missing = filepath.Dir(there), filepath.Join(filepath.Base(there), missing)
+		info, err = os.Lstat(there)
 	}
 	if err != nil {
 		return "", cannot("find", path, err)
 	}
-	target, err := filepath.EvalSymlinks(path)
+	target, err := filepath.EvalSymlinks(there)
 	if errors.Is(err, fs.ErrNotExist) {
 		// Creating the target would put a secret where a link of unknown
 		// origin points.
-		return "", fault.New(fault.Local, "%q is a symbolic link to a file that does not exist", path).
-			Hint("remove the link, or create the file that it points to")
+		kind := "file"
+		if missing != "" {
+			kind = "directory"
+		}
+		return "", fault.New(fault.Local, "%q is a symbolic link to a %s that does not exist", there, kind).
+			Hint("remove the link, or create the %s that it points to", kind)
 	}
 	if err != nil {
 		if info.Mode()&fs.ModeSymlink != 0 {
@@ -156,7 +162,7 @@ func resolve(path string) (string, error) {
 		}
 		return "", cannot("find", path, err)
 	}
-	return target, nil
+	return filepath.Join(target, missing), nil
 }
 
 // change reads the file and applies its edits in memory.
@@ -277,25 +283,30 @@ func (f *file) restore() {
 
 // Lock takes the lock that this program's writers of path hold, waiting half a
 // minute for another holder at most. The lock file lies beside path and is
-// gone when the lock is.
+// gone when the lock is. If ctx is canceled, that is the error.
 func Lock(ctx context.Context, path string) (unlock func(), err error) {
 	return lock(ctx, path, lockWait)
 }
 
 func lock(ctx context.Context, path string, patience time.Duration) (unlock func(), err error) {
 	name := filepath.Join(filepath.Dir(path), "."+filepath.Base(path)+".oidc-broker.lock")
+	if err := ctx.Err(); err != nil {
+		return nil, err // nobody knows yet whether the lock is held
+	}
+	start := time.Now()
 	wait, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	for {
 		l := flock.New(name, flock.SetPermissions(0o600))
 		if _, err := l.TryLockContext(wait, lockPoll); err != nil {
 			_ = l.Close()
-			if wait.Err() != nil && ctx.Err() == nil {
-				return nil, fault.New(fault.Local, "%q is locked by another process: waited %s", path, patience).
+			switch {
+			case errors.Is(err, context.DeadlineExceeded):
+				waited := min(patience, time.Since(start).Round(lockPoll)) // ctx may be the less patient
+				return nil, fault.New(fault.Local, "%q is locked by another process: waited %s", path, waited).
 					Hint("the lock is %q; end the process that holds it", name)
-			}
-			if ctx.Err() != nil {
-				return nil, ctx.Err()
+			case errors.Is(err, context.Canceled):
+				return nil, err
 			}
 			return nil, cannot("lock", path, err)
 		}

@@ -130,6 +130,59 @@ func TestCommitMakesPrivateDirectories(t *testing.T) {
 	}
 }
 
+// A path that cannot be found must not leave the directories of the others.
+func TestCommitMakesNoDirectoryInVain(t *testing.T) {
+	unix(t)
+	for _, row := range []struct{ name, second, want string }{
+		{"a dangling link", "dangling", `dangling" is a symbolic link to a file that does not exist`},
+		{"a directory that is one", "dangling/config", `dangling" is a symbolic link to a directory that does not exist`},
+		{"or that would be in one", "dangling/deep/config", `dangling" is a symbolic link to a directory that does not exist`},
+		{"a loop", "loop", "leads nowhere"},
+		{"a file in place of a directory", "plain/deep/config", "cannot find"},
+	} {
+		for _, swapped := range []bool{false, true} {
+			dir := t.TempDir()
+			given(t, filepath.Join(dir, "plain"), "x", 0o600)
+			for link, target := range map[string]string{"dangling": "nowhere", "loop": "loop"} {
+				if err := os.Symlink(target, filepath.Join(dir, link)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			before := tree(t, dir)
+			edits := []Edit{to(filepath.Join(dir, "aws", "credentials"), "x"), to(filepath.Join(dir, row.second), "x")}
+			if swapped {
+				edits[0], edits[1] = edits[1], edits[0]
+			}
+			err := Commit(t.Context(), edits...)
+			if fault.KindOf(err) != fault.Local || !strings.Contains(fmt.Sprint(err), row.want) {
+				t.Errorf("%s: kind %d, %v\nwant %q", row.name, fault.KindOf(err), err, row.want)
+			}
+			if diff := cmp.Diff(before, tree(t, dir)); diff != "" {
+				t.Errorf("%s: something was made:\n%s", row.name, diff)
+			}
+		}
+	}
+}
+
+func TestCommitFollowsLinksToWhatIsMissing(t *testing.T) {
+	unix(t)
+	dir := t.TempDir()
+	if err := errors.Join(os.Mkdir(filepath.Join(dir, "real"), 0o700), os.Symlink("real", filepath.Join(dir, "link"))); err != nil {
+		t.Fatal(err)
+	}
+	add := func(path string) Edit {
+		return Edit{Path: path, Apply: func(old []byte) ([]byte, error) { return append(old, 'x'), nil }}
+	}
+	err := Commit(t.Context(), add(filepath.Join(dir, "link", "a", "b", "f")), add(filepath.Join(dir, "real", "a", "b", "f")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []string{"a drwx------", "a/b drwx------", `a/b/f -rw------- "xx"`}
+	if diff := cmp.Diff(want, tree(t, filepath.Join(dir, "real"))); diff != "" {
+		t.Errorf("the two spellings are one file (-want +got)\n%s", diff)
+	}
+}
+
 func TestCommitFollowsLinks(t *testing.T) {
 	unix(t)
 	dir := t.TempDir()
@@ -428,11 +481,6 @@ func TestLockWaitsForItsHolder(t *testing.T) {
 	if hints := strings.Join(fault.Hints(err), "\n"); !strings.Contains(hints, ".f.oidc-broker.lock") {
 		t.Errorf("hints %q do not name the lock", hints)
 	}
-	ended, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
-	defer cancel()
-	if err := Commit(ended, to(path, "x")); !errors.Is(err, context.DeadlineExceeded) {
-		t.Errorf("the caller's patience ended first: %v", err)
-	}
 	got := make(chan error)
 	go func() {
 		unlock, err := lock(t.Context(), path, time.Minute)
@@ -447,6 +495,37 @@ func TestLockWaitsForItsHolder(t *testing.T) {
 	}
 	if left := tree(t, dir); left != nil {
 		t.Errorf("left: %q", left)
+	}
+}
+
+func TestLockAndItsContext(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "f")
+	unlock, err := Lock(t.Context(), path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unlock()
+	before := tree(t, dir)
+	late, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+	defer cancel()
+	err = Commit(late, to(path, "x"))
+	if fault.KindOf(err) != fault.Local || !strings.Contains(fmt.Sprint(err), `f" is locked by another process: waited `) {
+		t.Errorf("the deadline passed: kind %d, %v", fault.KindOf(err), err)
+	}
+	if hints := strings.Join(fault.Hints(err), "\n"); !strings.Contains(hints, ".f.oidc-broker.lock") {
+		t.Errorf("hints %q do not name the lock", hints)
+	}
+	if err := Commit(late, to(path, "x")); err != context.DeadlineExceeded {
+		t.Errorf("the deadline had passed before: %v", err)
+	}
+	stopped, stop := context.WithCancel(t.Context())
+	time.AfterFunc(20*time.Millisecond, stop)
+	if err := Commit(stopped, to(path, "x")); err != context.Canceled {
+		t.Errorf("canceled: %v", err)
+	}
+	if diff := cmp.Diff(before, tree(t, dir)); diff != "" {
+		t.Errorf("something changed:\n%s", diff)
 	}
 }
 
