@@ -79,7 +79,10 @@ func (x *Exchange) federate(ctx context.Context, c *remote.Client, t oidc.Token)
 		AccessToken string      `json:"access_token"`
 		ExpiresIn   json.Number `json:"expires_in"`
 	}
-	if json.Unmarshal(a.Body, &out) != nil || !usable(out.AccessToken) {
+	if json.Unmarshal(a.Body, &out) != nil {
+		return AccessToken{}, notGoogle("the answer is not the JSON expected")
+	}
+	if !usable(out.AccessToken) {
 		return AccessToken{}, notGoogle("the answer holds no access token")
 	}
 	seconds, err := out.ExpiresIn.Int64()
@@ -112,8 +115,11 @@ func (x *Exchange) impersonate(ctx context.Context, c *remote.Client, t oidc.Tok
 	if err := x.iamCall(ctx, c, t, federated, "generateAccessToken", in, &out); err != nil {
 		return AccessToken{}, err
 	}
-	if !usable(out.AccessToken) || out.ExpireTime.IsZero() {
+	if !usable(out.AccessToken) {
 		return AccessToken{}, notGoogle("the answer holds no access token")
+	}
+	if out.ExpireTime.IsZero() {
+		return AccessToken{}, notGoogle("the answer does not say how long its token is valid")
 	}
 	return AccessToken{Token: secret.New(out.AccessToken), Expiry: out.ExpireTime.UTC()}, nil
 }
@@ -128,7 +134,7 @@ func (x *Exchange) iamCall(ctx context.Context, c *remote.Client, t oidc.Token, 
 		return fault.New(fault.Internal, "cannot write the request: %w", err)
 	}
 	about := x.refusalOf(t)
-	about.method = method
+	about.method, about.bearer = method, with.Token
 	a, err := x.call(ctx, c, remote.Request{
 		Method: http.MethodPost, URL: x.iam + "/v1/projects/-/serviceAccounts/" + url.PathEscape(x.ServiceAccount) + ":" + method,
 		Header: http.Header{"Content-Type": {"application/json"}, "Authorization": {"Bearer " + with.Token.Reveal()}},

@@ -5,7 +5,6 @@
 package gcp
 
 import (
-	"net/url"
 	"strconv"
 	"strings"
 	"time"
@@ -16,8 +15,6 @@ import (
 // defaultScope is what a service account's token is good for unless --scope
 // says otherwise: everything that its roles allow.
 const defaultScope = "https://www.googleapis.com/auth/cloud-platform"
-
-const defaultUniverse = "googleapis.com"
 
 // What IAM Credentials accepts (gcloud's own minimum; the API's maximum).
 const (
@@ -62,10 +59,7 @@ type Exchange struct {
 
 // Settle checks the options. Every error is a fault.Usage.
 func (o Options) Settle() (*Exchange, error) {
-	x := &Exchange{ServiceAccount: o.ServiceAccount, ProjectID: o.ProjectID, scopes: o.Scopes, universe: o.UniverseDomain}
-	if x.universe == "" {
-		x.universe = defaultUniverse
-	}
+	x := &Exchange{ServiceAccount: o.ServiceAccount, ProjectID: o.ProjectID, scopes: o.Scopes}
 	for _, settle := range []func(*Exchange) error{o.settleProvider, o.settleAccount, o.settleLifetime, o.settleProject, o.settleEndpoints} {
 		if err := settle(x); err != nil {
 			return nil, err
@@ -155,7 +149,7 @@ func (o Options) settleLifetime(x *Exchange) error {
 	}
 	d, err := time.ParseDuration(o.TokenLifetime)
 	if n, nerr := strconv.Atoi(o.TokenLifetime); nerr == nil {
-		d, err = time.Duration(n)*time.Second, nil
+		d, err = time.Duration(max(0, min(n, 1<<30)))*time.Second, nil // more would overflow into what is allowed
 	}
 	if err != nil || d%time.Second != 0 {
 		return fault.New(fault.Usage, "--token-lifetime %q is not a duration", o.TokenLifetime).
@@ -183,22 +177,14 @@ func (o Options) settleProject(*Exchange) error {
 	return nil
 }
 
+// settleEndpoints finds where the calls go. It is as strict as the file that
+// names the same places, for not every output writes one.
 func (o Options) settleEndpoints(x *Exchange) error {
-	x.custom = o.STSEndpoint != "" || o.IAMCredentialsEndpoint != ""
-	for _, e := range []struct {
-		to            *string
-		option, value string
-		api           string
-	}{{&x.sts, "--sts-endpoint", o.STSEndpoint, "sts"}, {&x.iam, "--iamcredentials-endpoint", o.IAMCredentialsEndpoint, "iamcredentials"}} {
-		if e.value == "" {
-			*e.to = "https://" + e.api + "." + x.universe
-			continue
-		}
-		u, err := url.Parse(e.value)
-		if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" || u.RawQuery != "" {
-			return fault.New(fault.Usage, "%s is not a URL", e.option)
-		}
-		*e.to = strings.TrimRight(e.value, "/")
+	h, err := CredConfig{UniverseDomain: o.UniverseDomain, STSEndpoint: o.STSEndpoint, IAMCredentialsEndpoint: o.IAMCredentialsEndpoint}.hosts(false)
+	if err != nil {
+		return err
 	}
+	x.universe, x.sts, x.iam = h.universe, h.sts, h.iam
+	x.custom = o.STSEndpoint != "" || o.IAMCredentialsEndpoint != ""
 	return nil
 }

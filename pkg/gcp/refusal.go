@@ -9,15 +9,17 @@ import (
 	"github.com/oidc-broker/oidc-broker/pkg/fault"
 	"github.com/oidc-broker/oidc-broker/pkg/oidc"
 	"github.com/oidc-broker/oidc-broker/pkg/remote"
+	"github.com/oidc-broker/oidc-broker/pkg/secret"
 )
 
 // A refusal is a row of what Google answers: which code and text, and what the
 // user can do about it.
 type refusal struct {
+	iam  bool   // of IAM Credentials alone: its hints speak of the service account
 	code string // error (STS, RFC 6749 §5.2), or reason or status (IAM); "" is any
 	text string // a part of the message
-	// hints name {iss}, {aud}, {sub}, {subbytes}, {org}, {provider}, {number},
-	// {pool}, {id}, {account}, {member}.
+	// hints name {iss}, {aud}, {subbytes}, {provider}, {number}, {pool}, {id},
+	// {account}, {member}, {api}, {owner}.
 	hints []string
 }
 
@@ -49,16 +51,14 @@ var refusals = []refusal{
 		"the pool or the provider does not exist, is disabled or was deleted, or the project's number is another's",
 		"to see it: gcloud iam workload-identity-pools providers describe {id} --workload-identity-pool={pool} --location=global --project={number}"}},
 	{code: "quota_exceeded"},
-	{text: "iam.serviceAccounts.getAccessToken", hints: bindingHints},
-	{text: "iam.serviceAccounts.getOpenIdToken", hints: bindingHints},
-	{text: "The caller does not have permission", hints: bindingHints},
-	{code: "SERVICE_DISABLED", hints: []string{
-		"turn the API on in the project of the service account: gcloud services enable iamcredentials.googleapis.com"}},
-	{text: "has not been used in project", hints: []string{
-		"turn the API on in the project of the service account: gcloud services enable iamcredentials.googleapis.com"}},
-	{text: "Gaia id not found", hints: []string{"there is no service account {account}: check its address"}},
-	{code: "NOT_FOUND", hints: []string{"there is no service account {account}: check its address"}},
-	{text: "lifetime cannot exceed", hints: lifetimeHints},
+	{iam: true, text: "iam.serviceAccounts.getAccessToken", hints: bindingHints},
+	{iam: true, text: "iam.serviceAccounts.getOpenIdToken", hints: bindingHints},
+	{iam: true, text: "The caller does not have permission", hints: bindingHints},
+	{code: "SERVICE_DISABLED", hints: disabledHints},
+	{text: "has not been used in project", hints: disabledHints},
+	{iam: true, text: "Gaia id not found", hints: []string{"there is no service account {account}: check its address"}},
+	{iam: true, code: "NOT_FOUND", hints: []string{"there is no service account {account}: check its address"}},
+	{iam: true, text: "lifetime cannot exceed", hints: lifetimeHints},
 	{text: "can not have lifetimes of more than 1 hour", hints: lifetimeHints},
 	{code: "ACCESS_TOKEN_TYPE_UNSUPPORTED", hints: []string{
 		"this API takes no token of direct access: give --service-account"}},
@@ -75,11 +75,14 @@ var bindingHints = []string{
 	"Google says the same when the account does not exist; a binding that was just made takes up to 5 minutes",
 }
 
+var disabledHints = []string{"turn the API on in the project of {owner}: gcloud services enable {api}.googleapis.com"}
+
 // refusalOf is what a call was about, for explaining its failure.
 type refusalOf struct {
 	x      *Exchange
 	token  oidc.Token
 	method string        // of IAM Credentials; "" for STS
+	bearer secret.Value  // the token that the call was made with, beside the job's
 	member func() string // the principal that Google sees; nil or "": not known
 }
 
@@ -144,8 +147,9 @@ func (r refusalOf) explain(a remote.Answer, unavailable error) error {
 	}
 	said := w.code
 	if w.message != "" {
-		said += ": " + clip(r.token.Redact(w.message))
+		said += ": " + w.message
 	}
+	said = clip(r.bearer.Redact(r.token.Redact(said)))
 	what := "Google refused the token for " + r.x.Provider.String()
 	if r.method != "" {
 		what = "Google refused the service account " + r.x.ServiceAccount
@@ -159,16 +163,16 @@ func (r refusalOf) explain(a remote.Answer, unavailable error) error {
 	}
 	_ = e.Hint("the token's subject is %q", r.token.Subject)
 	_ = e.Hint("the token's issuer is %q, its audience %q, its project-id %q", r.token.Issuer, strings.Join(r.token.Audience, ", "), r.token.ProjectID())
-	for _, h := range find(w).hints {
+	for _, h := range r.find(w).hints {
 		_ = e.Hint("%s", r.fill(h))
 	}
 	return e
 }
 
-func find(w words) refusal {
-	for _, r := range refusals {
-		if (r.code == "" || r.code == w.code) && strings.Contains(w.message, r.text) {
-			return r
+func (r refusalOf) find(w words) refusal {
+	for _, row := range refusals {
+		if (!row.iam || r.method != "") && (row.code == "" || row.code == w.code) && strings.Contains(w.message, row.text) {
+			return row
 		}
 	}
 	return refusal{}
@@ -185,8 +189,14 @@ func (r refusalOf) fill(hint string) string {
 		// As the mapping google.subject=assertion.sub has it.
 		member = "principal://iam.googleapis.com/projects/" + p.ProjectNumber + "/locations/global/workloadIdentityPools/" + p.Pool + "/subject/" + t.Subject
 	}
+	api, owner := "sts", "the pool"
+	if r.method != "" {
+		api, owner = "iamcredentials", "the service account"
+	}
 	return strings.NewReplacer(
-		"{iss}", t.Issuer, "{aud}", strings.Join(t.Audience, ", "), "{sub}", t.Subject, "{subbytes}", fmt.Sprint(len(t.Subject)), "{org}", t.OrgID(),
+		"{api}", api, "{owner}", owner,
+		"{iss}", t.Issuer, "{subbytes}", fmt.Sprint(len(t.Subject)),
+		"{aud}", strings.Join(t.Audience, ","), // as gcloud's lists are
 		"{provider}", p.String(), "{number}", p.ProjectNumber, "{pool}", p.Pool, "{id}", p.ID, "{account}", r.x.ServiceAccount,
 		// A branch's name may hold a quote, and this line is there to be pasted.
 		"{member}", strings.ReplaceAll(member, "'", `'\''`),
