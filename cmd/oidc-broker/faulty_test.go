@@ -132,15 +132,24 @@ func hijack(w http.ResponseWriter, say string) {
 	_ = conn.Close()
 }
 
-// startFaulty starts a misbehaving STS and points the script's clients at it.
+// startFaulty starts a misbehaving server and points the script's clients at it:
+// as AWS's STS, or as one of Google's services.
 func startFaulty(ts *testscript.TestScript, neg bool, args []string) {
-	if neg || len(args) != 1 || faults[args[0]] == nil {
-		ts.Fatalf("usage: faulty KIND")
+	var fault faulty
+	variable := "AWS_ENDPOINT_URL_STS"
+	switch {
+	case !neg && len(args) == 1:
+		fault = faults[args[0]]
+	case !neg && len(args) == 2 && googleServices[args[1]] != "":
+		fault, variable = faultyGoogle(ts, args[0], args[1]), googleServices[args[1]]
 	}
-	fault, n := faults[args[0]], new(atomic.Int32)
+	if fault == nil {
+		ts.Fatalf("usage: faulty KIND [sts|iam]")
+	}
+	n := new(atomic.Int32)
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { fault(w, r, n.Add(1)) }))
 	ts.Defer(func() { s.CloseClientConnections(); s.Close() })
-	ts.Setenv("AWS_ENDPOINT_URL_STS", s.URL)
+	ts.Setenv(variable, s.URL)
 	held := secretsOf(ts)
 	held.mu.Lock()
 	held.more = append(held.more, marker)

@@ -167,6 +167,9 @@ func startSandbox(ts *testscript.TestScript, neg bool, args []string) {
 	for name, v := range set {
 		ts.Setenv(name, v)
 	}
+	for service, name := range googleServices {
+		ts.Setenv("SANDBOX_"+service, set[name])
+	}
 	ts.Setenv("PATH", s.Bin()+string(filepath.ListSeparator)+ts.Getenv("PATH"))
 	held := secretsOf(ts)
 	held.mu.Lock()
