@@ -57,6 +57,7 @@ func TestMain(m *testing.M) {
 //	moto --unsigned N              the same, but after N actions it verifies signatures
 //	gosdk [PROFILE]                ask aws-sdk-go-v2 who one is; $CLIENTS/ask.sh asks all clients
 //	gogoogle                       print an access token of each of Google's libraries for Go
+//	golden FILE [WORD...]          type what gcloud was recorded with, and demand its bytes
 //	granted account|direct NAME... demand lines "NAME TOKEN" with access tokens of the sandbox
 //
 // and the conditions [root], [missing:PROGRAM], [missing-python:MODULE] and
@@ -70,7 +71,7 @@ func TestScripts(t *testing.T) {
 		Dir: filepath.Join("..", "..", "testdata", "script"),
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"sandbox": startSandbox, "exits": exits, "exits-source": exitsSource, "mode": mode, "bytes": writeBytes, "faulty": startFaulty,
-			"moto": newMotos(t).point, "granted": granted,
+			"moto": newMotos(t).point, "granted": granted, "golden": golden,
 		},
 		Condition:          condition,
 		UpdateScripts:      os.Getenv("UPDATE") == "1",
@@ -81,6 +82,7 @@ func TestScripts(t *testing.T) {
 			e.Setenv("PROVIDER", sandbox.DefaultGCPProvider)
 			e.Setenv("SERVICE_ACCOUNT", sandbox.DefaultGCPServiceAccount)
 			e.Setenv("CLIENTS", clients)
+			e.Setenv("GOLDEN", filepath.Join(filepath.Dir(clients), "golden"))
 			e.Setenv("NODE_PATH", nodeModules())
 			e.Values[secretsKey{}] = &secrets{}
 			return nil

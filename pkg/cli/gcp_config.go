@@ -82,11 +82,13 @@ func (r *credConfigRun) run(c *cobra.Command) error {
 	if r.files.output == "" {
 		return fault.New(fault.Usage, "no file to write: give --output-file")
 	}
-	if _, err := gcp.ParseProvider(r.config.Provider); err != nil {
+	p, err := gcp.ParseProvider(r.config.Provider)
+	if err != nil {
 		return err
 	}
 	given := c.Flags().Changed
 	g := &r.config
+	g.Provider = p.String() // the token's file is named for it
 	g.CertConfigDefault = gcp.CertConfigDefaultPath(r.Getenv)
 	g.ServiceAccountGiven = given("service-account")
 	g.SourceFileGiven, g.SourceURLGiven = given("credential-source-file"), given("credential-source-url")
