@@ -293,7 +293,6 @@ func lock(ctx context.Context, path string, patience time.Duration) (unlock func
 	if err := ctx.Err(); err != nil {
 		return nil, err // nobody knows yet whether the lock is held
 	}
-	start := time.Now()
 	wait, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	for {
@@ -302,7 +301,10 @@ func lock(ctx context.Context, path string, patience time.Duration) (unlock func
 			_ = l.Close()
 			switch {
 			case errors.Is(err, context.DeadlineExceeded):
-				waited := min(patience, time.Since(start).Round(lockPoll)) // ctx may be the less patient
+				waited := patience.String()
+				if ctx.Err() != nil {
+					waited = "as long as this command may take"
+				}
 				return nil, fault.New(fault.Local, "%q is locked by another process: waited %s", path, waited).
 					Hint("the lock is %q; end the process that holds it", name)
 			case errors.Is(err, context.Canceled):
