@@ -342,7 +342,7 @@ func TestOutputEndsTheWholeGroup(t *testing.T) {
 func TestOutputLetsTheGroupCleanUp(t *testing.T) {
 	worker := `sh -c 'trap "sleep 0.1; echo >\"$1/clean\"; exit" TERM; echo >"$1/ready"; ` + whileWeRun() + `; do sleep 0.01; done' sh "$1"`
 	for _, row := range []struct{ name, script string }{
-		{"a script in the midst of a command", `trap 'echo >"$1/clean"; exit' TERM; echo >"$1/ready"; sleep 77`},
+		{"a script in the midst of a command", `trap 'echo >"$1/clean"; exit' TERM; echo >"$1/ready"; ` + whileWeRun() + `; do sleep 0.01; done`},
 		{"what a script that ends at once has started", worker + ` >/dev/null 2>&1 & wait`},
 		{"what a script that has ended has started", worker + ` 2>/dev/null &`},
 	} {
