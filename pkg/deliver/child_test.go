@@ -320,6 +320,7 @@ func TestOutputEndsTheWholeGroup(t *testing.T) {
 		{"a script that is gone", `sleep 77 & echo $! >"$1"`},
 	} {
 		t.Run(row.name, func(t *testing.T) {
+			t.Parallel()
 			ctx, cancel := context.WithCancel(t.Context())
 			defer cancel()
 			file := filepath.Join(t.TempDir(), "pid")
@@ -347,6 +348,7 @@ func TestOutputLetsTheGroupCleanUp(t *testing.T) {
 		{"what a script that has ended has started", worker + ` 2>/dev/null &`},
 	} {
 		t.Run(row.name, func(t *testing.T) {
+			t.Parallel()
 			ctx, cancel := context.WithCancel(t.Context())
 			defer cancel()
 			dir := t.TempDir()
