@@ -130,7 +130,7 @@ func (a refusalOf) explain(ctx context.Context, err error, seen *wire, now time.
 	case ctx.Err() != nil:
 		return ctx.Err()
 	case seen.res == nil:
-		return fault.New(fault.Usage, "AWS's SDK cannot make the call: %s", clip(a.redact(err.Error())))
+		return fault.New(fault.Usage, "AWS's SDK cannot make the call: %s", remote.Clip(a.redact(err.Error())))
 	case errors.As(err, &api) && api.ErrorCode() != "" && api.ErrorCode() != "UnknownError":
 		return a.refused(api, seen.res, now)
 	case remote.Transient(seen.res.StatusCode):
@@ -146,7 +146,7 @@ func (a refusalOf) refused(api smithy.APIError, res *http.Response, now time.Tim
 	row := a.find(api)
 	said := api.ErrorCode()
 	if m := api.ErrorMessage(); m != "" && m != api.ErrorCode() {
-		said += ": " + clip(a.redact(m))
+		said += ": " + remote.Clip(a.redact(m))
 	}
 	what := "AWS refused the token for " + a.role.arn
 	if a.token == nil {
@@ -216,15 +216,6 @@ func (a refusalOf) redact(text string) string {
 		for _, v := range []secret.Value{a.with.SecretAccessKey, a.with.SessionToken} {
 			text = v.Redact(text)
 		}
-	}
-	return text
-}
-
-// clip bounds a text that somebody else wrote.
-func clip(text string) string {
-	text = strings.Join(strings.Fields(text), " ")
-	if len(text) > 500 {
-		return strings.ToValidUTF8(text[:500], "") + "..."
 	}
 	return text
 }

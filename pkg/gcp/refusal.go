@@ -149,7 +149,7 @@ func (r refusalOf) explain(a remote.Answer, unavailable error) error {
 	if w.message != "" {
 		said += ": " + w.message
 	}
-	said = clip(r.bearer.Redact(r.token.Redact(said)))
+	said = remote.Clip(r.bearer.Redact(r.token.Redact(said)))
 	what := "Google refused the token for " + r.x.Provider.String()
 	if r.method != "" {
 		what = "Google refused the service account " + r.x.ServiceAccount
@@ -201,13 +201,4 @@ func (r refusalOf) fill(hint string) string {
 		// A branch's name may hold a quote, and this line is there to be pasted.
 		"{member}", strings.ReplaceAll(member, "'", `'\''`),
 	).Replace(hint)
-}
-
-// clip bounds a text that somebody else wrote.
-func clip(text string) string {
-	text = strings.Join(strings.Fields(text), " ")
-	if len(text) > 500 {
-		return strings.ToValidUTF8(text[:500], "") + "..."
-	}
-	return text
 }

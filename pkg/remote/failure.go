@@ -128,3 +128,13 @@ func untrusted(err error, f *Failure) bool {
 	f.Again = false
 	return true
 }
+
+// Clip makes one line of at most 500 bytes of a text that a server wrote. Taking
+// what must not show out of it is the caller's, who knows what was sent.
+func Clip(text string) string {
+	text = strings.Join(strings.Fields(text), " ")
+	if len(text) > 500 {
+		return strings.ToValidUTF8(text[:500], "") + "..."
+	}
+	return text
+}
