@@ -10,6 +10,7 @@ import (
 
 	"github.com/aws/smithy-go"
 
+	"github.com/oidc-broker/oidc-broker/pkg/deliver"
 	"github.com/oidc-broker/oidc-broker/pkg/fault"
 	"github.com/oidc-broker/oidc-broker/pkg/oidc"
 	"github.com/oidc-broker/oidc-broker/pkg/remote"
@@ -200,7 +201,9 @@ func (a refusalOf) fill(hint string) string {
 		if org == "" {
 			org = t.Audience[0]
 		}
-		pairs = append(pairs, "{iss}", t.Issuer, "{aud}", strings.Join(t.Audience, ", "), "{sub}", t.Subject, "{project}", t.ProjectID(),
+		// Some hints are commands to be pasted, and a job chooses its audience.
+		org = deliver.Word(org)
+		pairs = append(pairs, "{iss}", deliver.Word(t.Issuer), "{aud}", strings.Join(t.Audience, ", "), "{sub}", t.Subject, "{project}", t.ProjectID(),
 			"{org}", org, "{provider}", strings.TrimPrefix(t.Issuer, "https://"))
 	}
 	return strings.NewReplacer(pairs...).Replace(hint)

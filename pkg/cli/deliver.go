@@ -105,12 +105,16 @@ func (a *app) child(ctx context.Context, argv []string, env deliver.Environment,
 	if tokenEnv != "" {
 		env.Unset = append(env.Unset, tokenEnv)
 	}
-	// A bash that the command starts reads $BASH_ENV, and a block of ours there
-	// would put older credentials over these.
+	return a.run(ctx, argv, a.overBashEnv(env))
+}
+
+// overBashEnv keeps a bash that the command starts from reading $BASH_ENV where
+// a block of ours in it would put older credentials over these.
+func (a *app) overBashEnv(env deliver.Environment) deliver.Environment {
 	if deliver.HasBlock(a.Getenv("BASH_ENV"), "") {
 		env.Unset = append(env.Unset, "BASH_ENV")
 	}
-	return a.run(ctx, argv, env)
+	return env
 }
 
 // run runs a command with env. An interrupt does not end it from here: it gets

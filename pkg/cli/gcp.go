@@ -262,7 +262,7 @@ func (r *gcpRun) exec(ctx context.Context, x *gcp.Exchange, f gcpFiles, argv []s
 	}
 	if f.source == "executable" {
 		// The program that mints needs what the job has: its tokens stay.
-		return r.run(ctx, argv, x.Environment(files))
+		return r.run(ctx, argv, r.overBashEnv(x.Environment(files)))
 	}
 	return r.child(ctx, argv, x.Environment(files), r.token.Env)
 }

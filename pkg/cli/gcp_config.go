@@ -93,11 +93,13 @@ func (r *credConfigRun) run(c *cobra.Command) error {
 	g.ServiceAccountGiven = given("service-account")
 	g.SourceFileGiven, g.SourceURLGiven = given("credential-source-file"), given("credential-source-url")
 	g.ExecutableCommandGiven, g.CertPathGiven = given("executable-command"), given("credential-cert-path")
-	edits, err := r.edits(c.Context(), given("source"))
+	ctx, cancel := r.bounded(c.Context())
+	defer cancel()
+	edits, err := r.edits(ctx, given("source"))
 	if err != nil {
 		return err
 	}
-	if err := secret.Commit(c.Context(), edits...); err != nil {
+	if err := secret.Commit(ctx, edits...); err != nil {
 		return fault.New(fault.KindOf(err), "cannot write the credential configuration: %w", err)
 	}
 	for _, n := range g.Notes() {
@@ -129,8 +131,6 @@ func (r *credConfigRun) edits(ctx context.Context, sourceGiven bool) ([]secret.E
 	if by != nil {
 		return g.WithSource(files, oidc.Token{}, by)
 	}
-	ctx, cancel := r.bounded(ctx)
-	defer cancel()
 	t, err := r.finder(r.token).Find(ctx)
 	if err != nil {
 		return nil, err

@@ -244,3 +244,19 @@ func renderJSON(e Environment) ([]byte, error) {
 	out.WriteString("\n}\n")
 	return out.Bytes(), nil
 }
+
+// Word returns s as one word of a shell's command line: as it is when it holds
+// nothing but letters, digits and _@%+=:,./-, else single-quoted. It is for
+// commands that a message shows to be pasted.
+func Word(s string) string {
+	for i := range len(s) {
+		c := s[i]
+		if (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && (c < '0' || c > '9') && !strings.ContainsRune("_@%+=:,./-", rune(c)) {
+			return quoteSh(s)
+		}
+	}
+	if s == "" {
+		return "''"
+	}
+	return s
+}

@@ -391,3 +391,14 @@ func TestApply(t *testing.T) {
 		t.Errorf("nothing applied to nothing: %q", got)
 	}
 }
+
+func TestWord(t *testing.T) {
+	for in, want := range map[string]string{
+		"": "''", "https://oidc.circleci.com/org/a-b": "https://oidc.circleci.com/org/a-b", "a,b": "a,b",
+		"x;id": "'x;id'", "$(id)": "'$(id)'", "it's": `'it'\''s'`, "a b": "'a b'", "~": "'~'", "é": "'é'", "a\nb": "'a\nb'",
+	} {
+		if got := Word(in); got != want {
+			t.Errorf("Word(%q) = %s, want %s", in, got, want)
+		}
+	}
+}

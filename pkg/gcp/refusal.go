@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"strings"
 
+	"github.com/oidc-broker/oidc-broker/pkg/deliver"
 	"github.com/oidc-broker/oidc-broker/pkg/fault"
 	"github.com/oidc-broker/oidc-broker/pkg/oidc"
 	"github.com/oidc-broker/oidc-broker/pkg/remote"
@@ -196,7 +197,8 @@ func (r refusalOf) fill(hint string) string {
 	return strings.NewReplacer(
 		"{api}", api, "{owner}", owner,
 		"{iss}", t.Issuer, "{subbytes}", fmt.Sprint(len(t.Subject)),
-		"{aud}", strings.Join(t.Audience, ","), // as gcloud's lists are
+		// As gcloud's lists are; a job chooses its audience, and the line is pasted.
+		"{aud}", deliver.Word(strings.Join(t.Audience, ",")),
 		"{provider}", p.String(), "{number}", p.ProjectNumber, "{pool}", p.Pool, "{id}", p.ID, "{account}", r.x.ServiceAccount,
 		// A branch's name may hold a quote, and this line is there to be pasted.
 		"{member}", strings.ReplaceAll(member, "'", `'\''`),
