@@ -25,7 +25,7 @@ func jobEnvironment(v Variant) map[string]string {
 	if v.Tag != "" && !v.Webhook {
 		env["CIRCLE_TAG"] = v.Tag
 	}
-	if branch := v.branch(); branch != "" {
+	if branch := v.BuiltBranch(); branch != "" {
 		env["CIRCLE_BRANCH"] = branch
 	}
 	if v.Fork {

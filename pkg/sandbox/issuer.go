@@ -61,10 +61,10 @@ func newIssuer(key jose.JSONWebKey, now func() time.Time, token Variant, l *ledg
 
 // mint signs the V1 and the V2 token of a variant.
 func (i *issuer) mint(v Variant) (v1, v2 string, err error) {
-	if err := v.check(); err != nil {
+	if err := v.Check(); err != nil {
 		return "", "", err
 	}
-	c1, c2 := v.claims(i.now())
+	c1, c2 := v.Payload(i.now())
 	if v1, err = i.sign(c1); err != nil {
 		return "", "", err
 	}
@@ -153,7 +153,7 @@ func (i *issuer) serveMint(w http.ResponseWriter, r *http.Request) string {
 	if err := d.Decode(&ask); err != nil {
 		return reply(w, what, http.StatusBadRequest, map[string]string{"error": "not the JSON expected"})
 	}
-	_, token, err := i.mint(i.token.minted(ask.Audience, ask.RootIssuer))
+	_, token, err := i.mint(minted(i.token, ask.Audience, ask.RootIssuer))
 	if err != nil {
 		return reply(w, what, http.StatusInternalServerError, map[string]string{"error": "cannot mint"})
 	}

@@ -52,13 +52,13 @@ func newLab(t testing.TB, c Config) *lab {
 // takes the claim out.
 func (l *lab) v1(v Variant, change map[string]any) string {
 	l.t.Helper()
-	c, _ := v.claims(l.now)
+	c, _ := v.Payload(l.now)
 	return l.sign(c, change)
 }
 
 func (l *lab) v2(v Variant) string {
 	l.t.Helper()
-	_, c := v.claims(l.now)
+	_, c := v.Payload(l.now)
 	return l.sign(c, nil)
 }
 
@@ -84,7 +84,7 @@ func (l *lab) forge(key any, id string) string {
 	if err != nil {
 		l.t.Fatal(err)
 	}
-	c, _ := Variant{}.claims(l.now)
+	c, _ := Variant{}.Payload(l.now)
 	payload, err := json.Marshal(c)
 	if err != nil {
 		l.t.Fatal(err)

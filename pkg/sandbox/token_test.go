@@ -123,11 +123,11 @@ func TestMintedVariant(t *testing.T) {
 		Claims: map[string]json.RawMessage{"aud": null(), "exp": null(), "iat": null(), "nbf": null(), "iss": null(), "x": null()},
 	}
 	want := Variant{Branch: "b", Audience: "asked", TTL: time.Minute, Claims: map[string]json.RawMessage{"x": null()}}
-	if diff := cmp.Diff(want, job.minted("asked", false)); diff != "" {
+	if diff := cmp.Diff(want, minted(job, "asked", false)); diff != "" {
 		t.Error(diff)
 	}
 	want = Variant{Branch: "b", RootIssuer: true, Audience: "job", TTL: time.Minute, Claims: map[string]json.RawMessage{"aud": null(), "x": null()}}
-	if diff := cmp.Diff(want, job.minted("", true)); diff != "" {
+	if diff := cmp.Diff(want, minted(job, "", true)); diff != "" {
 		t.Error(diff)
 	}
 	if len(job.Claims) != 6 {
