@@ -61,6 +61,7 @@ func (a *app) commands() []*cobra.Command {
 	return []*cobra.Command{
 		a.awsCommand(),
 		a.gcpCommand(),
+		a.vaultCommand(),
 		a.tokenCommand(),
 		a.sandboxCommand(),
 		a.versionCommand(),

@@ -29,7 +29,8 @@ const (
 	envNote   = "env"
 	rawNote   = "raw"
 	groupNote = "group"
-	fromNote  = "from" // the variable that its value came from
+	fromNote  = "from"  // the variable that its value came from
+	linesNote = "lines" // white space and commas part no items
 )
 
 // options returns the declarer of options that c and its subcommands share.
@@ -60,6 +61,13 @@ func (o options) raw(p *string, name, env, usage string) {
 func (o options) list(p *[]string, name, env, usage string) {
 	o.flags.StringArrayVar(p, name, nil, withEnv(usage, env))
 	o.note(name, env)
+}
+
+// lines declares an option that can be repeated, whose values hold white space.
+// In the environment, line breaks and semicolons separate them.
+func (o options) lines(p *[]string, name, env, usage string) {
+	o.list(p, name, env, usage)
+	o.flags.Lookup(name).Annotations[linesNote] = nil
 }
 
 // switches declares an option that is on or off.
@@ -174,7 +182,11 @@ func settle(all *pflag.FlagSet, f *pflag.Flag, getenv func(string) string) error
 // fill sets a flag from a variable's value. Its error never holds the value.
 func fill(f *pflag.Flag, v string) error {
 	if list, ok := f.Value.(pflag.SliceValue); ok {
-		items, err := items(v)
+		split := items
+		if _, lines := f.Annotations[linesNote]; lines {
+			split = lineItems
+		}
+		items, err := split(v)
 		if err != nil {
 			return err
 		}
@@ -214,6 +226,17 @@ func items(v string) ([]string, error) {
 				return nil, errors.New("an item of its list is empty")
 			}
 			all = append(all, p)
+		}
+	}
+	return all, nil
+}
+
+// lineItems takes a list apart at line breaks and semicolons.
+func lineItems(v string) ([]string, error) {
+	var all []string
+	for _, item := range strings.FieldsFunc(v, func(r rune) bool { return r == '\n' || r == ';' }) {
+		if item = strings.TrimSpace(item); item != "" {
+			all = append(all, item)
 		}
 	}
 	return all, nil

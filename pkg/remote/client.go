@@ -23,7 +23,7 @@ const (
 	// maxAnswer bounds an answer's body. STS answers with 3 KB, a JWKS with 10.
 	maxAnswer = 1 << 20
 	// attemptTime bounds one attempt, so that a server which accepts and then
-	// says nothing leaves time for another.
+	// says nothing leaves time for another. Client.AttemptTime replaces it.
 	attemptTime = 15 * time.Second
 	// The pause after attempt n is drawn from [0, min(maxPause, firstPause·2ⁿ⁻¹)):
 	// full jitter spreads the jobs of a fleet that failed at the same moment.
@@ -38,13 +38,16 @@ type Client struct {
 	Now       func() time.Time
 	// Attempts is how often a call is made at most; less than 1 means once.
 	Attempts int
+	// AttemptTime bounds one attempt; 0 means 15 seconds.
+	AttemptTime time.Duration
+	// CAVariable is the cloud's own variable that names a CA, for hints; empty
+	// means AWS_CA_BUNDLE.
+	CAVariable string
 	// Log is told of each attempt that will be repeated; nil means nobody is.
 	Log func(format string, args ...any)
 
-	// For tests: pause waits between attempts, nil means by the clock; limit
-	// bounds an attempt, 0 means by attemptTime.
+	// For tests: pause waits between attempts, nil means by the clock.
 	pause func(context.Context, time.Duration) error
-	limit time.Duration
 }
 
 // A Request is a call that can be made again.
@@ -73,8 +76,8 @@ func (c *Client) Do(req *http.Request) (*http.Response, error) {
 		return nil, err
 	}
 	limit := attemptTime
-	if c.limit > 0 {
-		limit = c.limit
+	if c.AttemptTime > 0 {
+		limit = c.AttemptTime
 	}
 	ctx, cancel := context.WithTimeout(req.Context(), limit)
 	defer cancel()
@@ -82,7 +85,7 @@ func (c *Client) Do(req *http.Request) (*http.Response, error) {
 	// token to a host the user never named, and its errors hold the URL.
 	res, err := c.Transport.RoundTrip(req.WithContext(ctx))
 	if err != nil {
-		return nil, failure(req, err)
+		return nil, c.failure(req, err)
 	}
 	defer func() { _ = res.Body.Close() }()
 	switch res.StatusCode / 100 {
@@ -95,7 +98,7 @@ func (c *Client) Do(req *http.Request) (*http.Response, error) {
 	}
 	body, err := io.ReadAll(io.LimitReader(res.Body, maxAnswer+1))
 	if err != nil {
-		return nil, failure(req, err)
+		return nil, c.failure(req, err)
 	}
 	if len(body) > maxAnswer {
 		return nil, &Failure{Host: req.URL.Host, Why: "sent more than 1 MiB"}

@@ -51,7 +51,7 @@ func (f *Failure) final(err error, n int) error {
 
 // failure names the cause of a failed attempt. It goes by type, never by the
 // error's text: net/http puts URLs and pieces of the answer into those.
-func failure(req *http.Request, err error) error {
+func (c *Client) failure(req *http.Request, err error) error {
 	if req.Context().Err() == context.Canceled {
 		return context.Canceled
 	}
@@ -74,7 +74,7 @@ func failure(req *http.Request, err error) error {
 		if proxy == http.StatusProxyAuthRequired {
 			f.Hint = "the proxy wants a user name and a password, which belong into HTTPS_PROXY"
 		}
-	case untrusted(err, f):
+	case c.untrusted(err, f):
 	case errors.As(err, &dns):
 		f.Why = "cannot be found: " + dns.Err
 		f.Hint = "is the region right, and does this network resolve and reach it?"
@@ -92,7 +92,7 @@ func failure(req *http.Request, err error) error {
 
 // untrusted fills f when the server's certificate or its TLS is the cause.
 // Trying again does not change a certificate.
-func untrusted(err error, f *Failure) bool {
+func (c *Client) untrusted(err error, f *Failure) bool {
 	var (
 		authority x509.UnknownAuthorityError
 		host      x509.HostnameError
@@ -106,6 +106,9 @@ func untrusted(err error, f *Failure) bool {
 	case errors.As(err, &authority):
 		f.Why = "has a certificate of an unknown authority"
 		f.Hint = "install the ca-certificates package in this image; behind a proxy of your own, name its CA with SSL_CERT_FILE or AWS_CA_BUNDLE"
+		if c.CAVariable != "" {
+			f.Hint = "name the authority's certificate with " + c.CAVariable
+		}
 	case errors.As(err, &host):
 		f.Why = "has a certificate for another host"
 	case errors.As(err, &invalid) && invalid.Reason == x509.Expired:

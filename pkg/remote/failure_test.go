@@ -114,9 +114,9 @@ func TestBrokenServers(t *testing.T) {
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			l := newLab(t, nil)
-			l.limit = 15 * time.Second
+			l.AttemptTime = 15 * time.Second
 			if strings.Contains(row.words, "in time") {
-				l.limit = 40 * time.Millisecond
+				l.AttemptTime = 40 * time.Millisecond
 			}
 			host, conns := listen(t, row.serve)
 			_, err := l.post(t.Context(), "http://"+host)
@@ -340,7 +340,7 @@ func TestNoTLS(t *testing.T) {
 	}
 	t.Run("silence", func(t *testing.T) {
 		l := newLab(t, transport())
-		l.limit = 40 * time.Millisecond
+		l.AttemptTime = 40 * time.Millisecond
 		host, _ := listen(t, func(c net.Conn) { _, _ = io.Copy(io.Discard, c) })
 		_, err := l.post(t.Context(), "https://"+host)
 		l.fails(err, fault.Unavailable, host+" did not answer in time (tried 3 times)")
@@ -369,7 +369,7 @@ func TestWithRoots(t *testing.T) {
 	}
 	t.Run("no transport of net/http", func(t *testing.T) {
 		_, err := WithRoots(roundTrip(nil), good.pem())
-		newLab(t, nil).fails(err, fault.Internal, "takes no other roots")
+		newLab(t, nil).fails(err, fault.Internal, "takes no TLS of its own")
 	})
 	t.Run("the original stays as it was", func(t *testing.T) {
 		tr := transport()
@@ -423,7 +423,7 @@ func TestProxies(t *testing.T) {
 			tr.Proxy = http.ProxyURL(&url.URL{Scheme: "http", User: url.UserPassword(marker, marker), Host: host})
 			l := newLab(t, tr)
 			if strings.Contains(row.words, "in time") {
-				l.limit = 40 * time.Millisecond
+				l.AttemptTime = 40 * time.Millisecond
 			}
 			_, err := l.post(t.Context(), "https://sts.test")
 			l.fails(err, fault.Unavailable, "sts.test "+row.words)

@@ -102,9 +102,10 @@ func bundles(named string) []string {
 	}
 }
 
-// names are in the subjects of the roots that AWS's and Google's servers have.
+// names are in the subjects of the roots that AWS's and Google's servers have,
+// and most Vault servers with a public name.
 func names() [][]byte {
-	return [][]byte{[]byte("Amazon Root CA"), []byte("Starfield"), []byte("GTS Root R"), []byte("GlobalSign")}
+	return [][]byte{[]byte("Amazon Root CA"), []byte("Starfield"), []byte("GTS Root R"), []byte("GlobalSign"), []byte("ISRG Root")}
 }
 
 // pick returns the certificates of a PEM bundle that have one of the names, or

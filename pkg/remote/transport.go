@@ -48,20 +48,46 @@ func proxyAnswered(_ context.Context, _ *url.URL, _ *http.Request, res *http.Res
 // the system's, as the clouds' own CA variables ask for. It is a fault.Usage
 // when pem holds no certificate, a fault.Internal when rt is no *http.Transport.
 func WithRoots(rt http.RoundTripper, pem []byte) (http.RoundTripper, error) {
-	t, ok := rt.(*http.Transport)
-	if !ok {
-		return nil, fault.New(fault.Internal, "this transport takes no other roots")
-	}
 	pool := x509.NewCertPool()
 	if !pool.AppendCertsFromPEM(pem) {
 		return nil, fault.New(fault.Usage, "no PEM certificate in the CA bundle")
+	}
+	return WithTLS(rt, TLS{Roots: pool})
+}
+
+// TLS is how the TLS of one server differs from everybody's. Zero values differ
+// in nothing.
+type TLS struct {
+	Roots       *x509.CertPool   // to trust instead of the system's
+	Certificate *tls.Certificate // of the client (RFC 8446 §4.4.2)
+	ServerName  string           // to send, and to find in the server's certificate
+	AnswerTime  time.Duration    // until an answer begins
+}
+
+// WithTLS returns a copy of rt with the server's TLS. It is a fault.Internal when
+// rt is no *http.Transport.
+func WithTLS(rt http.RoundTripper, own TLS) (http.RoundTripper, error) {
+	t, ok := rt.(*http.Transport)
+	if !ok {
+		return nil, fault.New(fault.Internal, "this transport takes no TLS of its own")
 	}
 	t = t.Clone()
 	if t.TLSClientConfig == nil {
 		t.TLSClientConfig = &tls.Config{} // #nosec G402 -- the next line sets MinVersion
 	}
 	t.TLSClientConfig.MinVersion = max(t.TLSClientConfig.MinVersion, tls.VersionTLS12)
-	t.TLSClientConfig.RootCAs = pool
-	t.DialTLSContext = nil // it is for the system's roots
+	if own.AnswerTime > 0 {
+		t.ResponseHeaderTimeout = own.AnswerTime
+	}
+	if own.Roots != nil {
+		t.TLSClientConfig.RootCAs = own.Roots
+	}
+	if own.Certificate != nil {
+		t.TLSClientConfig.Certificates = []tls.Certificate{*own.Certificate}
+	}
+	t.TLSClientConfig.ServerName = own.ServerName
+	if own.Roots != nil || own.Certificate != nil || own.ServerName != "" {
+		t.DialTLSContext = nil // it is for the system's roots, and for nobody's name but the host's
+	}
 	return t, nil
 }

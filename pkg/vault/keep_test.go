@@ -1,0 +1,88 @@
+package vault
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/oidc-broker/oidc-broker/pkg/remote"
+)
+
+// A clock that moves when somebody waits.
+type clock struct{ at time.Time }
+
+func (c *clock) now() time.Time { return c.at }
+
+func (c *clock) after(d time.Duration) <-chan time.Time {
+	c.at = c.at.Add(d)
+	ready := make(chan time.Time, 1)
+	ready <- c.at
+	return ready
+}
+
+// keep runs Keep on virtual time, for so many calls, and returns what was called
+// when, and the warnings.
+func keep(t *testing.T, n *network, all []Lease, calls int) (called, warnings []string) {
+	t.Helper()
+	c := &clock{now()}
+	client := &remote.Client{Transport: n, Now: c.now, Attempts: 1}
+	s, err := server(t, Options{}).Login(t.Context(), client, testToken())
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, end := context.WithCancel(t.Context())
+	defer end()
+	s.client.Transport = counting{n, func(line string) {
+		called = append(called, fmt.Sprintf("%s %s", c.at.Sub(now()), strings.TrimPrefix(line, testAddr+"/v1/")))
+		if len(called) == calls {
+			end()
+		}
+	}}
+	s.Keep(ctx, all, func(format string, args ...any) { warnings = append(warnings, fmt.Sprintf(format, args...)) }, c.after)
+	return called, warnings
+}
+
+func TestKeep(t *testing.T) {
+	login := func(auth string) reply { return ok(`{"auth":{"client_token":"` + given + `",` + auth + `}}`) }
+	renewed := func(seconds int) reply {
+		return ok(fmt.Sprintf(`{"auth":{"client_token":"%s","lease_duration":%d,"renewable":true}}`, given, seconds))
+	}
+	for _, row := range []struct {
+		name     string
+		replies  map[string][]reply
+		leases   []Lease
+		calls    int
+		called   []string
+		warnings []string
+	}{
+		{"a third before its end, each time", nil, nil, 3,
+			[]string{"10m0s auth/token/renew-self", "20m0s auth/token/renew-self", "30m0s auth/token/renew-self"}, nil},
+		{"a lease beside it", map[string][]reply{"sys/leases/renew": {ok(`{"lease_id":"l","lease_duration":300,"renewable":true}`)}},
+			[]Lease{{"l", 5 * time.Minute, true}, {"fixed", time.Minute, false}}, 4,
+			[]string{"3m20s sys/leases/renew", "6m40s sys/leases/renew", "10m0s auth/token/renew-self", "10m0s sys/leases/renew"}, nil},
+		{"up to its maximum", map[string][]reply{"auth/token/renew-self": {renewed(900), renewed(600), renewed(200)}}, nil, 9,
+			[]string{"10m0s auth/token/renew-self", "20m0s auth/token/renew-self", "26m40s auth/token/renew-self"},
+			[]string{"the Vault token ends at 2026-03-01T12:30:00Z and cannot be renewed beyond it"}},
+		{"not renewable", map[string][]reply{"auth/jwt/login": {login(`"lease_duration":900,"renewable":false`)}}, nil, 9, nil, nil},
+		{"without end", map[string][]reply{"auth/jwt/login": {login(`"lease_duration":0,"renewable":true`)}}, nil, 9, nil, nil},
+		{"a server that is away for a moment", map[string][]reply{"auth/token/renew-self": {refused(503, "Vault is sealed"), renewed(900)}}, nil, 3,
+			[]string{"10m0s auth/token/renew-self", "10m15s auth/token/renew-self", "20m15s auth/token/renew-self"}, nil},
+		{"a policy that does not let it", map[string][]reply{"auth/jwt/login": {login(`"lease_duration":60,"renewable":true`)}, "auth/token/renew-self": {refused(403, "permission denied")}}, nil, 9,
+			[]string{"40s auth/token/renew-self", "55s auth/token/renew-self"},
+			[]string{"the Vault token ends at 2026-03-01T12:01:00Z and could not be renewed: Vault refused the renewal auth/token/renew-self: permission denied"}},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			called, warnings := keep(t, vault(row.replies), row.leases, row.calls)
+			if diff := cmp.Diff(row.called, called); diff != "" {
+				t.Error(diff)
+			}
+			if diff := cmp.Diff(row.warnings, warnings); diff != "" {
+				t.Error(diff)
+			}
+		})
+	}
+}

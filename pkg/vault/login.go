@@ -1,0 +1,169 @@
+package vault
+
+import (
+	"context"
+	"encoding/json"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/oidc-broker/oidc-broker/pkg/fault"
+	"github.com/oidc-broker/oidc-broker/pkg/oidc"
+	"github.com/oidc-broker/oidc-broker/pkg/remote"
+	"github.com/oidc-broker/oidc-broker/pkg/secret"
+)
+
+// Session is a login: the token, and what hangs on it.
+type Session struct {
+	Token secret.Value
+	// Lease is how long the token lives unless it is renewed; 0: for ever.
+	Lease     time.Duration
+	Renewable bool
+	Batch     bool // a batch token: it can be neither renewed nor revoked
+	Policies  []string
+
+	server *Server
+	client *remote.Client
+	job    oidc.Token
+	since  time.Time // of Lease
+}
+
+// answer is what every call returns (Vault's API documentation, "response").
+type answer struct {
+	Errors        []string        `json:"errors"`
+	Warnings      []string        `json:"warnings"`
+	Data          json.RawMessage `json:"data"`
+	LeaseID       string          `json:"lease_id"`
+	LeaseDuration int64           `json:"lease_duration"` // seconds
+	Renewable     bool            `json:"renewable"`
+	Auth          *struct {
+		ClientToken   string          `json:"client_token"`
+		LeaseDuration int64           `json:"lease_duration"`
+		Renewable     bool            `json:"renewable"`
+		TokenType     string          `json:"token_type"`
+		Policies      []string        `json:"policies"`
+		MFA           json.RawMessage `json:"mfa_requirement"`
+	} `json:"auth"`
+	Wrap *struct {
+		Token        string `json:"token"`
+		CreationPath string `json:"creation_path"`
+	} `json:"wrap_info"`
+}
+
+// Login trades the job's token for one of the server's: auth/PATH/login of the
+// JWT auth method. A refusal is a fault.Refused with the server's words, the
+// token's value of the claim that they name, and what to do.
+func (s *Server) Login(ctx context.Context, c *remote.Client, t oidc.Token) (*Session, error) {
+	own, err := s.client(c)
+	if err != nil {
+		return nil, err
+	}
+	in := map[string]string{"jwt": t.Raw.Reveal()}
+	if s.role != "" { // else the mount's default role
+		in["role"] = s.role
+	}
+	body, err := json.Marshal(in)
+	if err != nil {
+		return nil, fault.New(fault.Internal, "cannot write the request")
+	}
+	session := &Session{server: s, client: own, job: t, since: c.Now()}
+	a, err := session.call(ctx, about{step: login, path: "auth/" + s.authPath + "/login"}, remote.Request{
+		Method: http.MethodPost, URL: s.Addr + "/v1/auth/" + s.authPath + "/login",
+		Header: header(s.authNamespace), Body: body,
+	})
+	if err != nil {
+		return nil, err
+	}
+	switch {
+	case a.Auth == nil:
+		return nil, notVault("the answer to the login holds no token")
+	case len(a.Auth.MFA) > 0 && string(a.Auth.MFA) != "null":
+		return nil, fault.New(fault.Refused, "Vault wants a second factor for the role %q, which a job does not have", s.role).
+			Hint("take the login's path out of the server's MFA enforcement")
+	case !usable(a.Auth.ClientToken):
+		return nil, notVault("the answer to the login holds no token")
+	}
+	session.Token = secret.New(a.Auth.ClientToken)
+	session.Lease = time.Duration(a.Auth.LeaseDuration) * time.Second
+	session.Renewable = a.Auth.Renewable
+	session.Batch = a.Auth.TokenType == "batch"
+	session.Policies = a.Auth.Policies
+	return session, nil
+}
+
+// Expiry is when the token ends unless it is renewed; zero: never.
+func (s *Session) Expiry() time.Time {
+	if s.Lease <= 0 {
+		return time.Time{}
+	}
+	return s.since.Add(s.Lease)
+}
+
+// Irrevocable says why the token cannot be revoked, where the login tells; else
+// it is "".
+func (s *Session) Irrevocable() string {
+	if s.Batch {
+		return "the role gives batch tokens, which cannot be revoked or renewed"
+	}
+	return ""
+}
+
+// Revoke ends the token, and every lease that was made with it.
+func (s *Session) Revoke(ctx context.Context) error {
+	_, err := s.self(ctx, revoke, "auth/token/revoke-self", nil)
+	return err
+}
+
+// renew renews the token and returns how long it lives from now on.
+func (s *Session) renew(ctx context.Context) error {
+	a, err := s.self(ctx, renew, "auth/token/renew-self", []byte("{}"))
+	if err != nil {
+		return err
+	}
+	if a.Auth == nil {
+		return notVault("the answer to the renewal says nothing of the token")
+	}
+	s.since = s.client.Now()
+	s.Lease, s.Renewable = time.Duration(a.Auth.LeaseDuration)*time.Second, a.Auth.Renewable
+	return nil
+}
+
+// self makes a call about the token itself, in the namespace that it belongs to.
+func (s *Session) self(ctx context.Context, step step, path string, body []byte) (answer, error) {
+	h := header(s.server.authNamespace)
+	h.Set("X-Vault-Token", s.Token.Reveal())
+	return s.call(ctx, about{step: step, path: path}, remote.Request{
+		Method: http.MethodPost, URL: s.server.Addr + "/v1/" + path, Header: h, Body: body,
+	})
+}
+
+// call makes a call and explains what is no success.
+func (s *Session) call(ctx context.Context, what about, r remote.Request) (answer, error) {
+	r.Again = mends
+	got, err := s.client.Call(ctx, r)
+	var a answer
+	read := json.Unmarshal(got.Body, &a) == nil
+	switch {
+	case err == nil && got.Status == http.StatusNoContent:
+		return answer{}, nil
+	case err == nil && got.Status == http.StatusOK && read:
+		return a, nil
+	case err == nil && got.Status == http.StatusNotFound && what.wanted != nil && what.wanted.versioned(a.Data) != nil:
+		return a, nil // a version that was deleted: what is left of it says when
+	case err == nil && got.Status == http.StatusOK:
+		return a, notVault("the answer is not the JSON expected")
+	}
+	return a, s.explain(what, got, a, read, err)
+}
+
+// usable says whether a token consists of what tokens consist of. Anything else
+// would not survive the headers, files and variables it is put into.
+func usable(token string) bool {
+	return token != "" && !strings.ContainsFunc(token, func(r rune) bool { return r <= ' ' || r > '~' })
+}
+
+// notVault is an answer that Vault would not give. It never shows the answer.
+func notVault(what string) error {
+	return fault.New(fault.Unavailable, "no answer of Vault's: %s", what).
+		Hint("a proxy, a login page or a wrong --vault-addr answers in its place")
+}

@@ -1,0 +1,152 @@
+package vault
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/oidc-broker/oidc-broker/pkg/fault"
+)
+
+// TestLoginRefusals has a row for every answer that a server is known to give to
+// a login: the error has its words, and one hint those of the remedy.
+func TestLoginRefusals(t *testing.T) {
+	const claim = `"oidc.circleci.com/vcs-ref"`
+	for _, row := range []struct {
+		status int
+		text   string
+		kind   fault.Kind
+		hint   string
+	}{
+		{400, "error validating token: invalid audience (aud) claim: audience claim does not match any expected audience", fault.Refused, "the token's audience is AUD"},
+		{400, "audience claim found in JWT but no audiences bound to the role", fault.Refused, "vault write auth/jwt/role/deploy bound_audiences=AUD"},
+		{400, "error validating token: invalid issuer (iss) claim", fault.Refused, "the token's issuer is https://oidc.circleci.com/org/ORG"},
+		{400, "error validating claims: claim " + claim + " does not match any associated bound claim values", fault.Refused, `the token's oidc.circleci.com/vcs-ref is "refs/heads/it's"`},
+		{400, "error validating claims: claim " + claim + " is missing", fault.Refused, "the token has no oidc.circleci.com/vcs-ref"},
+		{400, "error validating token: invalid subject (sub) claim", fault.Refused, "the token's subject is " + testSubject},
+		{400, "error validating token: invalid expiration time (exp) claim: token is expired", fault.Refused, "mint a new one"},
+		{400, "error validating token: invalid not before (nbf) claim: token not yet valid", fault.Refused, "clock is behind"},
+		{400, "error validating token: no issued at (iat), not before (nbf), or expiration time (exp) claims in token", fault.Refused, ""},
+		{400, "error validating token: error verifying token signature: no known key successfully validated the token signature", fault.Refused, "oidc-broker token --verify"},
+		{400, "error validating token: malformed: go-jose/go-jose: compact JWS format must have three parts", fault.Refused, ""},
+		{400, "missing token", fault.Refused, ""},
+		{400, `role "deploy" could not be found`, fault.Refused, `there is no role "deploy" at auth/jwt`},
+		{400, "missing role", fault.Refused, "auth/jwt has no default role"},
+		{400, "role with oidc role_type is not allowed", fault.Refused, "vault write auth/jwt/role/deploy role_type=jwt"},
+		{400, `claim "email" not found in token`, fault.Refused, "user_claim names the claim email"},
+		{400, "error converting claim 'oidc.circleci.com/context-ids' to string", fault.Refused, "claim_mappings name oidc.circleci.com/context-ids"},
+		{400, "could not load configuration", fault.Refused, "vault write auth/jwt/config"},
+		{400, `error validating token: error verifying token signature: fetching keys oidc: get keys failed Get "https://x": dial tcp: connection refused`, fault.Unavailable, "could not fetch the keys of https://oidc.circleci.com/org/ORG"},
+		{400, `error configuring token validator: keyset configuration error: Get "https://x": EOF`, fault.Unavailable, "could not fetch the keys"},
+		{403, "permission denied", fault.Refused, "claims are never the reason for 403: check the auth mount (sent: auth/jwt), the namespace (sent: none) and the address (https://vault.example.com:8200)"},
+		{404, "namespace not found", fault.Refused, "there is no namespace none"},
+		{405, "unsupported operation", fault.Refused, "auth/jwt is no JWT auth mount"},
+		{412, "", fault.Unavailable, ""},
+		{429, `request path "auth/jwt/login": rate limit quota exceeded`, fault.Unavailable, "limits how often"},
+		{503, "Vault is sealed", fault.Unavailable, "has to unseal it"},
+		{500, "internal error", fault.Unavailable, ""},
+		{400, "something of tomorrow", fault.Refused, ""},
+	} {
+		t.Run(row.text, func(t *testing.T) {
+			n := vault(map[string][]reply{"auth/jwt/login": {refused(row.status, row.text)}})
+			_, err := server(t, Options{Role: "deploy"}).Login(t.Context(), n.client(), testToken())
+			words := []string{row.text, row.hint}
+			if row.status == 400 {
+				words = append(words, `the token's subject is "`+testSubject+`"`, `its audience "AUD", its project-id "PROJECT"`)
+			}
+			wantFault(t, err, row.kind, words...)
+			hints := fault.Hints(err)
+			if strings.ContainsAny(strings.Join(hints, ""), "{}") {
+				t.Errorf("a hint has an unfilled place: %s", hints)
+			}
+		})
+	}
+}
+
+func TestReadRefusals(t *testing.T) {
+	const broad = "Invalid path for a versioned K/V secrets engine. See the API docs for the appropriate API endpoints to use."
+	for _, row := range []struct {
+		name   string
+		secret string
+		reply  reply
+		kind   fault.Kind
+		words  []string
+	}{
+		{"policy", "secret/data/ci/app", refused(403, "1 error occurred:\n\t* permission denied\n\n"), fault.Refused,
+			[]string{"Vault refused the secret secret/data/ci/app: 1 error occurred: * permission denied", "the policy has to allow secret/data/ci/app"}},
+		{"policy, perhaps without data", "secret/ci/app", refused(403, "1 error occurred:\n\t* permission denied\n\n"), fault.Refused,
+			[]string{"in a mount of KV version 2 it is secret/data/ci/app; or say so with --kv-version secret=2"}},
+		{"without data", "secret/ci/app", reply{404, `{"errors":[],"warnings":["` + broad + `"]}`}, fault.Refused,
+			[]string{broad, "it is secret/data/ci/app"}},
+		{"token gone", "secret/data/ci/app", refused(403, "permission denied"), fault.Refused, []string{"does not know the token any more"}},
+		{"token gone, new servers", "secret/data/ci/app", refused(403, "permission denied", "invalid token"), fault.Refused, []string{"permission denied; invalid token"}},
+		{"not there", "secret/data/ci/app", refused(404), fault.Refused, []string{"Vault has no secret secret/data/ci/app"}},
+		{"namespace", "secret/data/ci/app", refused(404, "namespace not found"), fault.Refused, []string{"there is no namespace team"}},
+		{"deleted", "secret/data/ci/app", reply{404, `{"data":{"data":null,"metadata":{"version":3,"created_time":"x","deletion_time":"2026-01-02T03:04:05Z","destroyed":false}}}`}, fault.Refused,
+			[]string{"version 3 of secret/data/ci/app was deleted at 2026-01-02T03:04:05Z", "vault kv undelete -mount=secret -versions=3 ci/app"}},
+		{"destroyed", "secret/data/ci/app", reply{404, `{"data":{"data":null,"metadata":{"version":3,"created_time":"x","deletion_time":"","destroyed":true}}}`}, fault.Refused,
+			[]string{"version 3 of secret/data/ci/app was destroyed"}},
+		{"written", "pki/issue/ci", refused(405, "unsupported operation"), fault.Refused, []string{"--write 'pki/issue/ci KEY=VALUE...'"}},
+		{"sealed", "secret/data/ci/app", refused(503, "Vault is sealed"), fault.Unavailable, []string{"Vault is sealed"}},
+		{"html", "secret/data/ci/app", ok("<html>MARKER</html>"), fault.Unavailable, []string{"no answer of Vault's"}},
+		{"html 403", "secret/data/ci/app", reply{403, "<html>MARKER</html>"}, fault.Unavailable, []string{"the answer with status 403 is not Vault's"}},
+		{"no fields", "secret/data/ci/app", ok(`{"data":null}`), fault.Unavailable, []string{"has no fields"}},
+		{"echo", "secret/data/ci/app", refused(400, "what is "+given+" and "+testRaw), fault.Refused, []string{"[secret]"}},
+		{"plain words of the HTTPS port", "secret/data/ci/app", reply{400, "Client sent an HTTP request to an HTTPS server.\n"}, fault.Refused, []string{"give --vault-addr with https://"}},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			path, _, _ := strings.Cut(row.secret, "?")
+			n := vault(map[string][]reply{path: {row.reply}})
+			_, err := session(t, n, Options{Secrets: []string{row.secret}, Namespace: "team"}).Read(t.Context())
+			wantFault(t, err, row.kind, row.words...)
+			if text := err.Error() + strings.Join(fault.Hints(err), ""); strings.Contains(text, "MARKER") || strings.ContainsAny(text, "{}") {
+				t.Errorf("%s", text)
+			}
+		})
+	}
+}
+
+// A row of the table that no answer reaches is dead.
+func TestEveryRefusalIsReached(t *testing.T) {
+	for i, r := range refusals {
+		for _, earlier := range refusals[:i] {
+			if (earlier.step == "" || earlier.step == r.step) && (earlier.status == 0 || earlier.status == r.status) && strings.Contains(r.text, earlier.text) {
+				t.Errorf("%s %d %q is never reached: %q comes first", r.step, r.status, r.text, earlier.text)
+			}
+		}
+	}
+}
+
+func TestHintsAreFilled(t *testing.T) {
+	s := session(t, vault(nil), Options{})
+	for _, row := range refusals {
+		for _, h := range row.hints {
+			if filled := s.fill(h, about{step: row.step, path: "a/b"}, row.text); strings.ContainsAny(filled, "{}") {
+				t.Errorf("unfilled: %s", filled)
+			}
+		}
+	}
+}
+
+func TestNoLogin(t *testing.T) {
+	for name, r := range map[string]reply{
+		"html":         ok("<html>MARKER</html>"),
+		"no token":     ok(`{"auth":{"client_token":""}}`),
+		"no auth":      ok(`{"data":{}}`),
+		"not a token":  ok(`{"auth":{"client_token":"hvs.a\nb"}}`),
+		"no content":   {204, ""},
+		"html 403":     {403, "<html>MARKER</html>"},
+		"a list":       ok(`["MARKER"]`),
+		"a wrong type": ok(`{"auth":"MARKER"}`),
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, err := server(t, Options{}).Login(t.Context(), vault(map[string][]reply{"auth/jwt/login": {r}}).client(), testToken())
+			wantFault(t, err, fault.Unavailable, "no answer of Vault's", "a wrong --vault-addr")
+			if strings.Contains(err.Error(), "MARKER") {
+				t.Error(err)
+			}
+		})
+	}
+	mfa := ok(`{"auth":{"client_token":"","mfa_requirement":{"mfa_request_id":"x"}}}`)
+	_, err := server(t, Options{Role: "deploy"}).Login(t.Context(), vault(map[string][]reply{"auth/jwt/login": {mfa}}).client(), testToken())
+	wantFault(t, err, fault.Refused, "a second factor")
+}
