@@ -1,0 +1,256 @@
+package policy
+
+import (
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+	"unicode/utf8"
+
+	"github.com/oidc-broker/oidc-broker/pkg/oidc"
+)
+
+// vaultNow is the time of every test.
+var vaultNow = time.Date(2026, 11, 22, 12, 0, 0, 500_000_000, time.UTC)
+
+const (
+	vaultAudienceText = "error validating token: invalid audience (aud) claim: audience claim does not match any expected audience"
+	vaultUnboundText  = "audience claim found in JWT but no audiences bound to the role"
+	vaultIssuerText   = "error validating token: invalid issuer (iss) claim"
+	vaultSubjectText  = "error validating token: invalid subject (sub) claim"
+	vaultExpiredText  = "error validating token: invalid expiration time (exp) claim: token is expired"
+	vaultEarlyText    = "error validating token: invalid not before (nbf) claim: token not yet valid"
+	vaultFutureText   = "error validating token: invalid issued at (iat) claim: token issued in the future"
+	vaultTimelessText = "error validating token: no issued at (iat), not before (nbf), or expiration time (exp) claims in token"
+)
+
+func vaultMissing(claim string) string {
+	return `error validating claims: claim "` + claim + `" is missing`
+}
+
+func vaultMismatch(claim string) string {
+	return `error validating claims: claim "` + claim + `" does not match any associated bound claim values`
+}
+
+// vaultRole reads a role with the good role's members but those given, which
+// are JSON by name; empty takes a member out.
+func vaultRole(t testing.TB, members map[string]string) *VaultRole {
+	t.Helper()
+	all := map[string]string{
+		"role_type": `"jwt"`, "user_claim": `"oidc.circleci.com/project-id"`, "bound_audiences": `["` + oidc.SampleOrg + `"]`,
+		"bound_claims": `{"oidc.circleci.com/project-id": "` + oidc.SampleProject + `"}`, "token_ttl": "900",
+	}
+	for name, value := range members {
+		all[name] = value
+	}
+	var lines []string
+	for name, value := range all {
+		if value != "" {
+			lines = append(lines, `"`+name+`": `+value)
+		}
+	}
+	r, err := ParseVaultRole([]byte("{" + strings.Join(lines, ",\n") + "}"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+// vaultToken is the V2 token of a variant, with claims changed last. A nil
+// value takes the claim out.
+func vaultToken(v oidc.Variant, change map[string]any) Claims {
+	_, c := ClaimsOf(v, vaultNow)
+	for name, value := range change {
+		c[name] = value
+		if value == nil {
+			delete(c, name)
+		}
+	}
+	return plain(c)
+}
+
+func vaultOrgConfig() *VaultConfig {
+	return &VaultConfig{BoundIssuer: oidc.OrgIssuer(oidc.SampleOrg), OIDCDiscoveryURL: oidc.OrgIssuer(oidc.SampleOrg)}
+}
+
+func TestVaultLoginRefusals(t *testing.T) {
+	type members = map[string]string
+	type change = map[string]any
+	unix := vaultNow.Unix()
+	_, good := ClaimsOf(oidc.Variant{}, vaultNow)
+	v2 := good["sub"].(string)
+	bound := func(json string) members { return members{"bound_claims": json} }
+	glob := func(json string) members { return members{"bound_claims": json, "bound_claims_type": `"glob"`} }
+	timeless := change{"iat": nil, "exp": nil}
+	for _, row := range []struct {
+		name  string
+		role  members
+		token Claims
+		want  string
+	}{
+		{"good", nil, vaultToken(oidc.Variant{}, nil), ""},
+		{"another audience", nil, vaultToken(oidc.Variant{Audience: "vault"}, nil), vaultAudienceText},
+		{"one audience of two", nil, vaultToken(oidc.Variant{}, change{"aud": []string{"x", oidc.SampleOrg}}), ""},
+		{"no aud", nil, vaultToken(oidc.Variant{}, change{"aud": nil}), vaultAudienceText},
+		{"aud is a number", nil, vaultToken(oidc.Variant{}, change{"aud": 1}), "error validating token: go-jose/go-jose/jwt: expected string or array value to unmarshal to Audience"},
+		{"aud has a number", nil, vaultToken(oidc.Variant{}, change{"aud": []any{1}}), "error validating token: go-jose/go-jose/jwt: expected string or array value to unmarshal to Audience"},
+		{"no audience bound", members{"bound_audiences": "[]"}, good, vaultUnboundText},
+		{"no audience bound, nor there", members{"bound_audiences": ""}, vaultToken(oidc.Variant{}, change{"aud": nil}), ""},
+		{"no audience bound, an empty list", members{"bound_audiences": ""}, vaultToken(oidc.Variant{}, change{"aud": []string{}}), ""},
+		{"root issuer", nil, vaultToken(oidc.Variant{RootIssuer: true}, nil), vaultIssuerText},
+		{"no issuer", nil, vaultToken(oidc.Variant{}, change{"iss": nil}), vaultIssuerText},
+		{"issuer is a number", nil, vaultToken(oidc.Variant{}, change{"iss": 1}), "error validating token: json: cannot unmarshal number into Go struct field Claims.iss of type string"},
+		{"subject", members{"bound_subject": `"org/x"`}, good, vaultSubjectText},
+		{"subject has no globs", members{"bound_subject": `"org/*"`, "bound_claims_type": `"glob"`}, good, vaultSubjectText},
+		{"this subject", members{"bound_subject": `"` + v2 + `"`}, good, ""},
+		{"issuer before audience", nil, vaultToken(oidc.Variant{RootIssuer: true, Audience: "x"}, nil), vaultIssuerText},
+		{"subject before audience", members{"bound_subject": `"x"`}, vaultToken(oidc.Variant{Audience: "x"}, nil), vaultSubjectText},
+		{"audience before expiry", nil, vaultToken(oidc.Variant{Audience: "x", Expired: true}, nil), vaultAudienceText},
+		{"expiry before claims", nil, vaultToken(oidc.Variant{Project: oidc.SampleOrg, Expired: true}, nil), vaultExpiredText},
+
+		{"expired", nil, vaultToken(oidc.Variant{Expired: true}, nil), vaultExpiredText},
+		{"59 s late", nil, vaultToken(oidc.Variant{}, change{"exp": unix - 59}), ""},
+		{"60.5 s late", nil, vaultToken(oidc.Variant{}, change{"exp": unix - 60}), vaultExpiredText},
+		{"iat ahead", nil, vaultToken(oidc.Variant{}, change{"iat": unix + 61}), vaultEarlyText},
+		{"iat ahead, within the skew", nil, vaultToken(oidc.Variant{}, change{"iat": unix + 60}), ""},
+		{"iat ahead of nbf", nil, vaultToken(oidc.Variant{}, change{"iat": unix + 61, "nbf": unix}), vaultFutureText},
+		{"nbf ahead", nil, vaultToken(oidc.Variant{}, change{"nbf": unix + 61}), vaultEarlyText},
+		{"no skew", members{"clock_skew_leeway": "-1"}, vaultToken(oidc.Variant{}, change{"exp": unix}), vaultExpiredText},
+		{"more skew", members{"clock_skew_leeway": `"10m"`}, vaultToken(oidc.Variant{}, change{"exp": unix - 599}), ""},
+		{"no exp", nil, vaultToken(oidc.Variant{}, change{"exp": nil}), ""},
+		{"no exp, 209 s old", nil, vaultToken(oidc.Variant{}, change{"exp": nil, "iat": unix - 209}), ""},
+		{"no exp, 210.5 s old", nil, vaultToken(oidc.Variant{}, change{"exp": nil, "iat": unix - 210}), vaultExpiredText},
+		{"no exp, less leeway", members{"expiration_leeway": "10"}, vaultToken(oidc.Variant{}, change{"exp": nil, "iat": unix - 70}), vaultExpiredText},
+		{"only exp, 210 s ahead", nil, vaultToken(oidc.Variant{}, change{"iat": nil, "exp": unix + 210}), ""},
+		{"only exp, 211 s ahead", nil, vaultToken(oidc.Variant{}, change{"iat": nil, "exp": unix + 211}), vaultEarlyText},
+		{"no times", nil, vaultToken(oidc.Variant{}, timeless), vaultTimelessText},
+		{"exp is text", nil, vaultToken(oidc.Variant{}, change{"exp": "soon"}), "error validating token: go-jose/go-jose/jwt: expected number value to unmarshal NumericDate"},
+
+		{"another project", nil, vaultToken(oidc.Variant{Project: oidc.SampleOrg}, nil), vaultMismatch(claimProject)},
+		{"a webhook has no ref", bound(`{"oidc.circleci.com/vcs-ref": "refs/heads/main"}`), vaultToken(oidc.Variant{Webhook: true}, nil), vaultMissing(claimRef)},
+		{"a null claim", bound(`{"x": "y"}`), vaultToken(oidc.Variant{}, change{"x": map[string]any(nil)}), vaultMissing("x")},
+		{"one of the values", bound(`{"oidc.circleci.com/vcs-ref": ["refs/heads/dev", "refs/heads/main"]}`), good, ""},
+		{"one of the contexts", bound(`{"oidc.circleci.com/context-ids": "` + oidc.SampleContext + `"}`), good, ""},
+		{"no context", bound(`{"oidc.circleci.com/context-ids": "` + oidc.SampleContext + `"}`), vaultToken(oidc.Variant{}, change{claimContexts: []string{}}), vaultMismatch(claimContexts)},
+		{"false", bound(`{"oidc.circleci.com/ssh-rerun": false}`), good, ""},
+		{"ssh-rerun", bound(`{"oidc.circleci.com/ssh-rerun": false}`), vaultToken(oidc.Variant{SSHRerun: true}, nil), vaultMismatch(claimSSHRerun)},
+		{"false as text", bound(`{"oidc.circleci.com/ssh-rerun": "false"}`), good, vaultMismatch(claimSSHRerun)},
+		{"false as a pattern", glob(`{"oidc.circleci.com/ssh-rerun": "*"}`), good, vaultMismatch(claimSSHRerun)},
+		{"a boolean among patterns", glob(`{"oidc.circleci.com/ssh-rerun": false}`), good, "error validating claims: received claim is not a glob string: %!e(bool=false)xpVal"},
+		{"a number among patterns", glob(`{"oidc.circleci.com/ssh-rerun": 42}`), good, "error validating claims: received claim is not a glob string: %!e(json.Number=42)xpVal"},
+		{"a number", bound(`{"n": 42}`), vaultToken(oidc.Variant{}, change{"n": 42}), ""},
+		{"its fraction is cut off", bound(`{"n": 42}`), vaultToken(oidc.Variant{}, change{"n": 42.9}), ""},
+		{"written otherwise", bound(`{"n": 42.0}`), vaultToken(oidc.Variant{}, change{"n": 42}), vaultMismatch("n")},
+		{"a number in a list", bound(`{"n": 42}`), vaultToken(oidc.Variant{}, change{"n": []any{42}}), vaultMismatch("n")},
+		{"a number as text", bound(`{"n": "42"}`), vaultToken(oidc.Variant{}, change{"n": 42}), vaultMismatch("n")},
+		{"an object", bound(`{"n": "x"}`), vaultToken(oidc.Variant{}, change{"n": map[string]any{"a": "b"}}), "error validating claims: received claim is not a string, bool, int or list: map[a:b]"},
+		{"no globs", bound(`{"oidc.circleci.com/vcs-ref": "refs/heads/*"}`), good, vaultMismatch(claimRef)},
+		{"globs", glob(`{"oidc.circleci.com/vcs-ref": "refs/heads/*"}`), good, ""},
+		{"a glob crosses slashes", glob(`{"sub": "org/*/refs/heads/main"}`), good, ""},
+		{"the first by name", bound(`{"b": "x", "a": "x"}`), good, vaultMissing("a")},
+		{"a pointer", bound(`{"/oidc.circleci.com~1vcs-ref": "refs/heads/main"}`), good, ""},
+		{"a pointer not escaped", bound(`{"/oidc.circleci.com/vcs-ref": "refs/heads/main"}`), good, vaultMissing("/oidc.circleci.com/vcs-ref")},
+		{"a pointer into a list", bound(`{"/oidc.circleci.com~1context-ids/0": "` + oidc.SampleContext + `"}`), good, ""},
+		{"a pointer beyond a list", bound(`{"/oidc.circleci.com~1context-ids/1": "x"}`), good, vaultMissing("/oidc.circleci.com~1context-ids/1")},
+		{"a pointer into text", bound(`{"/sub/0": "x"}`), good, vaultMissing("/sub/0")},
+
+		{"user claim is missing", members{"user_claim": `"email"`}, good, `claim "email" not found in token`},
+		{"user claim is a list", members{"user_claim": `"oidc.circleci.com/context-ids"`}, good, `claim "oidc.circleci.com/context-ids" could not be converted to string`},
+		{"user claim is a pointer", members{"user_claim": `"/oidc.circleci.com~1context-ids/0"`, "user_claim_json_pointer": "true"}, good, ""},
+		{"user claim is no pointer", members{"user_claim": `"/sub"`}, good, `claim "/sub" not found in token`},
+		{"mapping of a list", members{"claim_mappings": `{"oidc.circleci.com/context-ids": "contexts"}`}, good, "error converting claim 'oidc.circleci.com/context-ids' to string"},
+		{"mapping of a boolean", members{"claim_mappings": `{"oidc.circleci.com/ssh-rerun": "ssh"}`}, good, "error converting claim 'oidc.circleci.com/ssh-rerun' to string"},
+		{"mapping of nothing", members{"claim_mappings": `{"email": "email"}`}, good, ""},
+		{"the user before the claims", members{"user_claim": `"email"`, "bound_claims": `{"a": "x"}`}, good, `claim "email" not found in token`},
+		{"groups", members{"groups_claim": `"oidc.circleci.com/context-ids"`}, good, ""},
+		{"groups are missing", members{"groups_claim": `"groups"`}, good, `failed to fetch groups: "groups" claim not found in token`},
+		{"groups are an object", members{"groups_claim": `"g"`}, vaultToken(oidc.Variant{}, change{"g": map[string]any{}}), `"g" claim could not be converted to string list`},
+		{"a group is a number", members{"groups_claim": `"g"`}, vaultToken(oidc.Variant{}, change{"g": []any{1}}), `value 1 in groups claim could not be parsed as string`},
+		{"an OIDC role", members{"role_type": `"oidc"`}, good, "role with oidc role_type is not allowed"},
+		{"a role of no type", members{"role_type": ""}, good, "role with oidc role_type is not allowed"},
+	} {
+		if _, got := vaultRole(t, row.role).Login(row.token, vaultOrgConfig(), vaultNow); got != row.want {
+			t.Errorf("%s:\ngot  %q\nwant %q", row.name, got, row.want)
+		}
+	}
+}
+
+// Without a bound issuer any is as good as the organisation's.
+func TestVaultLoginWithoutIssuer(t *testing.T) {
+	token := vaultToken(oidc.Variant{RootIssuer: true}, nil)
+	for name, cfg := range map[string]*VaultConfig{"no configuration": nil, "no issuer": {JWKSURL: "https://oidc.circleci.com/x"}} {
+		if _, got := vaultRole(t, nil).Login(token, cfg, vaultNow); got != "" {
+			t.Errorf("%s: %s", name, got)
+		}
+	}
+}
+
+func TestVaultLoginIdentity(t *testing.T) {
+	r := vaultRole(t, map[string]string{
+		"claim_mappings": `{"oidc.circleci.com/vcs-ref": "ref", "/oidc.circleci.com~1context-ids/0": "context", "email": "email"}`,
+		"groups_claim":   `"oidc.circleci.com/context-ids"`,
+	})
+	login, refusal := r.Login(vaultToken(oidc.Variant{}, nil), nil, vaultNow)
+	if refusal != "" || login.User != oidc.SampleProject || len(login.Metadata) != 2 || login.Metadata["ref"] != "refs/heads/main" ||
+		login.Metadata["context"] != oidc.SampleContext || len(login.Groups) != 1 || login.Groups[0] != oidc.SampleContext {
+		t.Errorf("%+v %s", login, refusal)
+	}
+}
+
+func TestVaultGlob(t *testing.T) {
+	for _, row := range []struct {
+		pattern, text string
+		want          bool
+	}{
+		{"", "", true}, {"", "a", false}, {"*", "", true}, {"**", "a/b", true}, {"a*", "a", true}, {"a*", "ba", false},
+		{"*a", "ba", true}, {"*a", "ab", false}, {"a*a", "a", false}, {"a*a", "aa", true}, {"ab*ba", "aba", false},
+		{"a*b*c", "a/b/x/b/c", true}, {"a*b*c", "acb", false}, {"a?c", "abc", false}, {"a?c", "a?c", true}, {`a\*`, "a*", false},
+		{"[a]", "a", false}, {"A", "a", false}, {"*b*", "abc", true}, {"a**c", "ac", true},
+	} {
+		if got := vaultGlob(row.pattern, row.text); got != row.want {
+			t.Errorf("%q on %q: %v", row.pattern, row.text, got)
+		}
+	}
+}
+
+// The matcher agrees with a regular expression that is anchored at both ends.
+func FuzzVaultGlob(f *testing.F) {
+	for _, s := range []string{"", "*", "a*b", "*a*", "a**b", "(.+)*", "\n*"} {
+		f.Add(s, "a/b\nab")
+	}
+	f.Fuzz(func(t *testing.T, pattern, text string) {
+		if !utf8.ValidString(pattern) || !utf8.ValidString(text) || len(pattern) > 200 {
+			return
+		}
+		parts := strings.Split(pattern, "*")
+		for i := range parts {
+			parts[i] = regexp.QuoteMeta(parts[i])
+		}
+		want := regexp.MustCompile(`(?s)^(?:` + strings.Join(parts, ".*") + `)$`).MatchString(text)
+		if got := vaultGlob(pattern, text); got != want {
+			t.Fatalf("%q on %q: %v", pattern, text, got)
+		}
+	})
+}
+
+// No role and no token makes Login panic, and no refusal comes with an
+// identity.
+func FuzzVaultLogin(f *testing.F) {
+	f.Add([]byte(wholeRole), []byte(`{"aud": "2a3b4c5d-1111-4222-8333-444455556666", "exp": 1}`))
+	f.Add([]byte(`{"user_claim": "/a/0", "user_claim_json_pointer": true, "role_type": "jwt"}`), []byte(`{"a": ["x"], "exp": 9e99}`))
+	f.Add([]byte(`{"user_claim": "a", "role_type": "jwt", "bound_claims_type": "glob", "bound_claims": {"/": [1, "*"]}}`), []byte(`{"": [{}, [[]], null], "a": "x", "iat": 1795000000}`))
+	f.Fuzz(func(t *testing.T, role, token []byte) {
+		r, err := ParseVaultRole(role)
+		if err != nil {
+			return
+		}
+		c, err := ParseClaims(token)
+		if err != nil {
+			return
+		}
+		login, refusal := r.Login(c, nil, vaultNow)
+		if refusal != "" && (login.User != "" || login.Metadata != nil || login.Groups != nil) {
+			t.Fatalf("%+v with %q", login, refusal)
+		}
+	})
+}
