@@ -64,6 +64,7 @@ func shadows(set map[string]string) []string {
 		"GOOGLE_PROJECT_ID", "GOOGLE_PROJECT_NUMBER", "OIDC_WIP_ID", "OIDC_WIP_PROVIDER_ID", "OIDC_SERVICE_ACCOUNT_EMAIL",
 		"GCP_WORKLOAD_IDENTITY_POOL", "GCP_WORKLOAD_IDENTITY_PROVIDER", "GCP_OIDC_SERVICE_ACCOUNT",
 	}
+	all = append(all, vaultShadows()...)
 	return slices.DeleteFunc(all, func(name string) bool {
 		_, isSet := set[name]
 		return isSet

@@ -75,6 +75,7 @@ func TestDiscovery(t *testing.T) {
 func TestMintRefusals(t *testing.T) {
 	l := newLab(t, Config{})
 	serve, _ := l.issuer.open("http://127.0.0.1:1")
+	held := len(l.ledger.list())
 	for _, row := range []struct {
 		name, method, path, media, body string
 		want                            int
@@ -95,7 +96,7 @@ func TestMintRefusals(t *testing.T) {
 			t.Errorf("%s: %d %s", row.name, w.Code, w.Body)
 		}
 	}
-	if n := len(l.ledger.list()); n != 0 {
+	if n := len(l.ledger.list()) - held; n != 0 {
 		t.Errorf("%d tokens minted", n)
 	}
 }

@@ -25,6 +25,7 @@ type lab struct {
 	issuer *issuer
 	sts    *sts
 	google *google
+	vault  *vault
 	ledger *ledger
 }
 
@@ -43,6 +44,9 @@ func newLab(t testing.TB, c Config) *lab {
 		t.Fatal(err)
 	}
 	if l.google, err = newGoogle(c, l.issuer.public, l.ledger); err != nil {
+		t.Fatal(err)
+	}
+	if l.vault, err = newVault(c, l.issuer.public, l.ledger); err != nil {
 		t.Fatal(err)
 	}
 	return l

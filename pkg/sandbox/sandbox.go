@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/oidc-broker/oidc-broker/pkg/fault"
+	"github.com/oidc-broker/oidc-broker/pkg/policy"
 )
 
 // DefaultRole is the role that exists when Config names none.
@@ -44,6 +45,12 @@ type Config struct {
 	// beside DefaultGCPServiceAccount. The jobs of the sandbox's project may
 	// become each of them, and each of them may become any other.
 	GCPServiceAccounts []string
+	// VaultRole is what DefaultVaultRole says. Nil: the jobs of the sandbox's
+	// project that build its own repository may log in.
+	VaultRole *policy.VaultRole
+	// VaultConfig is the JWT auth mount's. Nil: it knows the sandbox's key, and
+	// the organisation's issuer alone.
+	VaultConfig *policy.VaultConfig
 	// Token is what the job's token says.
 	Token Variant
 	// Log gets a line for each request, never a token; several at once may
@@ -58,6 +65,7 @@ type Sandbox struct {
 	unset   []string
 	issuer  *issuer
 	ledger  *ledger
+	vault   *vault
 	servers []*http.Server
 	serving sync.WaitGroup
 	stop    func() bool // takes back the wish to close with the context
@@ -103,7 +111,11 @@ func Start(ctx context.Context, c Config) (*Sandbox, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Sandbox{bin: filepath.Join(c.Dir, "bin"), issuer: i, ledger: l}
+	vault, err := newVault(c, i.public, l)
+	if err != nil {
+		return nil, err
+	}
+	s := &Sandbox{bin: filepath.Join(c.Dir, "bin"), issuer: i, ledger: l, vault: vault}
 	files, err := s.writeFiles(c)
 	if err != nil {
 		return nil, err
@@ -118,6 +130,7 @@ func Start(ctx context.Context, c Config) (*Sandbox, error) {
 		{"google sts", gcp.openSTS},
 		{"google iam", gcp.openIAM},
 		{"google projects", gcp.openCRM},
+		{"vault", vault.open},
 	} {
 		if err := s.serve(ctx, svc, c.Log); err != nil {
 			_ = s.Close() // what is open already
@@ -186,7 +199,8 @@ func (s *Sandbox) Bin() string { return s.bin }
 func (s *Sandbox) Mint(v Variant) (v1, v2 string, err error) { return s.issuer.mint(v) }
 
 // Issued returns every secret handed out so far: tokens, secret keys and
-// session tokens. It is there to look for them where they must not be.
+// session tokens, and all secrets that the Vault holds from the start. It is
+// there to look for them where they must not be.
 func (s *Sandbox) Issued() []string { return s.ledger.list() }
 
 // writeFiles makes what lies in the sandbox's directory and returns the
@@ -214,6 +228,9 @@ func (s *Sandbox) writeFiles(c Config) (map[string]string, error) {
 		"AWS_SHARED_CREDENTIALS_FILE": filepath.Join(aws, "credentials"),
 		"AWS_CONFIG_FILE":             filepath.Join(aws, "config"),
 		"CLOUDSDK_CONFIG":             gcloud,
+		// OpenBao's name for the file that a login writes, which is in the
+		// user's home otherwise.
+		"BAO_TOKEN_PATH": filepath.Join(c.Dir, "vault-token"),
 	}, nil
 }
 

@@ -1,0 +1,212 @@
+package sandbox
+
+import (
+	"crypto/x509"
+	"encoding/pem"
+	"fmt"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/go-jose/go-jose/v4"
+
+	"github.com/oidc-broker/oidc-broker/pkg/fault"
+	"github.com/oidc-broker/oidc-broker/pkg/policy"
+)
+
+const (
+	// DefaultVaultRole is the role of Vault's JWT auth method that exists.
+	DefaultVaultRole = "deploy"
+
+	// VaultNamespace is the namespace that exists beside the root's. It has the
+	// same role and engines of its own.
+	VaultNamespace = "team-a"
+
+	// jobPolicy is what the role's tokens may do.
+	jobPolicy = "ci"
+
+	// vaultMaxTTL is what a server allows and gives where nobody said less.
+	vaultMaxTTL = 768 * time.Hour
+)
+
+// A vault is a Vault server: JWT auth, tokens, leases, response wrapping and
+// three small engines. One lock is around every request.
+type vault struct {
+	now    func() time.Time
+	key    jose.JSONWebKey // of the issuer, as its published keys have it
+	ledger *ledger
+
+	mu     sync.Mutex
+	spaces map[string]*vaultSpace // by path: "" is the root's, "team-a/"
+	tokens map[string]*vaultToken
+	leases map[string]*vaultLease
+	root   string // the root token
+}
+
+// A vaultSpace is a namespace with what is mounted there.
+type vaultSpace struct {
+	path     string
+	id       string // behind the dot of its tokens; empty for the root's
+	roles    map[string]*policy.VaultRole
+	config   *policy.VaultConfig
+	entities map[string]string // id by alias
+	kv1      map[string]map[string]any
+	kv2      map[string]*versionedSecret
+	mounts   map[string]string // the accessors, by path
+}
+
+// The JWT auth mounts: two that share role and configuration, and one that was
+// never configured.
+const (
+	jwtMount       = "auth/jwt/"
+	nestedJWTMount = "auth/ci/jwt/"
+	emptyJWTMount  = "auth/empty/"
+)
+
+func newVault(c Config, key jose.JSONWebKey, l *ledger) (*vault, error) {
+	config, role := c.VaultConfig, c.VaultRole
+	if config == nil {
+		pem, err := publicPEM(key)
+		if err != nil {
+			return nil, err
+		}
+		config = &policy.VaultConfig{BoundIssuer: orgIssuer, JWTSupportedAlgs: []string{"RS256"}, JWTValidationPubkeys: []string{pem}}
+	}
+	if role == nil {
+		role = defaultVaultRole()
+	}
+	v := &vault{
+		now: c.Now, key: key, ledger: l,
+		spaces: map[string]*vaultSpace{},
+		tokens: map[string]*vaultToken{},
+		leases: map[string]*vaultLease{},
+	}
+	for path, id := range map[string]string{"": "", VaultNamespace + "/": base62(5)} {
+		s := &vaultSpace{
+			path: path, id: id, config: config,
+			roles:    map[string]*policy.VaultRole{DefaultVaultRole: role},
+			entities: map[string]string{},
+			mounts:   map[string]string{},
+		}
+		v.seed(s)
+		v.spaces[path] = s
+	}
+	v.root = v.issue(&vaultToken{
+		space: v.spaces[""], display: "root", path: "auth/token/root", policies: []string{rootPolicy}, issued: c.Now(),
+	}).text
+	return v, nil
+}
+
+// publicPEM is a public key as Vault's configuration has it.
+func publicPEM(key jose.JSONWebKey) (string, error) {
+	der, err := x509.MarshalPKIXPublicKey(key.Key)
+	if err != nil {
+		return "", fault.New(fault.Internal, "cannot encode the issuer's key: %w", err)
+	}
+	return string(pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der})), nil
+}
+
+// defaultVaultRole admits the jobs of the sandbox's own project that build its
+// own repository, unless somebody may be logged in to them. A role cannot ask
+// for a claim only where there is one, so that a webhook's token, which names no
+// repository, is refused.
+func defaultVaultRole() *policy.VaultRole {
+	return &policy.VaultRole{
+		RoleType:        "jwt",
+		BoundAudiences:  []string{orgID},
+		BoundClaimsType: "string",
+		BoundClaims: map[string]any{
+			claimPrefix + "project-id": projectID,
+			claimPrefix + "vcs-origin": ownOrigin,
+			claimPrefix + "ssh-rerun":  false,
+		},
+		UserClaim:     claimPrefix + "project-id",
+		TokenPolicies: []string{jobPolicy},
+		TokenTTL:      15 * time.Minute,
+		TokenMaxTTL:   time.Hour,
+	}
+}
+
+// VaultRootToken may do everything at the sandbox's Vault.
+func (s *Sandbox) VaultRootToken() string { return s.vault.root }
+
+func (v *vault) open(base string) (endpoint, map[string]string) {
+	return v.serve, map[string]string{"VAULT_ADDR": base, "VAULT_ROLE": DefaultVaultRole}
+}
+
+// vaultShadows are the names that Vault's and OpenBao's clients read.
+func vaultShadows() []string {
+	all := []string{"VAULT_SERVER_URL"}
+	for _, name := range []string{
+		"ADDR", "AGENT_ADDR", "AUTH_METHOD", "AUTH_NAMESPACE", "AUTH_PATH", "AUTH_ROLE", "CACERT", "CACERT_BYTES", "CAPATH",
+		"CLIENT_CERT", "CLIENT_CERT_BYTES", "CLIENT_KEY", "CLIENT_KEY_BYTES", "CLIENT_TIMEOUT", "DISABLE_REDIRECTS", "HEADERS",
+		"HTTP_PROXY", "MAX_RETRIES", "MFA", "NAMESPACE", "PATH", "PROXY_ADDR", "RATE_LIMIT", "ROLE", "SKIP_VERIFY", "SRV_LOOKUP",
+		"TLS_SERVER_NAME", "TOKEN", "TOKEN_FILE", "TOKEN_PATH", "WRAP_TTL",
+	} {
+		all = append(all, "VAULT_"+name, "BAO_"+name)
+	}
+	return all
+}
+
+func (v *vault) serve(w http.ResponseWriter, r *http.Request) string {
+	w.Header().Set("Cache-Control", "no-store")
+	if ns := r.Header.Get("X-Vault-Namespace"); ns != "" {
+		w.Header().Set("X-Vault-Namespace", ns)
+	}
+	if clean, moved := cleanVaultPath(r); moved {
+		http.Redirect(w, r, clean, http.StatusTemporaryRedirect)
+		return fmt.Sprintf("request: %d", http.StatusTemporaryRedirect)
+	}
+	q, err := readVaultRequest(r)
+	if err != nil {
+		return answerVault(w, q, nil, err)
+	}
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	a, err := v.handle(q)
+	return answerVault(w, q, a, err)
+}
+
+// handle is what every request goes through, in the server's order: the
+// namespace, the wrapping token, the token and what it may do, the engine, and
+// the wrapping of the answer.
+func (v *vault) handle(q *vaultRequest) (*vaultAnswer, error) {
+	if err := v.resolve(q); err != nil {
+		return nil, err
+	}
+	if q.writes() && q.path != "" && q.path[len(q.path)-1] == '/' {
+		return nil, vaultInvalid("cannot write to a path ending in '/'")
+	}
+	q.token = v.live(q.bearer)
+	if err := v.checkWrapping(q); err != nil {
+		return nil, err
+	}
+	mounted, route := v.find(q)
+	if route == nil {
+		route = &vaultRoute{name: "request"}
+	}
+	q.route = route.name
+	if !route.open {
+		if err := v.authorize(q, route); err != nil {
+			return nil, err
+		}
+	}
+	if !mounted {
+		return nil, vaultNotFound(fmt.Sprintf("no handler for route %q. route entry not found.", q.path))
+	}
+	if route.run == nil {
+		return nil, route.failure(http.StatusNotFound, "unsupported path")
+	}
+	run := route.run[q.operation]
+	if run == nil {
+		return nil, route.failure(http.StatusMethodNotAllowed, "unsupported operation")
+	}
+	a, err := run(q)
+	if v.spend(q.token) && a != nil && a.leaseID != "" {
+		return nil, vaultInvalid("Secret cannot be returned; token had one use left, so leased credentials were immediately revoked.")
+	}
+	if err != nil || a == nil {
+		return nil, err
+	}
+	return v.wrap(q, a)
+}

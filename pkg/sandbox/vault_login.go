@@ -1,0 +1,159 @@
+package sandbox
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"unicode"
+
+	"github.com/go-jose/go-jose/v4"
+
+	"github.com/oidc-broker/oidc-broker/pkg/policy"
+)
+
+// login exchanges a JWT for a token, in the order of the server's plugin.
+func (v *vault) login(q *vaultRequest) (*vaultAnswer, error) {
+	s := q.space
+	name := strings.ToLower(q.text("role"))
+	if name == "" {
+		name = strings.ToLower(s.config.DefaultRole)
+	}
+	if name == "" {
+		return nil, vaultInvalid("missing role")
+	}
+	role := s.roles[name]
+	jwt := q.text("jwt")
+	switch {
+	case role == nil:
+		return nil, vaultInvalid(fmt.Sprintf("role %q could not be found", name))
+	case role.RoleType == "oidc":
+		return nil, vaultInvalid("role with oidc role_type is not allowed")
+	case jwt == "":
+		return nil, vaultInvalid("missing token")
+	case !role.AdmitsFrom(q.address):
+		return nil, vaultDenied().because("the role's token_bound_cidrs do not have the caller's address")
+	}
+	claims, err := v.verify(jwt, s.config)
+	if err != nil {
+		return nil, vaultInvalid("error validating token: " + err.Error())
+	}
+	identity, refusal := role.Login(claims, s.config, v.now())
+	if refusal != "" {
+		return nil, vaultInvalid(refusal)
+	}
+	a, err := v.admit(q, name, role, identity)
+	if err != nil {
+		return nil, err
+	}
+	known := []string{"role", "jwt", "distributed_claim_access_token"}
+	unknown := slices.DeleteFunc(slices.Sorted(maps.Keys(q.data)), func(name string) bool { return slices.Contains(known, name) })
+	if len(unknown) > 0 {
+		a.warnings = append(a.warnings, fmt.Sprintf("Endpoint ignored these unrecognized parameters: %v", unknown))
+	}
+	return a, nil
+}
+
+// admit issues the token of a login.
+func (v *vault) admit(q *vaultRequest, name string, role *policy.VaultRole, identity policy.VaultLogin) (*vaultAnswer, error) {
+	if identity.User == "" {
+		return nil, &vaultRefusal{status: 500, texts: []string{"missing name in alias"}}
+	}
+	policies := sanitized(role.TokenPolicies, !role.TokenNoDefaultPolicy)
+	for _, p := range policies {
+		switch p {
+		case rootPolicy:
+			return nil, vaultInvalid("auth methods cannot create root tokens")
+		case wrappingPolicy:
+			return nil, vaultInvalid(fmt.Sprintf("cannot assign policy %q", p))
+		}
+	}
+	metadata := maps.Clone(identity.Metadata)
+	metadata["role"] = name
+	if q.space.entities[identity.User] == "" {
+		q.space.entities[identity.User] = newUUID()
+	}
+	limits := limitsOf(role)
+	ttl, warnings := limits.life(0, v.now(), v.now())
+	mount := strings.TrimSuffix(strings.TrimPrefix(q.path, "auth/"), "/login")
+	t := &vaultToken{
+		batch: role.TokenType == "batch", space: q.space,
+		display: strings.ReplaceAll(mount, "/", "-") + "-" + identity.User, path: q.path,
+		entity: q.space.entities[identity.User], policies: policies, metadata: metadata,
+		issued: v.now(), expires: v.now().Add(ttl), created: ttl, limits: limits, uses: role.TokenNumUses,
+	}
+	if len(role.TokenBoundCIDRs) > 0 {
+		t.address = func(q *vaultRequest) bool { return role.AdmitsFrom(q.address) }
+	}
+	v.issue(t)
+	return &vaultAnswer{auth: t.auth(ttl), warnings: warnings, mount: "jwt"}, nil
+}
+
+// verify checks a JWT's signature and returns what it says. The texts are those
+// of two libraries: one for keys that are configured, one for keys that the
+// server fetches.
+func (v *vault) verify(jwt string, c *policy.VaultConfig) (policy.Claims, error) {
+	fetched := len(c.JWTValidationPubkeys) == 0
+	known := []jose.SignatureAlgorithm{
+		jose.RS256, jose.RS384, jose.RS512, jose.ES256, jose.ES384, jose.ES512, jose.PS256, jose.PS384, jose.PS512, jose.EdDSA,
+	}
+	// White space counts for nothing, wherever it stands.
+	jwt = strings.Map(func(r rune) rune {
+		if unicode.IsSpace(r) {
+			return -1
+		}
+		return r
+	}, jwt)
+	signed, err := jose.ParseSigned(jwt, known)
+	var algorithm *jose.ErrUnexpectedSignatureAlgorithm
+	switch {
+	case err != nil && fetched:
+		return nil, fmt.Errorf("error verifying token signature: oidc: malformed jwt: %w", err)
+	case errors.As(err, &algorithm):
+		return nil, errors.New("error verifying token signature: no known key successfully validated the token signature")
+	case err != nil:
+		return nil, fmt.Errorf("error verifying token signature: %w", err)
+	}
+	payload, err := v.checkSignature(signed, fetched)
+	if err != nil {
+		return nil, err
+	}
+	if len(c.JWTSupportedAlgs) > 0 && !slices.Contains(c.JWTSupportedAlgs, signed.Signatures[0].Header.Algorithm) {
+		return nil, errors.New("invalid algorithm (alg) header parameter: token signed with unexpected algorithm")
+	}
+	return readClaims(payload, fetched)
+}
+
+func (v *vault) checkSignature(signed *jose.JSONWebSignature, fetched bool) ([]byte, error) {
+	if fetched {
+		if id := signed.Signatures[0].Header.KeyID; id != "" && id != v.key.KeyID {
+			return nil, errors.New("error verifying token signature: failed to verify id token signature")
+		}
+	}
+	payload, err := signed.Verify(v.key.Key)
+	switch {
+	case err == nil:
+		return payload, nil
+	case fetched:
+		return nil, errors.New("error verifying token signature: failed to verify id token signature")
+	}
+	return nil, errors.New("error verifying token signature: no known key successfully validated the token signature")
+}
+
+// readClaims reads a payload. Where keys are configured, a payload that is no
+// object is to the server as good as a wrong signature.
+func readClaims(payload []byte, fetched bool) (policy.Claims, error) {
+	var claims policy.Claims
+	d := json.NewDecoder(bytes.NewReader(payload))
+	d.UseNumber()
+	if err := d.Decode(&claims); err != nil {
+		if !fetched {
+			err = errors.New("no known key successfully validated the token signature")
+		}
+		return nil, fmt.Errorf("error verifying token signature: %w", err)
+	}
+	return claims, nil
+}
