@@ -251,7 +251,7 @@ func origins(c *cobra.Command, err error) error {
 	}
 	text := err.Error() + " "
 	c.Flags().VisitAll(func(f *pflag.Flag) {
-		if from := f.Annotations[fromNote]; len(from) > 0 && strings.Contains(text, "--"+f.Name+" ") {
+		if from := f.Annotations[fromNote]; len(from) > 0 && (strings.Contains(text, "--"+f.Name+" ") || strings.Contains(text, "--"+f.Name+":")) {
 			_ = e.Hint("--%s has its value from the variable %s", f.Name, from[0])
 		}
 	})

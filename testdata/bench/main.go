@@ -1,7 +1,7 @@
 // Command bench measures the program beside curl: whole processes, in turn, in
 // one run, so that only the ratios between them count.
 //
-//	go run ./testdata/bench [-n 21] [-delay 20ms]
+//	go run ./testdata/bench [-n 21] [-delay 20ms] [-gcloud | -vault]
 //
 // It starts a TLS server that answers as AWS STS does, with a certificate
 // under a CA that stands at the end of the system's own bundle, and makes every
@@ -40,6 +40,7 @@ func main() {
 	rounds := flag.Int("n", 21, "rounds, each command once a round")
 	delay := flag.Duration("delay", 0, "pause before each answer")
 	gcloud := flag.Bool("gcloud", false, "measure beside gcloud instead: its own command, and the set-up step of the gcp-cli orb")
+	vault := flag.Bool("vault", false, "measure a Vault login, two reads and the revocation instead, beside curl and, where there is one, the Vault CLI")
 	flag.Parse()
 	dir, err := os.MkdirTemp("", "bench")
 	check(err)
@@ -57,6 +58,10 @@ func main() {
 	check(os.WriteFile(form, []byte("Action=AssumeRoleWithWebIdentity&Version=2011-06-15&RoleSessionName=bench&RoleArn=arn%3Aaws%3Aiam%3A%3A111122223333%3Arole%2Fdeploy&WebIdentityToken="+token()), 0o600))
 	env = append(env, "CLOUDSDK_API_ENDPOINT_OVERRIDES_STS="+server.URL, "CLOUDSDK_API_ENDPOINT_OVERRIDES_IAMCREDENTIALS="+server.URL,
 		"OIDC_BROKER_WORKLOAD_IDENTITY_PROVIDER="+provider, "GCP_SERVICE_ACCOUNT_EMAIL="+account, "CLOUDSDK_CONFIG="+filepath.Join(dir, "gcloud"))
+	if *vault {
+		measureVault(env, server.URL, dir, binary, *rounds)
+		return
+	}
 	out := filepath.Join(dir, "gcp.json")
 	if *gcloud {
 		measureGcloud(append(env, "CLOUDSDK_CORE_CUSTOM_CA_CERTS_FILE="+bundle, "CLOUDSDK_API_ENDPOINT_OVERRIDES_CLOUDRESOURCEMANAGER="+server.URL+"/",
@@ -108,6 +113,65 @@ func measureGcloud(env []string, server, binary, out string, rounds int) {
 		theirs, ours := pair[0], pair[1]
 		fmt.Printf("%-28s %8.1f ms\n%-28s %8.1f ms, 1/%.0f of the wall time, 1/%.0f of the CPU time (medians of %d pairs)\n",
 			theirs.name, median(theirs.wall), ours.name, median(ours.wall), median(ratios(theirs.wall, ours.wall)), median(ratios(theirs.cpu, ours.cpu)), rounds)
+	}
+}
+
+// measureVault measures a login, two reads and the revocation: in one process of
+// ours, in one of curl and in four, and in four of the Vault CLI.
+func measureVault(env []string, server, dir, binary string, rounds int) {
+	ca := filepath.Join(dir, "ca.pem")
+	body := filepath.Join(dir, "login.json")
+	check(os.WriteFile(body, []byte(`{"role":"deploy","jwt":"`+token()+`"}`), 0o600))
+	env = append(env, "VAULT_ADDR="+server, "VAULT_CACERT="+ca, "VAULT_ROLE=deploy", "JWT="+body)
+	with := func(args ...string) []string { return append([]string{"-sS", "--fail", "--cacert", ca}, args...) }
+	login := with("--data-binary", "@"+body, server+"/v1/auth/jwt/login")
+	app := with("-H", "X-Vault-Token: hvs.x", server+"/v1/secret/data/ci/app")
+	db := with("-H", "X-Vault-Token: hvs.x", server+"/v1/secret/data/ci/db")
+	revoke := with("-H", "X-Vault-Token: hvs.x", "-X", "POST", server+"/v1/auth/token/revoke-self")
+	one := []string{"curl"}
+	steps := make([]string, 0, 4)
+	for _, args := range [][]string{login, app, db, revoke} {
+		if len(one) > 1 {
+			one = append(one, "--next")
+		}
+		one = append(one, args...)
+		quoted := make([]string, len(args))
+		for i, a := range args {
+			quoted[i] = "'" + a + "'"
+		}
+		steps = append(steps, "curl "+strings.Join(quoted, " "))
+	}
+	commands := []*command{
+		{name: "curl, four requests in one", argv: one},
+		{name: "curl, four steps", argv: []string{"sh", "-ec", strings.Join(steps, "\n")}},
+		{name: "oidc-broker vault read", argv: []string{binary, "vault", "read", "--secret", "secret/data/ci/app password", "--secret", "secret/data/ci/db password"}},
+	}
+	for _, cli := range []string{"vault", "bao"} {
+		if path, err := exec.LookPath(cli); err == nil {
+			commands = append(commands, &command{name: cli + " CLI, four steps", argv: []string{"sh", "-ec",
+				path + " write -field=token auth/jwt/login role=deploy jwt=$(cat $JWT)\nexport VAULT_TOKEN=hvs.x\n" +
+					path + " kv get -field=password secret/ci/app\n" + path + " kv get -field=password secret/ci/db\n" + path + " token revoke -self"}})
+		}
+	}
+	for i := range rounds + 2 {
+		for _, c := range commands {
+			c.run(env, i >= 2)
+		}
+	}
+	report(commands, binary)
+}
+
+// answerVault answers as Vault does.
+func answerVault(w http.ResponseWriter, path string) {
+	switch {
+	case path == "/v1/auth/jwt/login":
+		_, _ = io.WriteString(w, `{"auth":{"client_token":"hvs.x","lease_duration":900,"renewable":true,"token_type":"service","policies":["default","ci"]}}`)
+	case strings.HasPrefix(path, "/v1/secret/data/"):
+		_, _ = io.WriteString(w, `{"data":{"data":{"password":"p"},"metadata":{"version":1,"created_time":"2026-01-01T00:00:00Z","deletion_time":"","destroyed":false}}}`)
+	case strings.HasPrefix(path, "/v1/sys/internal/ui/mounts/"):
+		_, _ = io.WriteString(w, `{"data":{"path":"secret/","type":"kv","options":{"version":"2"}}}`)
+	default:
+		w.WriteHeader(http.StatusNoContent)
 	}
 }
 
@@ -172,6 +236,8 @@ func serve(dir string, delay time.Duration) (*httptest.Server, string) {
 		_, _ = io.Copy(io.Discard, r.Body)
 		time.Sleep(delay)
 		switch {
+		case strings.HasPrefix(r.URL.Path, "/v1/auth/"), strings.HasPrefix(r.URL.Path, "/v1/secret/"), strings.HasPrefix(r.URL.Path, "/v1/sys/"):
+			answerVault(w, r.URL.Path)
 		case r.URL.Path == "/v1/token":
 			_, _ = io.WriteString(w, `{"access_token":"ya29.x","issued_token_type":"urn:ietf:params:oauth:token-type:access_token","token_type":"Bearer","expires_in":3599}`)
 		case strings.HasSuffix(r.URL.Path, ":generateAccessToken"):
@@ -189,6 +255,7 @@ func serve(dir string, delay time.Duration) (*httptest.Server, string) {
 	bundle := filepath.Join(dir, "bundle.pem")
 	system, err := os.ReadFile("/etc/ssl/certs/ca-certificates.crt")
 	check(err)
+	check(os.WriteFile(filepath.Join(dir, "ca.pem"), pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: ca.Raw}), 0o600))
 	check(os.WriteFile(bundle, append(system, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: ca.Raw})...), 0o600))
 	return s, bundle
 }
