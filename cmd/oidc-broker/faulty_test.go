@@ -133,7 +133,7 @@ func hijack(w http.ResponseWriter, say string) {
 }
 
 // startFaulty starts a misbehaving server and points the script's clients at it:
-// as AWS's STS, or as one of Google's services.
+// as AWS's STS, as one of Google's services, or as Vault.
 func startFaulty(ts *testscript.TestScript, neg bool, args []string) {
 	var fault faulty
 	variable := "AWS_ENDPOINT_URL_STS"
@@ -142,9 +142,11 @@ func startFaulty(ts *testscript.TestScript, neg bool, args []string) {
 		fault = faults[args[0]]
 	case !neg && len(args) == 2 && googleServices[args[1]] != "":
 		fault, variable = faultyGoogle(ts, args[0], args[1]), googleServices[args[1]]
+	case !neg && len(args) == 3 && args[1] == "vault":
+		fault, variable = faultyVault(ts, args[0], args[2]), "VAULT_ADDR"
 	}
 	if fault == nil {
-		ts.Fatalf("usage: faulty KIND [sts|iam]")
+		ts.Fatalf("usage: faulty KIND [sts|iam|vault PATH]")
 	}
 	n := new(atomic.Int32)
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { fault(w, r, n.Add(1)) }))

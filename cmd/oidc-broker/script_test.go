@@ -53,6 +53,7 @@ func TestMain(m *testing.M) {
 //	bytes FILE TEXT                write a file from text with Go's escapes
 //	faulty KIND                    start a server that misbehaves and point AWS's STS at it
 //	faulty KIND sts|iam            the same in front of one of Google's services
+//	faulty KIND vault PATH         the same for the calls of Vault whose path has PATH in it
 //	moto                           point all of AWS at a moto server, which believes everything
 //	moto --unsigned N              the same, but after N actions it verifies signatures
 //	gosdk [PROFILE]                ask aws-sdk-go-v2 who one is; $CLIENTS/ask.sh asks all clients
@@ -169,6 +170,8 @@ func startSandbox(ts *testscript.TestScript, neg bool, args []string) {
 	for name, v := range set {
 		ts.Setenv(name, v)
 	}
+	ts.Setenv("SANDBOX_vault", set["VAULT_ADDR"])
+	ts.Setenv("VAULT_ROOT_TOKEN", s.VaultRootToken())
 	for service, name := range googleServices {
 		ts.Setenv("SANDBOX_"+service, set[name])
 	}
