@@ -19,7 +19,10 @@ import (
 )
 
 // tokenOptions choose the token, for every provider alike.
-type tokenOptions struct{ Env, File, Audience, Version string }
+type tokenOptions struct {
+	Env, File, Audience, Version string
+	oidc.Guards
+}
 
 func (t *tokenOptions) declare(o options) {
 	o.text(&t.Env, "token-env", "OIDC_BROKER_TOKEN_ENV", "`variable` that holds the token (default: CIRCLE_OIDC_TOKEN, else CIRCLE_OIDC_TOKEN_V2)")
@@ -27,6 +30,9 @@ func (t *tokenOptions) declare(o options) {
 	o.text(&t.Audience, "audience", "OIDC_BROKER_AUDIENCE", "mint a token for this `audience` with 'circleci run oidc get'")
 	o.text(&t.Version, "token-version", "OIDC_BROKER_TOKEN_VERSION", "v1 or v2: which of the job's two tokens to prefer (default v1)")
 	o.exclusive("token-env", "token-file", "audience")
+	o.lines(&t.Claims, "require-claim", "OIDC_BROKER_REQUIRE_CLAIM", "refuse a token without this claim: `NAME=VALUE`, as vcs-ref=refs/heads/main (repeatable; no boundary, see docs/security.md)")
+	o.switches(&t.RefuseSSHRerun, "refuse-ssh-rerun", "OIDC_BROKER_REFUSE_SSH_RERUN", "refuse the token of a job that was rerun with SSH (no boundary)")
+	o.duration(&t.MinValidity, "min-validity", "OIDC_BROKER_MIN_VALIDITY", 0, "`time` that the token has to be valid yet, else a new one is minted")
 }
 
 // mintedOutput bounds what a minting program may print.
@@ -34,7 +40,7 @@ const mintedOutput = 64 << 10
 
 func (a *app) finder(t tokenOptions) oidc.Finder {
 	return oidc.Finder{
-		Env: t.Env, File: t.File, Audience: t.Audience, Version: t.Version,
+		Env: t.Env, File: t.File, Audience: t.Audience, Version: t.Version, Guards: t.Guards,
 		Getenv: a.Getenv, Stdin: a.Stdin, Now: a.Now, Log: a.progress,
 		Run: func(ctx context.Context, argv ...string) ([]byte, []byte, error) {
 			stdout, stderr, err := deliver.Output(ctx, deliver.Child{Argv: argv, Env: a.Environ()}, mintedOutput)

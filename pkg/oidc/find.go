@@ -26,6 +26,7 @@ type Finder struct {
 	File     string // --token-file: the file to read, "-" for Stdin
 	Audience string // --audience: mint a token for this audience
 	Version  string // --token-version: "v1", "v2" or ""
+	Guards   Guards
 
 	Getenv func(string) string
 	Stdin  io.Reader
@@ -66,13 +67,14 @@ func (f Finder) Check() error {
 	if f.Version != "" && f.Version != "v1" && f.Version != "v2" {
 		return fault.New(fault.Usage, "--token-version %q is neither v1 nor v2", f.Version)
 	}
-	return nil
+	return f.Guards.settle()
 }
 
 // Find returns the token: the one that the options name, else the one in
 // CIRCLE_OIDC_TOKEN or CIRCLE_OIDC_TOKEN_V2, else a minted one. It is parsed and
-// has not expired. Every error is a fault.Token, but for a file that cannot be
-// read (fault.Local), options that Check refuses, and context.Canceled.
+// has not expired, and has what the Guards demand (else fault.Refused). Every other
+// error is a fault.Token, but for a file that cannot be read (fault.Local),
+// options that Check refuses, and context.Canceled.
 func (f Finder) Find(ctx context.Context) (Token, error) {
 	t, err := f.find(ctx)
 	if err != nil {
@@ -80,6 +82,9 @@ func (f Finder) Find(ctx context.Context) (Token, error) {
 	}
 	if t.Expired(f.Now()) {
 		return Token{}, f.expired(t)
+	}
+	if err := f.Guards.check(t, f.Now()); err != nil {
+		return Token{}, err
 	}
 	if f.Log != nil {
 		f.Log("token from %s, %s, valid until %s", t.Source, t.Version(), t.Expiry.Format(time.RFC3339))
@@ -123,7 +128,7 @@ func (f Finder) byDefault(ctx context.Context) (Token, error) {
 		if err != nil {
 			return Token{}, err
 		}
-		if t.Expiry.Sub(f.Now()) >= Slack {
+		if t.Expiry.Sub(f.Now()) >= max(Slack, f.Guards.MinValidity) {
 			return t, nil
 		}
 		minted, err := f.mint(ctx, t.Audience[0])

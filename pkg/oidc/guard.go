@@ -1,0 +1,102 @@
+package oidc
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/oidc-broker/oidc-broker/pkg/fault"
+)
+
+// Guards are what this side demands of a token before it is sent anywhere. They
+// guard against mistakes: whoever controls the job controls its command line,
+// and only the cloud's own conditions are a boundary.
+type Guards struct {
+	// Claims are NAME=VALUE, each of which the token has to have. A name without
+	// its prefix is one of CircleCI's own claims: project-id, vcs-ref.
+	Claims []string
+	// RefuseSSHRerun refuses the token of a job that somebody may be logged in to.
+	RefuseSSHRerun bool
+	// MinValidity is how long the token has to be valid yet. One that is not is
+	// minted anew where that is possible.
+	MinValidity time.Duration
+}
+
+// settle refuses what is no guard, as a fault.Usage.
+func (g Guards) settle() error {
+	for _, c := range g.Claims {
+		if name, _, ok := strings.Cut(c, "="); !ok || name == "" {
+			return fault.New(fault.Usage, "--require-claim %q is not NAME=VALUE", c).
+				Hint("as in --require-claim vcs-ref=refs/heads/main")
+		}
+	}
+	if g.MinValidity < 0 {
+		return fault.New(fault.Usage, "--min-validity %s is less than zero", g.MinValidity)
+	}
+	return nil
+}
+
+// check returns a fault.Refused for a token that has not what is demanded, a
+// fault.Token for one that ends too soon.
+func (g Guards) check(t Token, now time.Time) error {
+	for _, c := range g.Claims {
+		name, want, _ := strings.Cut(c, "=")
+		got, there := t.claim(name)
+		if there && holds(got, want) {
+			continue
+		}
+		e := fault.New(fault.Refused, "--require-claim: the token's %s is %s, not %q", name, shown(got, there), want)
+		if !there {
+			_ = e.Hint("the claims that it has: oidc-broker token --format json")
+		}
+		return e
+	}
+	if rerun, there := t.claim("ssh-rerun"); g.RefuseSSHRerun && (!there || !holds(rerun, "false")) {
+		return fault.New(fault.Refused, "--refuse-ssh-rerun: the token's ssh-rerun is %s", shown(rerun, there)).
+			Hint("somebody may be logged in to this job: run it again without SSH")
+	}
+	if left := t.Expiry.Sub(now).Round(time.Second); g.MinValidity > 0 && left < g.MinValidity {
+		return fault.New(fault.Token, "--min-validity: the token in %s is valid for %s yet, not for %s", t.Source, max(left, 0), g.MinValidity).
+			Hint("exchange it in an early step, or mint a new one with --audience")
+	}
+	return nil
+}
+
+// claim returns a claim by its name, or by its name without CircleCI's prefix.
+func (t Token) claim(name string) (any, bool) {
+	if v, ok := t.Claims[name]; ok {
+		return v, true
+	}
+	v, ok := t.Claims[claimPrefix+name]
+	return v, ok
+}
+
+// holds says whether a claim has a value: it is that text, number or boolean, or
+// a list with it.
+func holds(got any, want string) bool {
+	switch v := got.(type) {
+	case string:
+		return v == want
+	case bool, json.Number:
+		return fmt.Sprint(v) == want
+	case []any:
+		for _, item := range v {
+			if _, list := item.([]any); !list && holds(item, want) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+func shown(v any, there bool) string {
+	if !there {
+		return "not there"
+	}
+	b, err := json.Marshal(v)
+	if err != nil || len(b) > 300 {
+		return "something else"
+	}
+	return string(b)
+}
