@@ -1,0 +1,364 @@
+package policy
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+
+	"cel.dev/cel-go/cel"
+	"cel.dev/cel-go/common/ast"
+	"cel.dev/cel-go/common/operators"
+	"cel.dev/cel-go/common/types"
+	"cel.dev/cel-go/common/types/ref"
+	"cel.dev/cel-go/common/types/traits"
+	"cel.dev/cel-go/ext"
+	"cel.dev/cel-go/interpreter"
+
+	"github.com/oidc-broker/oidc-broker/pkg/fault"
+)
+
+// The variables that Google gives to an expression: a mapping sees the token
+// alone, the condition also what the mapping made of it.
+const (
+	gcpAssertion = "assertion"
+	gcpGoogle    = "google"
+	gcpAttribute = "attribute"
+)
+
+// An expression of Google's 4,096 characters over a token costs some hundreds.
+// The limits are for those that somebody wrote to hang whoever judges them:
+// half a second, some megabytes.
+const (
+	gcpMaxCost    = 1_000_000
+	gcpMaxMemory  = 10_000_000
+	gcpMaxSource  = 32 << 10
+	gcpMaxRegexp  = 10_000
+	gcpMaxNesting = 60
+)
+
+// A gcpExpression is one CEL expression of a provider.
+type gcpExpression struct {
+	position // of the text in its document
+	where    string
+	text     string
+	root     ast.Expr
+	info     *ast.SourceInfo
+	program  cel.Program
+	kind     *cel.Type
+	refs     []gcpRef
+	// operands are those of the outermost &&: one alone where there is none.
+	operands []*gcpExpression
+}
+
+// A gcpLanguage compiles expressions. It is made where a document is read:
+// building an environment takes milliseconds, which no other command should pay.
+type gcpLanguage struct{ env *cel.Env }
+
+func newGCPLanguage(variables ...string) (gcpLanguage, error) {
+	options := []cel.EnvOption{
+		// Google documents split, join and lowerAscii of these, and its own
+		// compiler knows best what a provider may say: gcpUndocumented tells.
+		ext.Strings(),
+		cel.Function("extract", cel.MemberOverload("string_extract_string",
+			[]*cel.Type{cel.StringType, cel.StringType}, cel.StringType, cel.BinaryBinding(gcpExtractValue))),
+		cel.EnableMacroCallTracking(), // so that an expression can be written again
+		cel.ParserExpressionSizeLimit(gcpMaxSource),
+		cel.ParserRecursionLimit(gcpMaxNesting),
+		cel.RegexProgramSizeLimit(gcpMaxRegexp),
+	}
+	for _, name := range variables {
+		options = append(options, cel.Variable(name, cel.MapType(cel.StringType, cel.DynType)))
+	}
+	env, err := cel.NewEnv(options...)
+	if err != nil {
+		return gcpLanguage{}, fault.New(fault.Internal, "cannot set up CEL: %w", err)
+	}
+	return gcpLanguage{env}, nil
+}
+
+// compile reads an expression. An error is a fault.Usage that has the place of
+// the text in the document and the place of the mistake in the text.
+func (l gcpLanguage) compile(text, where string, at position) (*gcpExpression, error) {
+	compiled, issues := l.env.Compile(text)
+	if issues.Err() != nil {
+		return nil, gcpCompileError(text, where, at, issues)
+	}
+	program, err := l.env.Program(compiled, cel.CostLimit(gcpMaxCost), cel.MemoryLimit(gcpMaxMemory))
+	if err != nil {
+		return nil, fault.New(fault.Usage, "%s: %s: %s", at.at(), where, oneLine(err.Error()))
+	}
+	native := compiled.NativeRep()
+	return &gcpExpression{position: at, where: where, text: text, program: program,
+		root: native.Expr(), info: native.SourceInfo(), kind: compiled.OutputType(), refs: gcpRefs(native.Expr())}, nil
+}
+
+func gcpCompileError(text, where string, at position, issues *cel.Issues) error {
+	place, message := "", issues.Err().Error()
+	if all := issues.Errors(); len(all) > 0 {
+		message = all[0].Message
+		if l := all[0].Location; l.Line() == 1 {
+			place = fmt.Sprintf("column %d of the expression: ", l.Column()+1)
+		} else if l.Line() > 1 {
+			place = fmt.Sprintf("line %d, column %d of the expression: ", l.Line(), l.Column()+1)
+		}
+	}
+	e := fault.New(fault.Usage, "%s: %s does not compile: %s%s", at.at(), where, place, oneLine(message))
+	switch {
+	case strings.Contains(text, "oidc.circleci.com/") && !strings.Contains(text, "'oidc.circleci.com/") && !strings.Contains(text, `"oidc.circleci.com/`):
+		e = e.Hint("a claim with . and / in its name is written assertion['oidc.circleci.com/project-id']")
+	case strings.Contains(message, "undeclared reference to 'attribute'"), strings.Contains(message, "undeclared reference to 'google'"):
+		e = e.Hint("a mapping knows assertion alone; the condition knows google and attribute as well")
+	case strings.Contains(message, "undeclared reference to"):
+		e = e.Hint("known are assertion, in the condition also google and attribute, CEL's own functions, and Google's extract, split, join and lowerAscii")
+	}
+	return e
+}
+
+// oneLine makes a sentence of one of CEL's messages.
+func oneLine(message string) string {
+	message = strings.Join(strings.Fields(message), " ")
+	if len(message) > 300 {
+		message = strings.ToValidUTF8(message[:300], "") + "..."
+	}
+	return message
+}
+
+// split fills in the operands of the outermost &&.
+func (l gcpLanguage) split(x *gcpExpression) error {
+	parts := flattenAnd(x.root, nil)
+	if len(parts) == 1 {
+		x.operands = []*gcpExpression{x}
+		return nil
+	}
+	texts := x.operandTexts(l, len(parts))
+	for i, part := range parts {
+		text := ""
+		if texts != nil {
+			text = texts[i]
+		} else if written, err := cel.ExprToString(part, x.info); err == nil {
+			text = written
+		}
+		o, err := l.compile(text, fmt.Sprintf("%s, operand %d", x.where, i+1), x.position)
+		if err != nil {
+			// Not an error of the document's, which has compiled as a whole.
+			x.operands = []*gcpExpression{x}
+			return nil
+		}
+		x.operands = append(x.operands, o)
+	}
+	return nil
+}
+
+func flattenAnd(e ast.Expr, all []ast.Expr) []ast.Expr {
+	if e.Kind() == ast.CallKind && e.AsCall().FunctionName() == operators.LogicalAnd {
+		for _, a := range e.AsCall().Args() {
+			all = flattenAnd(a, all)
+		}
+		return all
+	}
+	return append(all, e)
+}
+
+// operandTexts returns the operands as their author wrote them, or nil where
+// parentheses join some of them: CEL's own writing has other quotes.
+func (x *gcpExpression) operandTexts(l gcpLanguage, n int) []string {
+	var cuts []int
+	ast.PostOrderVisit(x.root, ast.NewExprVisitor(func(e ast.Expr) {
+		if e.Kind() == ast.CallKind && e.AsCall().FunctionName() == operators.LogicalAnd {
+			if r, ok := x.info.GetOffsetRange(e.ID()); ok {
+				cuts = append(cuts, int(r.Start))
+			}
+		}
+	}))
+	if len(cuts) != n-1 {
+		return nil // an && within an operand
+	}
+	slices.Sort(cuts)
+	runes := []rune(x.text)
+	var texts []string
+	from := 0
+	for _, cut := range append(cuts, len(runes)) {
+		if cut < from || cut > len(runes) {
+			return nil
+		}
+		text := strings.TrimSpace(string(runes[from:cut]))
+		if _, issues := l.env.Parse(text); issues.Err() != nil {
+			return nil
+		}
+		texts = append(texts, text)
+		from = cut + len("&&")
+	}
+	return texts
+}
+
+// A gcpOutcome is what an expression gives for a token.
+type gcpOutcome struct {
+	value any // string, bool, float64, []any, map[string]any, nil; or a gcpOther
+	// err is CEL's error, in CEL's words. Google takes it for a refusal.
+	err string
+	// gaveUp says that the expression needs more than this program spends on
+	// one; how much Google spends is not known.
+	gaveUp bool
+}
+
+// gcpOther is a value of a type that JSON lacks, by the type's name.
+type gcpOther string
+
+// A gcpRun evaluates the expressions of a provider for one token.
+type gcpRun struct {
+	vars map[string]any
+	left int64 // of what all of them may cost together
+}
+
+func newGCPRun(c Claims) *gcpRun {
+	nothing := map[string]any{}
+	return &gcpRun{map[string]any{gcpAssertion: gcpJSON(c), gcpGoogle: nothing, gcpAttribute: nothing}, gcpMaxCost}
+}
+
+// know gives the condition what the mapping made.
+func (r *gcpRun) know(attributes map[string]any) {
+	google, custom := map[string]any{}, map[string]any{}
+	for key, v := range attributes {
+		if name, ok := strings.CutPrefix(key, gcpAttributePrefix); ok {
+			custom[name] = v
+		} else {
+			google[strings.TrimPrefix(key, gcpGoogle+".")] = v
+		}
+	}
+	r.vars[gcpGoogle], r.vars[gcpAttribute] = google, custom
+}
+
+func (r *gcpRun) eval(x *gcpExpression) gcpOutcome {
+	tooMuch := gcpOutcome{err: "it takes more than this program spends on a token", gaveUp: true}
+	if r.left <= 0 {
+		return tooMuch
+	}
+	v, details, err := x.program.Eval(r.vars)
+	if details != nil && details.ActualCost() != nil {
+		r.left -= int64(min(*details.ActualCost(), gcpMaxCost)) // #nosec G115 -- of a million at most
+	}
+	var cancelled interpreter.EvalCancelledError
+	switch {
+	case errors.As(err, &cancelled):
+		r.left = 0
+		return tooMuch
+	case err != nil:
+		return gcpOutcome{err: oneLine(err.Error())}
+	}
+	return gcpOutcome{value: gcpPlain(v, 0)}
+}
+
+// gcpJSON gives a token's claims the types that CEL gives to JSON: a number is
+// a double, for that is what google.protobuf.Value holds, so that iat + 1 is
+// an error (double + int) while iat > 1 compares.
+func gcpJSON(v any) any {
+	switch v := v.(type) {
+	case Claims:
+		return gcpJSON(map[string]any(v))
+	case map[string]any:
+		m := make(map[string]any, len(v))
+		for name, value := range v {
+			m[name] = gcpJSON(value)
+		}
+		return m
+	case []any:
+		all := make([]any, len(v))
+		for i, value := range v {
+			all[i] = gcpJSON(value)
+		}
+		return all
+	case json.Number:
+		f, err := strconv.ParseFloat(v.String(), 64)
+		if err != nil && f == 0 {
+			return nil
+		}
+		return f
+	}
+	return v
+}
+
+// gcpPlain is the way back.
+func gcpPlain(v ref.Val, depth int) any {
+	switch v := v.(type) {
+	case types.String:
+		return string(v)
+	case types.Bool:
+		return bool(v)
+	case types.Double:
+		return float64(v)
+	case types.Null:
+		return nil
+	case traits.Lister:
+		if depth > maxDepth {
+			return gcpOther("list")
+		}
+		all := []any{}
+		for it := v.Iterator(); it.HasNext() == types.True; {
+			all = append(all, gcpPlain(it.Next(), depth+1))
+		}
+		return all
+	}
+	return gcpOther(v.Type().TypeName())
+}
+
+func gcpTypeName(v any) string {
+	switch v := v.(type) {
+	case string:
+		return "text"
+	case bool:
+		return "true or false"
+	case float64:
+		return "a number"
+	case nil:
+		return "null"
+	case []any:
+		return "a list"
+	case gcpOther:
+		return "of CEL's type " + string(v)
+	}
+	return "of another type"
+}
+
+func gcpExtractValue(s, template ref.Val) ref.Val {
+	a, ok1 := s.(types.String)
+	b, ok2 := template.(types.String)
+	if !ok1 || !ok2 {
+		return types.MaybeNoSuchOverloadErr(s)
+	}
+	text, ok := gcpExtract(string(a), string(b))
+	if !ok {
+		return types.NewErr("extract: the template %q has not exactly one {name}", string(b))
+	}
+	return types.String(text)
+}
+
+// gcpExtract is Google's extract: what stands between the first occurrence of
+// the text before {name} and the first one of the text after it that follows.
+// Nothing before means from the start, nothing after means to the end. What is
+// not found makes it empty, which is no error: two tokens then look alike.
+func gcpExtract(s, template string) (string, bool) {
+	before, rest, ok1 := strings.Cut(template, "{")
+	name, after, ok2 := strings.Cut(rest, "}")
+	if !ok1 || !ok2 || name == "" || strings.ContainsAny(name, "{") || strings.ContainsAny(before+after, "{}") {
+		return "", false
+	}
+	_, s, found := strings.Cut(s, before)
+	if !found {
+		return "", true
+	}
+	if after == "" {
+		return s, true
+	}
+	value, _, found := strings.Cut(s, after)
+	if !found {
+		return "", true
+	}
+	return value, true
+}
+
+// length is a text's length as Google's limits on expressions count it.
+func (x *gcpExpression) length() int { return utf8.RuneCountInString(x.text) }
