@@ -43,7 +43,9 @@ type Edit struct {
 // resolved first; missing directories are made with 0700. What cannot be done
 // is a fault.Local that names the file; so is a lock that another process still
 // holds at ctx's deadline.
-func Commit(ctx context.Context, edits ...Edit) error {
+func Commit(ctx context.Context, edits ...Edit) error { return commit(ctx, nil, edits) }
+
+func commit(ctx context.Context, j *Journal, edits []Edit) error {
 	files, err := open(edits)
 	if err != nil {
 		return err
@@ -59,6 +61,9 @@ func Commit(ctx context.Context, edits ...Edit) error {
 		if err := f.change(); err != nil {
 			return err
 		}
+	}
+	if j != nil {
+		j.log(j.record(ctx, files))
 	}
 	defer func() {
 		for _, f := range files {
@@ -88,6 +93,7 @@ type file struct {
 	info     fs.FileInfo // nil: there is none yet
 	old, new []byte
 	pending  pendingFile
+	made     []string // the directories that were made for it
 }
 
 // A pendingFile is written beside its target and then takes its place.
@@ -122,6 +128,7 @@ func open(edits []Edit) ([]*file, error) {
 	sort.Slice(files, func(i, j int) bool { return files[i].path < files[j].path })
 	for _, f := range files {
 		dir := filepath.Dir(f.path)
+		f.made = missingDirs(dir)
 		if err := os.MkdirAll(dir, 0o700); err != nil {
 			return nil, cannot("make directory", dir, err)
 		}
