@@ -9,7 +9,6 @@ import (
 	"github.com/oidc-broker/oidc-broker/pkg/aws"
 	"github.com/oidc-broker/oidc-broker/pkg/deliver"
 	"github.com/oidc-broker/oidc-broker/pkg/fault"
-	"github.com/oidc-broker/oidc-broker/pkg/secret"
 )
 
 // awsRun is what the outputs of the AWS provider share.
@@ -131,7 +130,7 @@ func (r *awsRun) profile(ctx context.Context, name string) error {
 	if err != nil {
 		return err
 	}
-	if err := secret.Commit(ctx, got.StaticProfile(name, files)...); err != nil {
+	if err := r.commit(ctx, got.StaticProfile(name, files)...); err != nil {
 		return fault.New(fault.KindOf(err), "cannot write the profile %q: %w", name, err)
 	}
 	r.progress("wrote the profile %q into %q and %q", name, files.Credentials, files.Config)

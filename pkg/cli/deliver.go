@@ -11,7 +11,6 @@ import (
 	"github.com/oidc-broker/oidc-broker/pkg/deliver"
 	"github.com/oidc-broker/oidc-broker/pkg/fault"
 	"github.com/oidc-broker/oidc-broker/pkg/oidc"
-	"github.com/oidc-broker/oidc-broker/pkg/secret"
 )
 
 // envOutput is the env output of any provider.
@@ -84,7 +83,7 @@ func (e *envOutput) load() string {
 
 func (e *envOutput) deliver(ctx context.Context, env deliver.Environment) error {
 	if e.bashEnv {
-		if err := secret.Commit(ctx, deliver.BashEnv(e.path, e.block, env)); err != nil {
+		if err := e.commit(ctx, deliver.BashEnv(e.path, e.block, env)); err != nil {
 			return fault.New(fault.KindOf(err), "cannot write $BASH_ENV: %w", err)
 		}
 		e.progress("wrote the variables into %q", e.path)

@@ -116,7 +116,7 @@ func (r *gcpRun) login(ctx context.Context, x *gcp.Exchange, f gcpFiles) (gcp.Fi
 		return gcp.Files{}, err
 	}
 	r.progress("access to Google Cloud until %s", got.Expiry.Format(time.RFC3339))
-	if err := secret.Commit(ctx, edits...); err != nil {
+	if err := r.commit(ctx, edits...); err != nil {
 		return gcp.Files{}, fault.New(fault.KindOf(err), "cannot write the credential configuration: %w", err)
 	}
 	r.progress("wrote %q", files.Config)
@@ -149,7 +149,7 @@ func (a *app) sourceProgram(source string, t tokenOptions) (*gcp.Executable, err
 			args = append(args, o.name, o.value)
 		}
 	}
-	return &gcp.Executable{Path: self, Args: args}, nil
+	return &gcp.Executable{Path: self, Args: append(args, guardArgs(t.Guards)...)}, nil
 }
 
 func (r *gcpRun) loginCommand() *cobra.Command {
@@ -255,6 +255,7 @@ func (r *gcpRun) exec(ctx context.Context, x *gcp.Exchange, f gcpFiles, argv []s
 		}
 		return r.Getenv(name)
 	}
+	withinApp.unrecorded = true // it is gone when the command ends
 	within.app = &withinApp
 	files, err := within.login(ctx, x, f)
 	if err != nil {

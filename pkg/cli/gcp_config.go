@@ -99,7 +99,7 @@ func (r *credConfigRun) run(c *cobra.Command) error {
 	if err != nil {
 		return err
 	}
-	if err := secret.Commit(ctx, edits...); err != nil {
+	if err := r.commit(ctx, edits...); err != nil {
 		return fault.New(fault.KindOf(err), "cannot write the credential configuration: %w", err)
 	}
 	for _, n := range g.Notes() {
@@ -119,6 +119,7 @@ func (r *credConfigRun) edits(ctx context.Context, sourceGiven bool) ([]secret.E
 		if sourceGiven {
 			return nil, fault.New(fault.Usage, "--source is instead of gcloud's sources: give one of them")
 		}
+		r.unrecorded = true // as gcloud's own: the file is the user's, and cleanup leaves it
 		return g.Edits(files)
 	}
 	if err := r.files.settle(); err != nil {

@@ -54,6 +54,7 @@ type app struct {
 	verbose, quiet bool
 	timeout        time.Duration
 	attempts       int
+	unrecorded     bool // what is written is not for cleanup
 }
 
 // commands returns all commands. A new provider is a line here.
@@ -64,6 +65,7 @@ func (a *app) commands() []*cobra.Command {
 		a.vaultCommand(),
 		a.tokenCommand(),
 		a.sandboxCommand(),
+		a.cleanupCommand(),
 		a.versionCommand(),
 	}
 }

@@ -107,7 +107,9 @@ func (a *app) sandbox(ctx context.Context, o sandboxOptions, argv []string) (err
 // directory is on PATH, so that COMMAND finds it under its name.
 func (a *app) sandboxEnvironment(s *sandbox.Sandbox, dir, own string) deliver.Environment {
 	set, unset := s.Environment()
-	set["XDG_CONFIG_HOME"] = filepath.Join(dir, "config") // where 'gcp login' puts its files
+	// Where 'gcp login' puts its files, and where the record for cleanup and the
+	// caches are.
+	set["XDG_CONFIG_HOME"], set["XDG_STATE_HOME"], set["XDG_CACHE_HOME"] = filepath.Join(dir, "config"), filepath.Join(dir, "state"), filepath.Join(dir, "cache")
 	path := []string{s.Bin(), own}
 	if p := a.Getenv("PATH"); p != "" { // an empty entry would be the current directory
 		path = append(path, p)

@@ -35,6 +35,22 @@ func (t *tokenOptions) declare(o options) {
 	o.duration(&t.MinValidity, "min-validity", "OIDC_BROKER_MIN_VALIDITY", 0, "`time` that the token has to be valid yet, else a new one is minted")
 }
 
+// guardArgs are the guards as a command line has them, for a file that calls this
+// program back.
+func guardArgs(g oidc.Guards) []string {
+	var args []string
+	for _, c := range g.Claims {
+		args = append(args, "--require-claim", c)
+	}
+	if g.RefuseSSHRerun {
+		args = append(args, "--refuse-ssh-rerun")
+	}
+	if g.MinValidity > 0 {
+		args = append(args, "--min-validity", g.MinValidity.String())
+	}
+	return args
+}
+
 // mintedOutput bounds what a minting program may print.
 const mintedOutput = 64 << 10
 

@@ -44,6 +44,15 @@ which wins. VAULT_TOKEN is not read.`
 	o.text(&p.AuthPath, "auth-path", "BAO_AUTH_PATH VAULT_AUTH_PATH", "`path` of the JWT auth mount (default jwt)")
 	o.text(&p.Namespace, "namespace", "BAO_NAMESPACE VAULT_NAMESPACE", "`namespace` of the secrets, and of the login unless --auth-namespace says otherwise")
 	o.text(&p.AuthNamespace, "auth-namespace", "BAO_AUTH_NAMESPACE VAULT_AUTH_NAMESPACE", "`namespace` of the login; root is the one without a name")
+	r.connection(o)
+	r.token.declare(o)
+	c.AddCommand(r.loginCommand(), r.envCommand(), r.execCommand(), r.tokenCommand(), r.readCommand())
+	return c
+}
+
+// connection declares how the server is reached.
+func (r *vaultRun) connection(o options) {
+	p := &r.options
 	o.text(&p.CACert, "ca-cert", "BAO_CACERT VAULT_CACERT", "`file` of the authorities to trust, instead of the system's")
 	o.text(&p.CACertBytes, "ca-cert-bytes", "BAO_CACERT_BYTES VAULT_CACERT_BYTES", "the same as `PEM` text")
 	o.text(&p.CAPath, "ca-path", "BAO_CAPATH VAULT_CAPATH", "`directory` of such files")
@@ -53,9 +62,6 @@ which wins. VAULT_TOKEN is not read.`
 	o.text(&p.TLSServerName, "tls-server-name", "BAO_TLS_SERVER_NAME VAULT_TLS_SERVER_NAME", "`name` that the server's certificate is for, where it is not the host's")
 	o.text(&p.ClientTimeout, "client-timeout", "BAO_CLIENT_TIMEOUT VAULT_CLIENT_TIMEOUT", "`time` that one call may take: 30, 30s (default 15s)")
 	o.text(&p.MaxRetries, "max-retries", "BAO_MAX_RETRIES VAULT_MAX_RETRIES", "`number` of further attempts (default: one less than --max-attempts)")
-	r.token.declare(o)
-	c.AddCommand(r.loginCommand(), r.envCommand(), r.execCommand(), r.tokenCommand(), r.readCommand())
-	return c
 }
 
 // secrets declares the options of outputs that read secrets.
@@ -167,9 +173,10 @@ token ends. Nothing revokes it: 'vault exec' does.`,
 				edit := secret.Edit{Path: path, Private: true, Apply: func([]byte) ([]byte, error) {
 					return []byte(session.Token.Reveal()), nil // without a line break, as the CLI writes it
 				}}
-				if err := secret.Commit(ctx, edit); err != nil {
+				if err := r.commit(ctx, edit); err != nil {
 					return fault.New(fault.KindOf(err), "cannot write the token: %w", err)
 				}
+				r.noteToken(ctx, session, noteFile, path)
 				r.progress("wrote the token to %q", path)
 				return nil
 			})
@@ -222,7 +229,11 @@ what the following steps need it for.`,
 				if err != nil {
 					return err
 				}
-				return out.deliver(ctx, env)
+				if err := out.deliver(ctx, env); err != nil || !out.bashEnv {
+					return err
+				}
+				r.noteToken(ctx, session, noteBashEnv, out.path)
+				return nil
 			})
 		},
 	}

@@ -123,6 +123,32 @@ func HasBlock(path, block string) bool {
 	return false
 }
 
+// BlockValue returns a variable's value from a block that BashEnv wrote, or an
+// empty one where it is not there, or is of more than one line.
+func BlockValue(path, block, name string) secret.Value {
+	if !HasBlock(path, block) {
+		return secret.Value{}
+	}
+	text, err := secret.ReadFile(path, maxBashEnv)
+	if err != nil {
+		return secret.Value{}
+	}
+	start, end, err := findBlock(text, block)
+	if err != nil || start < 0 {
+		return secret.Value{}
+	}
+	for line := range bytes.Lines(text[start:end]) {
+		rest, ok := bytes.CutPrefix(line, []byte("export "+name+"='"))
+		if !ok {
+			continue
+		}
+		if value, ok := bytes.CutSuffix(rest, []byte("'\n")); ok && bytes.IndexByte(value, '\'') < 0 {
+			return secret.New(string(value))
+		}
+	}
+	return secret.Value{}
+}
+
 func badBlock(line int, format string, args ...any) error {
 	return fault.New(fault.Local, "line %d: "+format, append([]any{line}, args...)...).
 		Hint("remove the lines from `%sNAME%s` to `%sNAME%s`, and run the command again", beginMark, beginEnd, endMark, endEnd)

@@ -91,6 +91,21 @@ func (s *Server) Login(ctx context.Context, c *remote.Client, t oidc.Token) (*Se
 	return session, nil
 }
 
+// Resume returns a session of a token that was made before.
+func (s *Server) Resume(c *remote.Client, token secret.Value) (*Session, error) {
+	own, err := s.client(c)
+	if err != nil {
+		return nil, err
+	}
+	return &Session{Token: token, server: s, client: own, since: c.Now()}, nil
+}
+
+// Addr is the server's address.
+func (s *Session) Addr() string { return s.server.Addr }
+
+// Namespace is the one that the token belongs to, "" for the root's.
+func (s *Session) Namespace() string { return s.server.authNamespace }
+
 // Expiry is when the token ends unless it is renewed; zero: never.
 func (s *Session) Expiry() time.Time {
 	if s.Lease <= 0 {
