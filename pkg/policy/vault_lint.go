@@ -1,0 +1,412 @@
+package policy
+
+import (
+	"fmt"
+	"maps"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/oidc-broker/oidc-broker/pkg/oidc"
+)
+
+// The rules for Vault, by id:
+//
+//	V1   high      no bound_audiences: the server refuses every token with an audience
+//	V2   critical  a pattern that somebody's branch or repository name fits, too
+//	V3   medium    user_claim makes an identity of every user, branch or run
+//	V4   critical  the issuer is the one of all organisations, and nothing names one
+//	V5   high      ssh-rerun compared with text, or among patterns: nobody gets in
+//	V6   critical  no bound_issuer, and other organisations' tokens get in; medium
+//	               where the role keeps them out
+//	V7   critical  any project of the organisation gets in; high where a context
+//	               is asked for
+//	V8   high      role_type is not jwt: nobody gets in
+//	V9   medium    a job that was rerun with SSH gets in
+//	V10  medium    tokens live, or can be renewed, for more than a day
+//	V11  high      a value or a claim that no token of CircleCI's has: nobody gets in
+//	V12  high      a branch is bound, but no repository: a fork's gets in
+//	V13  medium    a pattern for names that whoever may push can make
+//	V14  info      the job cannot revoke its token at its end
+//	V15  medium    the subject binds one user
+//	V16  medium    tokens are good long after their end
+
+// Where a document names no project or organisation, the fix has these.
+const (
+	vaultNoOrg     = "<org-id>"
+	vaultNoProject = "<project-id>"
+)
+
+const (
+	// vaultLongest is how long a job may need its token at most.
+	vaultLongest = 24 * time.Hour
+	// vaultMaxTTL is what a server gives where neither role nor mount say less.
+	vaultMaxTTL = 768 * time.Hour
+	// vaultMostSkew is more than clocks differ by.
+	vaultMostSkew = 5 * time.Minute
+)
+
+// Lint says what is wrong with a role, the worst first. Without a configuration
+// what it decides is not looked at.
+func (r *VaultRole) Lint(cfg *VaultConfig, now time.Time) []Finding {
+	l := &vaultLinter{role: r, cfg: cfg, now: now}
+	l.intend()
+	l.token()
+	l.identity()
+	if r.RoleType == vaultTypeOIDC {
+		l.add(Finding{ID: "V8", Severity: High, Where: "role_type",
+			Message: "the role is of type oidc, which is the default: no job can log in to it",
+			Fix:     `{"role_type": "jwt"}`}, "role_type")
+		return l.sorted()
+	}
+	if len(r.BoundAudiences) == 0 {
+		l.add(Finding{ID: "V1", Severity: High, Where: "bound_audiences",
+			Message: "the role has no bound_audiences: Vault refuses every token that has an audience, and OpenBao may look at none",
+			Fix:     vaultFix("bound_audiences", []string{l.audience()})}, "bound_audiences")
+	}
+	l.rerun()
+	l.nobody()
+	l.strangers()
+	l.patterns()
+	l.subject()
+	return l.sorted()
+}
+
+// A vaultLinter looks for tokens that get in and should not: it starts from the
+// one that the role is meant for, changes what a stranger can change, and asks
+// Check.
+type vaultLinter struct {
+	role *VaultRole
+	cfg  *VaultConfig
+	now  time.Time
+	// meant is the job that the role is meant for, as far as it says.
+	meant                  oidc.Variant
+	namesOrg, namesProject bool
+	namesOrigin, namesRef  bool
+	keep                   map[string]any // bound claims that a fix keeps
+	findings               []Finding
+}
+
+// add adds a finding that stands at a member of the role, or at the role where
+// it has no such member.
+func (l *vaultLinter) add(f Finding, member ...string) {
+	if l.role.document != nil {
+		f.Line, f.Column = vaultPlace(l.role.document, member...)
+	}
+	l.findings = append(l.findings, f)
+}
+
+// addConfig does the same for the configuration.
+func (l *vaultLinter) addConfig(f Finding, member ...string) {
+	if l.cfg.document != nil {
+		f.Line, f.Column = vaultPlace(l.cfg.document, member...)
+	}
+	l.findings = append(l.findings, f)
+}
+
+func vaultPlace(n *node, path ...string) (line, column int) {
+	at := n.position
+	for _, name := range path {
+		i := slices.IndexFunc(n.members, func(m member) bool { return m.name == name })
+		if i < 0 {
+			break
+		}
+		at, n = n.members[i].position, n.members[i].value
+	}
+	return at.line, at.column
+}
+
+func (l *vaultLinter) sorted() []Finding {
+	slices.SortStableFunc(l.findings, func(a, b Finding) int {
+		all := Severities()
+		if d := slices.Index(all, a.Severity) - slices.Index(all, b.Severity); d != 0 {
+			return d
+		}
+		if a.Line != b.Line {
+			return a.Line - b.Line
+		}
+		return a.Column - b.Column
+	})
+	return l.findings
+}
+
+// admits returns the token of a variant that gets in, of V2 or V1, or nil.
+func (l *vaultLinter) admits(v oidc.Variant) Claims {
+	v1, v2 := ClaimsOf(v, l.now)
+	for _, c := range []Claims{v2, v1} {
+		if c != nil && l.check(c).Verdict == Allow {
+			return c
+		}
+	}
+	return nil
+}
+
+// check judges a token from an address that the role admits.
+func (l *vaultLinter) check(c Claims) Judgement {
+	q := VaultRequest{Claims: c, Config: l.cfg, Now: l.now}
+	if len(l.role.TokenBoundCIDRs) > 0 {
+		if p, err := vaultCIDR(l.role.TokenBoundCIDRs[0]); err == nil {
+			q.Address = p.Addr()
+		}
+	}
+	if !q.Address.IsValid() {
+		q.Address = netip.IPv6Unspecified()
+	}
+	return l.role.Check(q)
+}
+
+func (l *vaultLinter) first(variants ...oidc.Variant) Claims {
+	for _, v := range variants {
+		if c := l.admits(v); c != nil {
+			return c
+		}
+	}
+	return nil
+}
+
+// token looks at what the role's tokens are good for.
+func (l *vaultLinter) token() {
+	r := l.role
+	life, where := r.TokenTTL, "token_ttl"
+	if life == 0 {
+		life = vaultMaxTTL
+	}
+	for _, limit := range []time.Duration{r.TokenMaxTTL, r.TokenExplicitMaxTTL} {
+		if limit > 0 {
+			life = min(life, limit)
+		}
+	}
+	message := fmt.Sprintf("without token_ttl a token lives for %d hours, unless the mount says less", int(life.Hours()))
+	switch {
+	case r.TokenPeriod > 0 && (r.TokenExplicitMaxTTL == 0 || r.TokenExplicitMaxTTL > vaultLongest):
+		life, where = vaultMaxTTL, "token_period"
+		message = "a token with a period never ends while somebody renews it"
+	case r.TokenTTL > vaultLongest:
+		message = fmt.Sprintf("a token lives for %s, and no job runs as long", r.TokenTTL)
+	case r.TokenTTL > 0 && max(r.TokenMaxTTL, r.TokenExplicitMaxTTL) > vaultLongest:
+		life, where = max(r.TokenMaxTTL, r.TokenExplicitMaxTTL), "token_max_ttl"
+		message = fmt.Sprintf("a token can be renewed for %s, and no job runs as long", life)
+	}
+	if life > vaultLongest {
+		l.add(Finding{ID: "V10", Severity: Medium, Where: where, Message: message,
+			Fix: vaultFix("token_ttl", 900, "token_max_ttl", 3600, "token_explicit_max_ttl", 0, "token_period", 0)}, where)
+	}
+	const stays = ", so that it stays good until it ends by itself"
+	switch {
+	case r.batch():
+		l.add(Finding{ID: "V14", Severity: Info, Where: "token_type", Message: "a batch token cannot be revoked" + stays, Fix: `{"token_type": "service"}`}, "token_type")
+	case r.TokenNoDefaultPolicy:
+		l.add(Finding{ID: "V14", Severity: Info, Where: "token_no_default_policy",
+			Message: "without the default policy the job may revoke its token only if its own policies have auth/token/revoke-self" + stays + " where they do not",
+			Fix:     `{"token_no_default_policy": false}`}, "token_no_default_policy")
+	case r.TokenNumUses > 0:
+		l.add(Finding{ID: "V14", Severity: Info, Where: "token_num_uses",
+			Message: fmt.Sprintf("the token is used up after %d requests, of which revoking it is one", r.TokenNumUses), Fix: `{"token_num_uses": 0}`}, "token_num_uses")
+	}
+	if slices.Contains(r.TokenPolicies, "root") {
+		l.add(Finding{ID: "V11", Severity: High, Where: "token_policies", Message: `nobody gets in: the server gives no token with the policy "root"`,
+			Fix: vaultFix("token_policies", slices.DeleteFunc(slices.Clone(r.TokenPolicies), func(p string) bool { return p == "root" }))}, "token_policies")
+	}
+	if vaultLeeway(r.ClockSkewLeeway, vaultSkew) > vaultMostSkew {
+		late := l.meant
+		late.Claims = maps.Clone(late.Claims)
+		ended := l.now.Add(-vaultMostSkew - time.Second)
+		late.Claims["exp"], late.Claims["iat"] = vaultJSON(ended.Unix()), vaultJSON(ended.Add(-time.Hour).Unix())
+		l.add(Finding{ID: "V16", Severity: Medium, Where: "clock_skew_leeway", Witness: l.admits(late),
+			Message: fmt.Sprintf("a token is good for another %s after its end", r.ClockSkewLeeway), Fix: `{"clock_skew_leeway": 0}`}, "clock_skew_leeway")
+	}
+}
+
+// identity looks at the claim that names the identity.
+func (l *vaultLinter) identity() {
+	what := map[string]string{
+		"sub":                       "every user has a subject of his own, and in a V2 token every branch of every user",
+		claimRef:                    "every branch",
+		claimPrefix + "job-id":      "every job that ever ran",
+		claimPrefix + "pipeline-id": "every pipeline that ever ran",
+		claimPrefix + "workflow-id": "every workflow that ever ran",
+	}[vaultName(l.role.UserClaim)]
+	if what == "" {
+		return
+	}
+	if vaultName(l.role.UserClaim) != "sub" {
+		what += " is another user"
+	}
+	l.add(Finding{ID: "V3", Severity: Medium, Where: "user_claim",
+		Message: "the server keeps an identity for each value of user_claim, and counts it as a client: " + what,
+		Fix:     vaultFix("user_claim", claimProject, "user_claim_json_pointer", false)}, "user_claim")
+}
+
+// rerun looks at the one claim that is true or false.
+func (l *vaultLinter) rerun() {
+	for _, name := range slices.Sorted(maps.Keys(l.role.BoundClaims)) {
+		if vaultName(name) != claimSSHRerun {
+			continue
+		}
+		wants, _ := vaultList(l.role.BoundClaims[name])
+		message := ""
+		for _, want := range wants {
+			_, isBool := want.(bool)
+			switch {
+			case isBool && l.role.BoundClaimsType == vaultMatchGlobs:
+				message = "among patterns a boolean is an error, which the server finds when the role is written, or else at every login"
+			case !isBool:
+				message = "the claim is true or false, and text is neither"
+			}
+		}
+		if message != "" {
+			l.add(Finding{ID: "V5", Severity: High, Where: fmt.Sprintf("bound_claims[%q]", name),
+				Message: "nobody gets in: " + message, Fix: l.fix()}, "bound_claims", name)
+		}
+	}
+}
+
+// nobody says why the job that the role is meant for does not get in.
+func (l *vaultLinter) nobody() {
+	if l.cfg != nil && len(l.cfg.JWTSupportedAlgs) > 0 && !slices.Contains(l.cfg.JWTSupportedAlgs, "RS256") {
+		l.addConfig(Finding{ID: "V11", Severity: High, Where: "config.jwt_supported_algs", Message: "nobody gets in: CircleCI signs with RS256",
+			Fix: `{"jwt_supported_algs": ["RS256"]}`}, "jwt_supported_algs")
+	}
+	if l.cfg != nil && strings.HasSuffix(l.cfg.OIDCDiscoveryURL, "/") {
+		l.addConfig(Finding{ID: "V11", Severity: High, Where: "config.oidc_discovery_url",
+			Message: "the server does not take a slash at the end of oidc_discovery_url: CircleCI's document names the issuer without",
+			Fix:     vaultFix("oidc_discovery_url", strings.TrimRight(l.cfg.OIDCDiscoveryURL, "/"))}, "oidc_discovery_url")
+	}
+	if l.admits(l.meant) != nil {
+		return
+	}
+	v1, v2 := ClaimsOf(l.meant, l.now)
+	best := l.check(v2)
+	if other := l.check(v1); vaultDenials(other) < vaultDenials(best) {
+		best = other
+	}
+	for _, c := range best.Checks {
+		if c.Verdict == Allow || l.said(c.Name) {
+			continue
+		}
+		l.unmet(c)
+	}
+}
+
+func vaultDenials(j Judgement) int {
+	n := 0
+	for _, c := range j.Checks {
+		if c.Verdict != Allow {
+			n++
+		}
+	}
+	return n
+}
+
+// said says whether another rule has told already that nobody gets in here.
+func (l *vaultLinter) said(where string) bool {
+	return slices.ContainsFunc(l.findings, func(f Finding) bool { return f.Where == where && f.Severity == High })
+}
+
+// unmet reports a condition that no token meets.
+func (l *vaultLinter) unmet(c Check) {
+	f := Finding{ID: "V11", Severity: High, Where: c.Name, Message: "nobody gets in: wanted is " + c.Wanted + ", and " + c.Reason, Fix: l.fix()}
+	if c.Got != "" {
+		f.Message = "nobody gets in: wanted is " + c.Wanted + ", and the job's token has " + c.Got
+	}
+	if len(c.Hints) > 0 {
+		f.Message += "; " + c.Hints[0]
+	}
+	member := []string{c.Name}
+	for _, prefix := range []string{"bound_claims", "claim_mappings"} {
+		if name, ok := strings.CutPrefix(c.Name, prefix+"["); ok {
+			name = vaultUnquoted(strings.TrimSuffix(name, "]"))
+			member = []string{prefix, name}
+			if prefix == "claim_mappings" {
+				left := maps.Clone(l.role.ClaimMappings)
+				delete(left, name)
+				f.Fix = vaultFix("claim_mappings", left)
+			}
+		}
+	}
+	switch c.Name {
+	case "config.bound_issuer":
+		f.Fix = l.configFix()
+		l.addConfig(f, "bound_issuer")
+		return
+	case "user_claim":
+		f.Fix = vaultFix("user_claim", claimProject, "user_claim_json_pointer", false)
+	case "groups_claim":
+		f.Fix = `{"groups_claim": ""}`
+	}
+	l.add(f, member...)
+}
+
+// strangers are other organisations, other projects, forks and reruns.
+func (l *vaultLinter) strangers() {
+	const other = "00000000-1111-4222-8333-444455556666"
+	foreign := l.meant
+	foreign.Org, foreign.Project, foreign.RootIssuer, foreign.Audience = other, other, false, l.audience()
+	foreign.Claims = maps.Clone(foreign.Claims)
+	delete(foreign.Claims, "iss")
+	rooted := foreign
+	rooted.RootIssuer = true
+	l.issuer(l.first(foreign, rooted))
+
+	sibling := l.meant
+	sibling.Project = other
+	sibling.Audience = l.audience()
+	if w := l.first(sibling); w != nil {
+		f := Finding{ID: "V7", Severity: Critical, Where: "bound_claims", Witness: w, Fix: l.fix(),
+			Message: "any project of the organisation gets in: neither the project's id nor the subject is bound, and a job chooses its audience itself"}
+		if _, bound := l.role.BoundClaims[claimContexts]; bound {
+			f.Severity = High
+			f.Message = "any project of the organisation that may use the context gets in: neither the project's id nor the subject is bound"
+		}
+		l.add(f, "bound_claims")
+	}
+	fork := l.meant
+	fork.Fork, fork.Branch = true, l.meant.BuiltBranch() // a fork's own would be another
+	if l.namesRef && !l.namesOrigin {
+		if w := l.first(fork); w != nil {
+			l.add(Finding{ID: "V12", Severity: High, Where: "bound_claims", Witness: w, Fix: l.fix(),
+				Message: "the ref is bound, but not the repository: a fork has branches and tags of the same names"}, "bound_claims")
+		}
+	}
+	rerun := l.meant
+	rerun.SSHRerun = true
+	if w := l.first(rerun); w != nil {
+		l.add(Finding{ID: "V9", Severity: Medium, Where: "bound_claims", Witness: w, Fix: l.fix(),
+			Message: "a job that was rerun with SSH gets in, and whoever is logged in to it"}, "bound_claims")
+	}
+}
+
+// issuer takes the token of another organisation that gets in, or nil.
+func (l *vaultLinter) issuer(w Claims) {
+	switch {
+	case l.cfg == nil:
+	case l.cfg.BoundIssuer == oidc.RootIssuer && w != nil:
+		l.addConfig(Finding{ID: "V4", Severity: Critical, Where: "config.bound_issuer", Witness: w, Fix: l.configFix(),
+			Message: "any customer of CircleCI gets in: the issuer is the one that all organisations share, and the role names neither organisation nor project"}, "bound_issuer")
+	case l.cfg.BoundIssuer != "":
+	case w != nil:
+		l.addConfig(Finding{ID: "V6", Severity: Critical, Where: "config.bound_issuer", Witness: w, Fix: l.configFix(),
+			Message: "any customer of CircleCI gets in: without bound_issuer the server does not look at the issuer, and one key signs for all organisations"}, "bound_issuer")
+	default:
+		l.addConfig(Finding{ID: "V6", Severity: Medium, Where: "config.bound_issuer", Fix: l.configFix(),
+			Message: "without bound_issuer the server does not look at the issuer, and one key signs for all organisations: this role keeps them out, another role of the mount may not"}, "bound_issuer")
+	}
+}
+
+// subject looks at bindings of the whole subject.
+func (l *vaultLinter) subject() {
+	const message = "the subject names the user who started the pipeline: whoever else starts one, or a schedule, is refused"
+	if strings.Contains(l.role.BoundSubject, "/user/") {
+		l.add(Finding{ID: "V15", Severity: Medium, Where: "bound_subject", Message: message, Fix: l.fix()}, "bound_subject")
+	}
+	for name, values := range l.values("sub") {
+		for _, v := range values {
+			_, user, ok := strings.Cut(v, "/user/")
+			if ok && !strings.HasPrefix(user, "*") && user != "" {
+				l.add(Finding{ID: "V15", Severity: Medium, Where: fmt.Sprintf("bound_claims[%q]", name), Message: message, Fix: l.fix()}, "bound_claims", name)
+				break
+			}
+		}
+	}
+}
