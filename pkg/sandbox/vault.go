@@ -73,7 +73,10 @@ func newVault(c Config, key jose.JSONWebKey, l *ledger) (*vault, error) {
 		config = &policy.VaultConfig{BoundIssuer: orgIssuer, JWTSupportedAlgs: []string{"RS256"}, JWTValidationPubkeys: []string{pem}}
 	}
 	if role == nil {
-		role = defaultVaultRole()
+		var err error
+		if role, err = defaultVaultRole(); err != nil {
+			return nil, err
+		}
 	}
 	v := &vault{
 		now: c.Now, key: key, ledger: l,
@@ -106,25 +109,19 @@ func publicPEM(key jose.JSONWebKey) (string, error) {
 	return string(pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der})), nil
 }
 
-// defaultVaultRole admits the jobs of the sandbox's own project that build its
-// own repository, unless somebody may be logged in to them. A role cannot ask
-// for a claim only where there is one, so that a webhook's token, which names no
-// repository, is refused.
-func defaultVaultRole() *policy.VaultRole {
-	return &policy.VaultRole{
-		RoleType:        "jwt",
-		BoundAudiences:  []string{orgID},
-		BoundClaimsType: "string",
-		BoundClaims: map[string]any{
-			claimPrefix + "project-id": projectID,
-			claimPrefix + "vcs-origin": ownOrigin,
-			claimPrefix + "ssh-rerun":  false,
-		},
-		UserClaim:     claimPrefix + "project-id",
-		TokenPolicies: []string{jobPolicy},
-		TokenTTL:      15 * time.Minute,
-		TokenMaxTTL:   time.Hour,
+// defaultVaultRole is what policy new writes for the sandbox's own project and
+// repository: no fork gets in, and no job that somebody may be logged in to. A
+// role cannot ask for a claim only where there is one, so that a webhook's
+// token, which names no repository, is refused, too.
+func defaultVaultRole() (*policy.VaultRole, error) {
+	set, err := policy.VaultSetup{
+		Job:  policy.Job{Org: orgID, Project: projectID, VCSOrigin: ownOrigin},
+		Role: DefaultVaultRole, Policy: jobPolicy,
+	}.Write("json")
+	if err != nil {
+		return nil, err
 	}
+	return policy.ParseVaultRole(set.Text)
 }
 
 // VaultRootToken may do everything at the sandbox's Vault.
@@ -154,6 +151,7 @@ func (v *vault) serve(w http.ResponseWriter, r *http.Request) string {
 		w.Header().Set("X-Vault-Namespace", ns)
 	}
 	if clean, moved := cleanVaultPath(r); moved {
+		// #nosec G710 -- a clean path names no host
 		http.Redirect(w, r, clean, http.StatusTemporaryRedirect)
 		return fmt.Sprintf("request: %d", http.StatusTemporaryRedirect)
 	}

@@ -107,7 +107,7 @@ func (v *vault) verify(jwt string, c *policy.VaultConfig) (policy.Claims, error)
 		}
 		return r
 	}, jwt)
-	signed, err := jose.ParseSigned(jwt, known)
+	signed, err := jose.ParseSignedCompact(jwt, known)
 	var algorithm *jose.ErrUnexpectedSignatureAlgorithm
 	switch {
 	case err != nil && fetched:

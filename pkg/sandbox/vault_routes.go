@@ -63,24 +63,27 @@ func (v *vault) find(q *vaultRequest) (mounted bool, route *vaultRoute) {
 }
 
 func (v *vault) jwtRoute(rest string) *vaultRoute {
-	name, isRole := strings.CutPrefix(rest, "role/")
 	switch {
 	case rest == "login":
 		return &vaultRoute{name: "login", open: true, login: true, run: vaultRun{vaultWrite: v.login}}
 	case rest == "config":
-		return &vaultRoute{name: "jwt config", run: vaultRun{vaultRead: func(q *vaultRequest) (*vaultAnswer, error) {
-			return &vaultAnswer{data: q.space.config.Document(), mount: "jwt"}, nil
-		}}}
-	case isRole && name != "":
-		return &vaultRoute{name: "jwt role", run: vaultRun{vaultRead: func(q *vaultRequest) (*vaultAnswer, error) {
-			role := q.space.roles[strings.ToLower(name)]
-			if role == nil {
-				return nil, nil
-			}
-			return &vaultAnswer{data: role.Document(), mount: "jwt"}, nil
-		}}}
+		return &vaultRoute{name: "jwt config", run: vaultRun{vaultRead: v.readJWTConfig}}
+	case strings.HasPrefix(rest, "role/"):
+		return &vaultRoute{name: "jwt role", run: vaultRun{vaultRead: v.readJWTRole}}
 	}
 	return nil
+}
+
+func (v *vault) readJWTConfig(q *vaultRequest) (*vaultAnswer, error) {
+	return &vaultAnswer{data: q.space.config.Document(), mount: "jwt"}, nil
+}
+
+func (v *vault) readJWTRole(q *vaultRequest) (*vaultAnswer, error) {
+	role := q.space.roles[strings.ToLower(q.path[strings.LastIndex(q.path, "/")+1:])]
+	if role == nil {
+		return nil, nil
+	}
+	return &vaultAnswer{data: role.Document(), mount: "jwt"}, nil
 }
 
 // emptyJWTRoute is of a mount that was enabled, and never configured.
@@ -88,9 +91,11 @@ func (v *vault) emptyJWTRoute(rest string) *vaultRoute {
 	if rest != "login" {
 		return nil
 	}
-	return &vaultRoute{name: "login", open: true, login: true, run: vaultRun{vaultWrite: func(*vaultRequest) (*vaultAnswer, error) {
-		return nil, vaultInvalid("could not load configuration")
-	}}}
+	return &vaultRoute{name: "login", open: true, login: true, run: vaultRun{vaultWrite: v.loginUnconfigured}}
+}
+
+func (v *vault) loginUnconfigured(*vaultRequest) (*vaultAnswer, error) {
+	return nil, vaultInvalid("could not load configuration")
 }
 
 func (v *vault) tokenRoute(rest string) *vaultRoute {
