@@ -31,13 +31,12 @@ const (
 
 // An expression of Google's 4,096 characters over a token costs some hundreds.
 // The limits are for those that somebody wrote to hang whoever judges them:
-// half a second, some megabytes.
+// a tenth of a second, some megabytes.
 const (
-	gcpMaxCost    = 1_000_000
-	gcpMaxMemory  = 10_000_000
-	gcpMaxSource  = 32 << 10
-	gcpMaxRegexp  = 10_000
-	gcpMaxNesting = 60
+	gcpMaxCost   = 1_000_000
+	gcpMaxMemory = 10_000_000
+	gcpMaxSource = 8 << 10 // characters, twice what Google takes
+	gcpMaxRegexp = 10_000
 )
 
 // A gcpExpression is one CEL expression of a provider.
@@ -67,7 +66,6 @@ func newGCPLanguage(variables ...string) (gcpLanguage, error) {
 			[]*cel.Type{cel.StringType, cel.StringType}, cel.StringType, cel.BinaryBinding(gcpExtractValue))),
 		cel.EnableMacroCallTracking(), // so that an expression can be written again
 		cel.ParserExpressionSizeLimit(gcpMaxSource),
-		cel.ParserRecursionLimit(gcpMaxNesting),
 		cel.RegexProgramSizeLimit(gcpMaxRegexp),
 	}
 	for _, name := range variables {
@@ -214,9 +212,9 @@ type gcpRun struct {
 	left int64 // of what all of them may cost together
 }
 
-func newGCPRun(c Claims) *gcpRun {
+func newGCPRun(c Claims, cost int64) *gcpRun {
 	nothing := map[string]any{}
-	return &gcpRun{map[string]any{gcpAssertion: gcpJSON(c), gcpGoogle: nothing, gcpAttribute: nothing}, gcpMaxCost}
+	return &gcpRun{map[string]any{gcpAssertion: gcpJSON(c), gcpGoogle: nothing, gcpAttribute: nothing}, cost}
 }
 
 // know gives the condition what the mapping made.

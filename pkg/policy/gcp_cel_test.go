@@ -128,7 +128,7 @@ func TestGCPGolden(t *testing.T) {
 			t.Errorf("%s: %v", row.expression, err)
 			continue
 		}
-		o := newGCPRun(row.claims).eval(x)
+		o := newGCPRun(row.claims, gcpMaxCost).eval(x)
 		if text, ok := row.want.(string); ok && o.err != "" {
 			if !strings.HasPrefix(o.err, text) {
 				t.Errorf("%s: %s, want %s", row.expression, o.err, text)
@@ -223,11 +223,11 @@ func FuzzGCPExpression(f *testing.F) {
 		if spent := time.Since(start); spent > 20*time.Second {
 			t.Fatalf("%s", spent)
 		}
-		attributes, results := p.evaluate(claims)
+		attributes, results := p.evaluate(claims, newGCPRun(claims, gcpMaxCost))
 		if p.condition == nil || j.Verdict == Undecided || len(results) == 0 {
 			return
 		}
-		whole := newGCPRun(claims)
+		whole := newGCPRun(claims, gcpMaxCost)
 		whole.know(attributes)
 		o := whole.eval(p.condition)
 		if (o.value == true) != (j.Verdict == Allow) && !o.gaveUp {

@@ -22,11 +22,15 @@ const (
 // one, and with an IAM policy, whether the identity may then impersonate the
 // service account. The checks stand in the order in which Google refuses.
 func (p *GCPProvider) Check(r GCPRequest) Judgement {
+	return p.check(r, newGCPRun(r.Claims, gcpMaxCost))
+}
+
+func (p *GCPProvider) check(r GCPRequest, run *gcpRun) Judgement {
 	results := []gcpResult{p.checkState(), p.checkIssuer(r.Claims), p.checkAudience(r.Claims)}
 	if !r.Now.IsZero() {
 		results = append(results, checkTimes(r.Claims, r.Now))
 	}
-	attributes, judged := p.evaluate(r.Claims)
+	attributes, judged := p.evaluate(r.Claims, run)
 	results = append(results, judged...)
 	policy := r.IAM
 	if policy == nil {

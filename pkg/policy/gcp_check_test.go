@@ -182,11 +182,11 @@ func TestGCPTerraform(t *testing.T) {
 				t.Errorf("the pool and the audiences of a plan: %v", p.Audiences())
 			}
 			for audience, want := range map[string]Verdict{
-				"https://iam.googleapis.com/" + gcpTestName:                                      Undecided,
-				"//iam.googleapis.com/" + strings.Replace(gcpTestName, "123", "999", 1):          Undecided,
-				"//iam.googleapis.com/" + strings.Replace(gcpTestName, "circleci", "other", 1):   Deny,
+				"https://iam.googleapis.com/" + gcpTestName:                                        Undecided,
+				"//iam.googleapis.com/" + strings.Replace(gcpTestName, "123", "999", 1):            Undecided,
+				"//iam.googleapis.com/" + strings.Replace(gcpTestName, "circleci", "other", 1):     Deny,
 				"https://iam.googleapis.com/" + strings.Replace(gcpTestName, "/jobs", "/jobs2", 1): Deny,
-				"https://iam.googleapis.com//iam.googleapis.com/" + gcpTestName:                  Deny,
+				"https://iam.googleapis.com//iam.googleapis.com/" + gcpTestName:                    Deny,
 				oidc.SampleOrg: Deny,
 			} {
 				j := p.Check(GCPRequest{Claims: gcpV1(oidc.Variant{Audience: audience})})

@@ -95,7 +95,7 @@ func deciding(all []gcpResult) *gcpResult {
 // Judge maps the claims and evaluates the condition, which is the one place
 // where that is done.
 func (p *GCPProvider) Judge(c Claims) GCPJudgement {
-	attributes, results := p.evaluate(c)
+	attributes, results := p.evaluate(c, newGCPRun(c, gcpMaxCost))
 	j := GCPJudgement{Attributes: attributes, Verdict: Allow, Admitted: true}
 	if d := deciding(results); d != nil {
 		j.Verdict, j.Admitted = d.Verdict, false
@@ -106,11 +106,10 @@ func (p *GCPProvider) Judge(c Claims) GCPJudgement {
 
 // evaluate returns the mapped attributes, and a result for each thing that was
 // judged in the order in which Google judges.
-func (p *GCPProvider) evaluate(c Claims) (map[string]any, []gcpResult) {
+func (p *GCPProvider) evaluate(c Claims, run *gcpRun) (map[string]any, []gcpResult) {
 	results := p.limits()
 	attributes := map[string]any{}
 	open := map[string]bool{} // attributes of which Google's value is not known
-	run := newGCPRun(c)
 	var mapped []gcpResult
 	for _, m := range p.mapping {
 		value, r := m.result(c, run)

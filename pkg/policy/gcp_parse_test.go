@@ -58,7 +58,7 @@ func TestGCPParseErrors(t *testing.T) {
 		{"condition is text", gcpLine(`"attributeCondition": "'x'"`), "line 2, column 23: attributeCondition gives text, not true or false"},
 		{"condition is a number", gcpLine(`"attributeCondition": "1"`), "gives a number, not true or false"},
 		{"too deep", gcpLine(`"attributeCondition": "` + strings.Repeat("(", 300) + "true" + strings.Repeat(")", 300) + `"`), "does not compile"},
-		{"too long for any limit", gcpLine(`"attributeCondition": "` + strings.Repeat(" ", 40000) + `true"`), "does not compile"},
+		{"too long for any limit", gcpLine(`"attributeCondition": "` + strings.Repeat(" ", 8200) + `true"`), "does not compile"},
 		{"pool", `{"name": "projects/1/locations/global/workloadIdentityPools/circleci", "state": "ACTIVE"}`, "line 1, column 10: it is a pool, not a provider"},
 		{"workforce", `{"name": "locations/global/workforcePools/p/providers/q", "oidc": {"issuerUri": "x"}}`, "workforce pool, which is for people"},
 		{"name", `{"name": "circleci", "oidc": {"issuerUri": "x"}}`, `line 1, column 2: the name "circleci" is not a provider's`},

@@ -1,0 +1,407 @@
+package policy
+
+import (
+	"fmt"
+	"regexp"
+	"regexp/syntax"
+	"slices"
+	"strings"
+
+	"cel.dev/cel-go/common/ast"
+
+	"github.com/oidc-broker/oidc-broker/pkg/oidc"
+)
+
+// A gcpPattern looks for a text within a claim that a job has a hand in.
+type gcpPattern struct {
+	x       *gcpExpression
+	method  string
+	literal string
+	claims  []string
+	shape   *syntax.Regexp // of matches
+}
+
+// patternsOf returns the patterns on sub, vcs-ref and vcs-origin.
+func (p *GCPProvider) patternsOf(x *gcpExpression) []gcpPattern {
+	var all []gcpPattern
+	ast.PostOrderVisit(x.root, ast.NewExprVisitor(func(e ast.Expr) {
+		if e.Kind() != ast.CallKind {
+			return
+		}
+		c := e.AsCall()
+		if !slices.Contains([]string{"contains", "startsWith", "endsWith", "matches"}, c.FunctionName()) {
+			return
+		}
+		args := c.Args()
+		if c.IsMemberFunction() {
+			args = append([]ast.Expr{c.Target()}, args...)
+		}
+		if len(args) != 2 {
+			return
+		}
+		literal, ok := gcpLiteral(args[1])
+		q := gcpPattern{x: x, method: c.FunctionName(), literal: literal, claims: p.claims(gcpRefs(args[0]))}
+		if !ok || !slices.ContainsFunc(q.claims, func(c string) bool { return c == "sub" || c == claimRef || c == claimOrigin }) {
+			return
+		}
+		if q.method == "matches" {
+			shape, err := syntax.Parse(literal, syntax.Perl)
+			if err != nil {
+				return
+			}
+			q.shape = shape
+		}
+		all = append(all, q)
+	}))
+	return all
+}
+
+func (l *gcpLinter) allPatterns() []gcpPattern {
+	var all []gcpPattern
+	for _, x := range l.expressions() {
+		all = append(all, l.p.patternsOf(x)...)
+	}
+	return all
+}
+
+// samples returns texts that the pattern was written for.
+func (q gcpPattern) samples() []string {
+	if q.shape == nil {
+		return []string{q.literal}
+	}
+	return gcpSamples(q.shape, ".")
+}
+
+// gcpSamples returns a few texts that a regular expression matches, with dot
+// for what matches any character.
+func gcpSamples(re *syntax.Regexp, dot string) []string {
+	switch re.Op {
+	case syntax.OpLiteral:
+		return []string{string(re.Rune)}
+	case syntax.OpAnyChar, syntax.OpAnyCharNotNL:
+		return []string{dot}
+	case syntax.OpCharClass:
+		return []string{gcpSampleOf(re.Rune)}
+	case syntax.OpCapture, syntax.OpPlus:
+		return gcpSamples(re.Sub[0], dot)
+	case syntax.OpRepeat:
+		once := gcpSamples(re.Sub[0], dot)
+		return []string{strings.Repeat(once[0], min(re.Min, 64))}
+	case syntax.OpAlternate:
+		var all []string
+		for _, sub := range re.Sub {
+			for _, s := range gcpSamples(sub, dot) {
+				if len(all) < 4 {
+					all = append(all, s)
+				}
+			}
+		}
+		return all
+	case syntax.OpConcat:
+		all := []string{""}
+		for _, sub := range re.Sub {
+			var longer []string
+			for _, before := range all {
+				for _, s := range gcpSamples(sub, dot) {
+					if len(longer) < 4 && len(before)+len(s) < 1000 {
+						longer = append(longer, before+s)
+					}
+				}
+			}
+			if all = longer; len(all) == 0 {
+				return []string{""}
+			}
+		}
+		return all
+	}
+	return []string{""} // anchors, and what may be left out
+}
+
+func gcpSampleOf(ranges []rune) string {
+	for _, want := range "xa0-_." {
+		for i := 0; i+1 < len(ranges); i += 2 {
+			if ranges[i] <= want && want <= ranges[i+1] {
+				return string(want)
+			}
+		}
+	}
+	if len(ranges) == 0 {
+		return ""
+	}
+	return string(ranges[0])
+}
+
+// open says at which ends a regular expression lets anything stand. At the
+// end, .* says that this is meant; at the beginning, it is the same slip as
+// leaving ^ out.
+func (q gcpPattern) open() (start, end bool) {
+	switch q.method {
+	case "contains":
+		return true, true
+	case "endsWith":
+		return true, false
+	case "startsWith":
+		last := q.literal[max(0, len(q.literal)-1):]
+		return false, regexp.MustCompile(`^[A-Za-z0-9]$`).MatchString(last)
+	}
+	return gcpOpenStart(q.shape), gcpOpenEnd(q.shape)
+}
+
+func gcpOpenStart(re *syntax.Regexp) bool {
+	switch re.Op {
+	case syntax.OpBeginText:
+		return false
+	case syntax.OpCapture:
+		return gcpOpenStart(re.Sub[0])
+	case syntax.OpAlternate:
+		return slices.ContainsFunc(re.Sub, gcpOpenStart)
+	case syntax.OpConcat:
+		return gcpOpenStart(re.Sub[0]) || len(re.Sub) > 1 && gcpAnything(re.Sub[1])
+	}
+	return true
+}
+
+func gcpOpenEnd(re *syntax.Regexp) bool {
+	switch re.Op {
+	case syntax.OpEndText:
+		return false
+	case syntax.OpCapture:
+		return gcpOpenEnd(re.Sub[0])
+	case syntax.OpAlternate:
+		return slices.ContainsFunc(re.Sub, gcpOpenEnd)
+	case syntax.OpConcat:
+		return gcpOpenEnd(re.Sub[len(re.Sub)-1])
+	}
+	return !gcpAnything(re)
+}
+
+func gcpAnything(re *syntax.Regexp) bool {
+	switch re.Op {
+	case syntax.OpCapture:
+		return gcpAnything(re.Sub[0])
+	case syntax.OpStar, syntax.OpPlus:
+		return re.Sub[0].Op == syntax.OpAnyChar || re.Sub[0].Op == syntax.OpAnyCharNotNL
+	}
+	return false
+}
+
+// weak says whether something may stand around or within the text that is not
+// meant, which a pattern on whole claims with fixed ends is not.
+func (q gcpPattern) weak() bool {
+	start, end := q.open()
+	return start || end || q.shape != nil && gcpLoose(q.shape, true)
+}
+
+// gcpLoose finds a dot that stands for any character, but for .* at the end.
+func gcpLoose(re *syntax.Regexp, last bool) bool {
+	if last && gcpAnything(re) {
+		return false
+	}
+	if re.Op == syntax.OpAnyChar || re.Op == syntax.OpAnyCharNotNL {
+		return true
+	}
+	for i, sub := range re.Sub {
+		atEnd := last && (re.Op != syntax.OpConcat || i == len(re.Sub)-1)
+		if gcpLoose(sub, atEnd) {
+			return true
+		}
+	}
+	return false
+}
+
+// crafted returns branches whose names have in them what the pattern looks for.
+func (q gcpPattern) crafted() []string {
+	start, end := q.open()
+	texts := q.samples()
+	var all []string
+	if q.shape != nil {
+		for _, s := range gcpSamples(q.shape, "x") { // a . that nobody escaped
+			all = append(all, strings.TrimPrefix(s, "refs/heads/"))
+		}
+	}
+	for _, s := range texts {
+		bare := strings.TrimPrefix(strings.Trim(s, "/"), "refs/heads/")
+		whole := strings.Trim(s, "/")
+		if end {
+			all = append(all, bare+"-x", bare+"/x")
+		}
+		if start {
+			all = append(all, "x/"+whole, "x"+whole)
+		}
+		if start && end {
+			all = append(all, "x/"+whole+"/x", "x/"+whole+"-x")
+		}
+	}
+	return all
+}
+
+// branches returns all branches with which somebody who may push to the
+// repository could try it.
+func (l *gcpLinter) branches(patterns []gcpPattern) []string {
+	var all []string
+	add := func(name string) {
+		if gcpBranch(name) && !slices.Contains(all, name) && !slices.Contains(l.refs, "refs/heads/"+name) && len(all) < 60 {
+			all = append(all, name)
+		}
+	}
+	for _, ref := range gcpOrSample(l.refs, "refs/heads/main") {
+		add("x/vcs-ref/" + ref)
+		for _, origin := range gcpOrSample(l.origins, oidc.SampleOrigin) {
+			add("x/vcs-origin/" + origin + "/vcs-ref/" + ref)
+		}
+		add("x/" + ref)
+	}
+	for _, q := range patterns {
+		for _, name := range q.crafted() {
+			add(name)
+		}
+	}
+	return all
+}
+
+// gcpBranch says whether git takes the name (git check-ref-format).
+func gcpBranch(name string) bool {
+	for part := range strings.SplitSeq(name, "/") {
+		if part == "" || strings.HasPrefix(part, ".") || strings.HasSuffix(part, ".lock") {
+			return false
+		}
+	}
+	return !strings.Contains(name, "..") && !strings.Contains(name, "@{") && !strings.HasSuffix(name, ".") && !strings.HasPrefix(name, "-") &&
+		name != "@" && len(name) <= 200 && regexp.MustCompile(`^[^\x00-\x20\x7f~^:?*[\\]+$`).MatchString(name)
+}
+
+// repositories returns those whose owners could try a pull request from them.
+func (q gcpPattern) repositories() []string {
+	start, end := q.open()
+	var all []string
+	for _, s := range q.samples() {
+		if slices.Contains(q.claims, "sub") {
+			_, rest, found := strings.Cut(s, "vcs-origin/")
+			s, _, _ = strings.Cut(rest, "/vcs-ref/")
+			if !found || s == "" {
+				continue
+			}
+		}
+		bare := strings.Trim(s, "/")
+		if start {
+			all = append(all, "gitlab.com/stranger/"+bare)
+			if bare == s && strings.Count(bare, "/") == 1 {
+				all = append(all, "github.com/x-"+bare)
+			}
+		}
+		if end {
+			all = append(all, gcpOriginLike(bare+"-x"))
+		}
+		if start && end {
+			all = append(all, "gitlab.com/stranger/"+bare+"-x")
+		}
+	}
+	if q.shape != nil {
+		for _, s := range gcpSamples(q.shape, "x") {
+			all = append(all, gcpOriginLike(s))
+		}
+	}
+	return all
+}
+
+// patterns is G8.
+func (l *gcpLinter) patterns() {
+	patterns := l.allPatterns()
+	if len(patterns) == 0 {
+		return
+	}
+	branches := l.branches(patterns)
+	on := func(claims ...string) *gcpPattern {
+		for i, q := range patterns {
+			if q.weak() && slices.ContainsFunc(claims, func(c string) bool { return slices.Contains(q.claims, c) }) {
+				return &patterns[i]
+			}
+		}
+		return nil
+	}
+	if q := on(claimRef, "sub"); q != nil {
+		l.craftedBranch(*q, branches)
+	}
+	if q := on("sub"); q != nil {
+		l.craftedProject(*q, branches)
+	}
+	for _, q := range patterns {
+		ofSubject := slices.Contains(q.claims, "sub") && strings.Contains(q.literal, "vcs-origin")
+		if q.weak() && (slices.Contains(q.claims, claimOrigin) || ofSubject) {
+			l.craftedRepository(q)
+			return
+		}
+	}
+}
+
+// craftedBranch: of the same project, where a branch of any name does not do.
+func (l *gcpLinter) craftedBranch(q gcpPattern, branches []string) {
+	if w, _ := l.admitted(l.iam, l.branch(gcpStrangerBranch)); w != nil {
+		return
+	}
+	var all []gcpCandidate
+	for _, name := range branches {
+		all = append(all, l.branch(name))
+	}
+	if w, c := l.admitted(l.iam, all...); w != nil {
+		l.crafted(q, w, fmt.Sprintf("the branch %q gets in", c.variant.Branch))
+	}
+}
+
+func (l *gcpLinter) branch(name string) gcpCandidate {
+	c := l.insider
+	c.variant.Branch, c.variant.Tag = name, ""
+	return c
+}
+
+// craftedProject: another project whose branch has this project's id in it.
+func (l *gcpLinter) craftedProject(q gcpPattern, branches []string) {
+	if w, _ := l.admitted(l.iam, l.otherProjects()...); w != nil {
+		return // it needs no craft, which is G1
+	}
+	var all []gcpCandidate
+	for _, name := range branches {
+		c := l.branch(name)
+		c.variant.Project, c.variant.User = gcpStrangerProject, gcpStrangerUser
+		c.variant.Origin = gcpOtherRepository(c.variant.Origin)
+		all = append(all, c)
+	}
+	if w, c := l.admitted(l.iam, all...); w != nil {
+		l.crafted(q, w, fmt.Sprintf("another project's branch %q gets in", c.variant.Branch))
+	}
+}
+
+// craftedRepository: a pull request from a repository that looks alike.
+func (l *gcpLinter) craftedRepository(q gcpPattern) {
+	fork := l.insider
+	fork.variant.Fork, fork.variant.Branch, fork.variant.Tag = true, "", ""
+	all := []gcpCandidate{fork}
+	for _, origin := range q.repositories() {
+		if slices.Contains(l.origins, origin) {
+			continue
+		}
+		c := l.branch("pull/123")
+		c.variant.Origin = origin
+		all = append(all, c)
+	}
+	if w, _ := l.admitted(l.iam, all...); w != nil {
+		l.crafted(q, w, fmt.Sprintf("a pull request from %v gets in", w[claimOrigin]))
+	}
+}
+
+func (l *gcpLinter) crafted(q gcpPattern, w Claims, who string) {
+	f := Finding{ID: "G8", Severity: Critical, Where: q.x.where, Witness: w,
+		Message: fmt.Sprintf("%s: %s(%s) is satisfied by what a job can choose", who, q.method, gcpShow(q.literal))}.at(q.x.position)
+	if q.method == "startsWith" {
+		f.Severity = Medium
+	}
+	if q.x != l.p.condition {
+		f.Fix = l.remapped(q)
+	}
+	if f.Fix == "" { // the condition's, which is written at the end
+		l.repair.patterns = true
+		f.Where = l.p.word("attributeCondition")
+		f = f.at(l.place())
+	}
+	l.add(f)
+}
