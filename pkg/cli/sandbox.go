@@ -14,15 +14,17 @@ import (
 
 	"github.com/oidc-broker/oidc-broker/pkg/deliver"
 	"github.com/oidc-broker/oidc-broker/pkg/fault"
+	"github.com/oidc-broker/oidc-broker/pkg/policy"
 	"github.com/oidc-broker/oidc-broker/pkg/sandbox"
 	"github.com/oidc-broker/oidc-broker/pkg/secret"
 )
 
 // sandboxOptions say what the sandbox holds.
 type sandboxOptions struct {
-	roles  []string
-	claims []string
-	token  sandbox.Variant
+	roles     []string
+	claims    []string
+	vaultRole string
+	token     sandbox.Variant
 }
 
 func (a *app) sandboxCommand() *cobra.Command {
@@ -30,8 +32,8 @@ func (a *app) sandboxCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "sandbox [-- COMMAND [ARG...]]",
 		Short: "Try everything without CI and without a cloud",
-		Long: `Start, on loopback only, an issuer that signs tokens as CircleCI does, and an AWS STS
-and Google services that judge them as the real ones do, and run COMMAND in the
+		Long: `Start, on loopback only, an issuer that signs tokens as CircleCI does, and an AWS STS,
+Google services and a Vault that judge them as the real ones do, and run COMMAND in the
 environment of a CircleCI job that uses them. Profiles and $BASH_ENV are files of the
 sandbox's own, so that nothing of yours is touched; a 'circleci' that can mint tokens is
 on PATH. The exit code is COMMAND's. Without COMMAND, the sandbox prints the environment
@@ -41,7 +43,9 @@ The role ` + sandbox.DefaultRole + ` exists unless --aws-role names others; it t
 the tokens of the project that the job belongs to, and its sessions last 1h at most. At
 Google, the provider
 ` + sandbox.DefaultGCPProvider + `
-exists, and lets the project impersonate ` + sandbox.DefaultGCPServiceAccount + `.`,
+exists, and lets the project impersonate ` + sandbox.DefaultGCPServiceAccount + `.
+At Vault, the role ` + sandbox.DefaultVaultRole + ` lets the project's own repository read secret/ci/*, kv1/ci/*
+and dyn/creds/*, unless --vault-role says who gets in.`,
 		Example: `  oidc-broker sandbox -- oidc-broker aws whoami --role-arn ` + sandbox.DefaultRole + `
   oidc-broker sandbox --fork -- ./deploy.sh`,
 		Args: func(c *cobra.Command, args []string) error {
@@ -54,6 +58,7 @@ exists, and lets the project impersonate ` + sandbox.DefaultGCPServiceAccount + 
 	}
 	o := a.own(c)
 	o.list(&s.roles, "aws-role", "OIDC_BROKER_AWS_ROLE", "`ARN` of an AWS role that exists (repeatable; default "+sandbox.DefaultRole+")")
+	o.text(&s.vaultRole, "vault-role", "OIDC_BROKER_SANDBOX_VAULT_ROLE", "`file` with what the Vault role "+sandbox.DefaultVaultRole+" is, as 'vault read -format=json' prints it (- is standard input)")
 	o.text(&s.token.Branch, "branch", "OIDC_BROKER_SANDBOX_BRANCH", "`branch` the token is for (default main)")
 	o.text(&s.token.Tag, "tag", "OIDC_BROKER_SANDBOX_TAG", "`tag` the token is for, instead of a branch")
 	o.switches(&s.token.Fork, "fork", "OIDC_BROKER_SANDBOX_FORK", "a token of a forked pull request")
@@ -77,6 +82,10 @@ func (a *app) sandbox(ctx context.Context, o sandboxOptions, argv []string) (err
 	if o.token.TTL <= 0 {
 		return fault.New(fault.Usage, "--ttl %s is not more than zero", o.token.TTL).Hint("for a token that has expired: --expired")
 	}
+	role, config, err := a.vaultDocuments(o.vaultRole)
+	if err != nil {
+		return err
+	}
 	self, err := os.Executable()
 	if err != nil {
 		return fault.New(fault.Local, "cannot find this program's own file: %w", err)
@@ -91,7 +100,10 @@ func (a *app) sandbox(ctx context.Context, o sandboxOptions, argv []string) (err
 	if len(argv) > 0 {
 		life = context.WithoutCancel(ctx)
 	}
-	s, err := sandbox.Start(life, sandbox.Config{Now: a.Now, Dir: dir, Executable: self, Roles: o.roles, Token: o.token, Log: a.progress})
+	s, err := sandbox.Start(life, sandbox.Config{
+		Now: a.Now, Dir: dir, Executable: self, Log: a.progress,
+		Roles: o.roles, Token: o.token, VaultRole: role, VaultConfig: config,
+	})
 	if err != nil {
 		return err
 	}
@@ -101,6 +113,32 @@ func (a *app) sandbox(ctx context.Context, o sandboxOptions, argv []string) (err
 		return a.serve(ctx, env)
 	}
 	return a.run(ctx, argv, env)
+}
+
+// vaultDocuments reads the role, and the auth mount's configuration where the
+// document holds both. Without a path there is neither.
+func (a *app) vaultDocuments(path string) (*policy.VaultRole, *policy.VaultConfig, error) {
+	if path == "" {
+		return nil, nil, nil
+	}
+	const option = "--vault-role"
+	text, err := a.document(option, path)
+	if err != nil {
+		return nil, nil, err
+	}
+	role, err := policy.ParseVaultRole(text)
+	if err != nil {
+		return nil, nil, fault.New(fault.Usage, "%s %q: %w", option, path, err)
+	}
+	var both struct{ Config json.RawMessage }
+	if json.Unmarshal(text, &both) != nil || both.Config == nil {
+		return role, nil, nil
+	}
+	config, err := policy.ParseVaultConfig(text)
+	if err != nil {
+		return nil, nil, fault.New(fault.Usage, "%s %q: %w", option, path, err)
+	}
+	return role, config, nil
 }
 
 // sandboxEnvironment points everything at the sandbox. This program's own

@@ -2,6 +2,7 @@ package sandbox
 
 import (
 	"bytes"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -43,7 +44,7 @@ func (v *vault) login(q *vaultRequest) (*vaultAnswer, error) {
 	}
 	identity, refusal := role.Login(claims, s.config, v.now())
 	if refusal != "" {
-		return nil, vaultInvalid(refusal)
+		return nil, vaultInvalid(refusal).because("%s", v.explain(role, s.config, claims))
 	}
 	a, err := v.admit(q, name, role, identity)
 	if err != nil {
@@ -55,6 +56,16 @@ func (v *vault) login(q *vaultRequest) (*vaultAnswer, error) {
 		a.warnings = append(a.warnings, fmt.Sprintf("Endpoint ignored these unrecognized parameters: %v", unknown))
 	}
 	return a, nil
+}
+
+// explain says for the log which condition it was, and where it differs.
+func (v *vault) explain(role *policy.VaultRole, c *policy.VaultConfig, claims policy.Claims) string {
+	for _, check := range role.Check(policy.VaultRequest{Claims: claims, Config: c, Now: v.now()}).Checks {
+		if check.Verdict == policy.Deny {
+			return check.Name + ": " + check.Reason
+		}
+	}
+	return "no condition"
 }
 
 // admit issues the token of a login.
@@ -80,7 +91,7 @@ func (v *vault) admit(q *vaultRequest, name string, role *policy.VaultRole, iden
 	ttl, warnings := limits.life(0, v.now(), v.now())
 	mount := strings.TrimSuffix(strings.TrimPrefix(q.path, "auth/"), "/login")
 	t := &vaultToken{
-		batch: role.TokenType == "batch", space: q.space,
+		batch: strings.HasSuffix(role.TokenType, "batch"), space: q.space,
 		display: strings.ReplaceAll(mount, "/", "-") + "-" + identity.User, path: q.path,
 		entity: q.space.entities[identity.User], policies: policies, metadata: metadata,
 		issued: v.now(), expires: v.now().Add(ttl), created: ttl, limits: limits, uses: role.TokenNumUses,
@@ -97,6 +108,26 @@ func (v *vault) admit(q *vaultRequest, name string, role *policy.VaultRole, iden
 // server fetches.
 func (v *vault) verify(jwt string, c *policy.VaultConfig) (policy.Claims, error) {
 	fetched := len(c.JWTValidationPubkeys) == 0
+	signed, err := parseSigned(jwt, fetched)
+	if err != nil {
+		return nil, fmt.Errorf("error verifying token signature: %w", err)
+	}
+	payload, err := v.checkSignature(signed, fetched)
+	if err != nil {
+		return nil, fmt.Errorf("error verifying token signature: %w", err)
+	}
+	if len(c.JWTSupportedAlgs) > 0 && !slices.Contains(c.JWTSupportedAlgs, signed.Signatures[0].Header.Algorithm) {
+		return nil, errors.New("invalid algorithm (alg) header parameter: token signed with unexpected algorithm")
+	}
+	claims, err := readClaims(payload, fetched)
+	if err != nil {
+		return nil, fmt.Errorf("error verifying token signature: %w", err)
+	}
+	return claims, nil
+}
+
+// parseSigned takes a JWT apart.
+func parseSigned(jwt string, fetched bool) (*jose.JSONWebSignature, error) {
 	known := []jose.SignatureAlgorithm{
 		jose.RS256, jose.RS384, jose.RS512, jose.ES256, jose.ES384, jose.ES512, jose.PS256, jose.PS384, jose.PS512, jose.EdDSA,
 	}
@@ -107,53 +138,78 @@ func (v *vault) verify(jwt string, c *policy.VaultConfig) (policy.Claims, error)
 		}
 		return r
 	}, jwt)
-	signed, err := jose.ParseSignedCompact(jwt, known)
+	parse := jose.ParseSignedCompact
+	if strings.HasPrefix(jwt, "{") {
+		parse = jose.ParseSignedJSON
+	} else if !fetched {
+		if err := checkHeader(jwt); err != nil {
+			return nil, err
+		}
+		parts := strings.Split(jwt, ".")
+		for i := range parts {
+			parts[i] = strings.TrimRight(parts[i], "=")
+		}
+		jwt = strings.Join(parts, ".")
+	}
+	signed, err := parse(jwt, known)
 	var algorithm *jose.ErrUnexpectedSignatureAlgorithm
 	switch {
 	case err != nil && fetched:
-		return nil, fmt.Errorf("error verifying token signature: oidc: malformed jwt: %w", err)
+		return nil, fmt.Errorf("oidc: malformed jwt: %w", err)
 	case errors.As(err, &algorithm):
-		return nil, errors.New("error verifying token signature: no known key successfully validated the token signature")
-	case err != nil:
-		return nil, fmt.Errorf("error verifying token signature: %w", err)
+		return nil, errNoKnownKey
 	}
-	payload, err := v.checkSignature(signed, fetched)
-	if err != nil {
-		return nil, err
+	return signed, err
+}
+
+var errNoKnownKey = errors.New("no known key successfully validated the token signature")
+
+// checkHeader says what the server's other library says of a header that is no
+// object.
+func checkHeader(jwt string) error {
+	first, rest, _ := strings.Cut(jwt, ".")
+	header, err := base64.RawURLEncoding.DecodeString(strings.TrimRight(first, "="))
+	if err != nil || strings.Count(rest, ".") != 1 || len(header) == 0 {
+		return nil // which the parser finds, too
 	}
-	if len(c.JWTSupportedAlgs) > 0 && !slices.Contains(c.JWTSupportedAlgs, signed.Signatures[0].Header.Algorithm) {
-		return nil, errors.New("invalid algorithm (alg) header parameter: token signed with unexpected algorithm")
+	var members map[string]json.RawMessage
+	err = json.Unmarshal(header, &members)
+	var kind *json.UnmarshalTypeError
+	switch {
+	case errors.As(err, &kind):
+		return fmt.Errorf("json: cannot unmarshal %s into Go value of type jose.rawHeader", kind.Value)
+	case err == nil && members == nil: // null
+		return errNoKnownKey
 	}
-	return readClaims(payload, fetched)
+	return err
 }
 
 func (v *vault) checkSignature(signed *jose.JSONWebSignature, fetched bool) ([]byte, error) {
+	wrong := errNoKnownKey
 	if fetched {
+		wrong = errors.New("failed to verify id token signature")
 		if id := signed.Signatures[0].Header.KeyID; id != "" && id != v.key.KeyID {
-			return nil, errors.New("error verifying token signature: failed to verify id token signature")
+			return nil, wrong
 		}
 	}
 	payload, err := signed.Verify(v.key.Key)
-	switch {
-	case err == nil:
-		return payload, nil
-	case fetched:
-		return nil, errors.New("error verifying token signature: failed to verify id token signature")
+	if err != nil {
+		return nil, wrong
 	}
-	return nil, errors.New("error verifying token signature: no known key successfully validated the token signature")
+	return payload, nil
 }
 
-// readClaims reads a payload. Where keys are configured, a payload that is no
-// object is to the server as good as a wrong signature.
+// readClaims reads a payload. Where keys are configured, one that is no object
+// is to the server as good as a wrong signature.
 func readClaims(payload []byte, fetched bool) (policy.Claims, error) {
 	var claims policy.Claims
 	d := json.NewDecoder(bytes.NewReader(payload))
 	d.UseNumber()
 	if err := d.Decode(&claims); err != nil {
 		if !fetched {
-			err = errors.New("no known key successfully validated the token signature")
+			return nil, errNoKnownKey
 		}
-		return nil, fmt.Errorf("error verifying token signature: %w", err)
+		return nil, err
 	}
 	return claims, nil
 }

@@ -143,7 +143,7 @@ func (v *vault) kv2Route(rest string) *vaultRoute {
 	exists := func(q *vaultRequest) bool { return q.space.kv2[path] != nil }
 	route := &vaultRoute{name: "kv2 " + kind, exists: exists}
 	switch {
-	case kind == "metadata":
+	case strings.HasPrefix(rest, "metadata/"):
 		route.run = vaultRun{vaultRead: v.readKV2Metadata, vaultDelete: v.deleteKV2Metadata, vaultList: v.listKV2}
 	case path == "" || strings.HasSuffix(path, "/"):
 	case kind == "data":

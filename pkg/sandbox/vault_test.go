@@ -5,8 +5,6 @@ import (
 	"testing"
 )
 
-const oneDenied = "1 error occurred:\n\t* permission denied\n\n"
-
 // The flow that a job goes through: log in, read, revoke, and nothing is left.
 func TestVaultFlow(t *testing.T) {
 	l := newLab(t, Config{})
