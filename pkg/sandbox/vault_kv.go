@@ -98,10 +98,11 @@ func kv2Path(q *vaultRequest) string {
 func (v *vault) readKV2(q *vaultRequest) (*vaultAnswer, error) {
 	number := 0
 	if text := q.text("version"); text != "" {
-		var err error
-		if number, err = strconv.Atoi(text); err != nil {
-			return nil, vaultInvalid(fmt.Sprintf("Field validation failed: error converting input for field %q: %v", "version", err))
+		n, err := strconv.ParseInt(text, 0, 0)
+		if err != nil {
+			return nil, q.invalidField("version", "cannot parse '' as int: "+err.Error())
 		}
+		number = int(n)
 	}
 	secret := q.space.kv2[kv2Path(q)]
 	if secret == nil {
@@ -130,21 +131,36 @@ func (v *vault) readKV2(q *vaultRequest) (*vaultAnswer, error) {
 }
 
 func (v *vault) writeKV2(q *vaultRequest) (*vaultAnswer, error) {
-	raw, there := q.data["data"]
-	data, ok := raw.(map[string]any)
-	switch {
-	case !there:
+	for _, name := range []string{"data", "options"} {
+		if err := q.checkMap(name); err != nil {
+			return nil, err
+		}
+	}
+	if _, there := q.data["data"]; !there {
 		return nil, vaultInvalid("no data provided")
-	case !ok:
-		// The text names types of the server's language; its beginning is known.
-		return nil, vaultInvalid(`Field validation failed: error converting input for field "data": expected a map`)
 	}
 	path := kv2Path(q)
 	if err := checkAndSet(q, q.space.kv2[path]); err != nil {
 		return nil, err
 	}
+	data, _ := q.data["data"].(map[string]any) // null is as good as empty
+	if data == nil {
+		data = map[string]any{}
+	}
 	number := v.store(q.space, path, data)
-	return &vaultAnswer{data: q.space.kv2[path].versions[number].metadata(number), mount: "kv"}, nil
+	return &vaultAnswer{data: q.space.kv2[path].versions[number].metadata(number), warnings: q.ignored("data", "options", "version"), mount: "kv"}, nil
+}
+
+// checkMap refuses a parameter that is there and no object.
+func (q *vaultRequest) checkMap(name string) error {
+	switch value := q.data[name].(type) {
+	case nil, map[string]any:
+		return nil
+	case []any:
+		return q.invalidField(name, "'' expected a map, got 'slice'")
+	default:
+		return q.invalidField(name, fmt.Sprintf("'' expected a map, got '%T'", value))
+	}
 }
 
 // checkAndSet is the option cas: the version that is to be the current one.
@@ -184,7 +200,10 @@ func (v *vault) markDeleted(secret *versionedSecret, number int) {
 // onVersions runs what is done to some versions of a secret.
 func (v *vault) onVersions(empty string, do func(*versionedSecret, int)) func(*vaultRequest) (*vaultAnswer, error) {
 	return func(q *vaultRequest) (*vaultAnswer, error) {
-		numbers := versionsOf(q)
+		numbers, err := versionsOf(q)
+		if err != nil {
+			return nil, err
+		}
 		if len(numbers) == 0 {
 			return nil, vaultInvalid(empty)
 		}
@@ -199,20 +218,24 @@ func (v *vault) onVersions(empty string, do func(*versionedSecret, int)) func(*v
 	}
 }
 
-func versionsOf(q *vaultRequest) []int {
+// versionsOf reads a list of numbers, or one text in which commas separate
+// them.
+func versionsOf(q *vaultRequest) ([]int, error) {
 	list, ok := q.data["versions"].([]any)
-	if !ok {
-		for text := range strings.SplitSeq(q.text("versions"), ",") {
-			list = append(list, text)
+	if text := q.text("versions"); !ok && text != "" {
+		for item := range strings.SplitSeq(text, ",") {
+			list = append(list, item)
 		}
 	}
 	var numbers []int
-	for _, item := range list {
-		if n, err := strconv.Atoi(strings.TrimSpace(fmt.Sprint(item))); err == nil {
-			numbers = append(numbers, n)
+	for i, item := range list {
+		n, err := strconv.ParseInt(fmt.Sprint(item), 0, 0)
+		if err != nil {
+			return nil, q.invalidField("versions", fmt.Sprintf("1 error(s) decoding:\n\n* cannot parse '[%d]' as int: %v", i, err))
 		}
+		numbers = append(numbers, int(n))
 	}
-	return numbers
+	return numbers, nil
 }
 
 func undelete(secret *versionedSecret, n int) { secret.versions[n].deleted = time.Time{} }
@@ -233,8 +256,12 @@ func (v *vault) readKV2Metadata(q *vaultRequest) (*vaultAnswer, error) {
 		delete(m, "custom_metadata")
 		versions[strconv.Itoa(number)] = m
 	}
+	oldest := 0 // as long as all are kept
+	if secret.current > maxVersions {
+		oldest = secret.current - maxVersions + 1
+	}
 	return &vaultAnswer{mount: "kv", data: map[string]any{
-		"versions": versions, "current_version": secret.current, "oldest_version": slices.Min(slices.Collect(maps.Keys(secret.versions))),
+		"versions": versions, "current_version": secret.current, "oldest_version": oldest,
 		"created_time": timeText(secret.created), "updated_time": timeText(secret.updated),
 		"max_versions": 0, "cas_required": false, "delete_version_after": "0s", "custom_metadata": nil,
 	}}, nil
@@ -267,6 +294,11 @@ func listed(paths []string, folder string) (*vaultAnswer, error) {
 	return &vaultAnswer{data: map[string]any{"keys": keys}, mount: "kv"}, nil
 }
 
+// readKV2Config is what the engine is set to.
+func (v *vault) readKV2Config(*vaultRequest) (*vaultAnswer, error) {
+	return &vaultAnswer{data: map[string]any{"cas_required": false, "delete_version_after": "0s", "max_versions": 0}, mount: "kv"}, nil
+}
+
 // wrongKV2Path answers a path without data/ or the like.
 func (v *vault) wrongKV2Path(q *vaultRequest) (*vaultAnswer, error) {
 	command := map[vaultOperation]string{vaultRead: "get", vaultWrite: "put", vaultPatch: "patch", vaultList: "list", vaultDelete: "delete"}[q.operation]
@@ -286,7 +318,15 @@ func (v *vault) readKV1(q *vaultRequest) (*vaultAnswer, error) {
 	if data == nil {
 		return nil, nil
 	}
-	return &vaultAnswer{data: data, leaseDuration: int(vaultMaxTTL.Seconds()), mount: "kv"}, nil
+	lease := vaultMaxTTL // no lease, but when to read again
+	for _, name := range []string{"lease", "ttl"} {
+		if raw, there := data[name]; there {
+			if d, err := vaultDuration(fmt.Sprint(raw)); err == nil {
+				lease = d
+			}
+		}
+	}
+	return &vaultAnswer{data: data, leaseDuration: int(lease.Seconds()), mount: "kv"}, nil
 }
 
 func (v *vault) writeKV1(q *vaultRequest) (*vaultAnswer, error) {

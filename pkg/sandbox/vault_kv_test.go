@@ -29,7 +29,9 @@ func TestVaultKV2(t *testing.T) {
 		{"no data", `{}`, "no data provided"},
 		{"not the current version", `{"data":{},"options":{"cas":1}}`, "check-and-set parameter did not match the current version"},
 		{"no version", `{"data":{},"options":{"cas":"x"}}`, "error parsing check-and-set parameter"},
-		{"data is text", `{"data":"x"}`, `Field validation failed: error converting input for field "data": expected a map`},
+		{"data is text", `{"data":"x"}`, `Field validation failed: error converting input for field "data": '' expected a map, got 'string'`},
+		{"data is a list", `{"data":[]}`, `Field validation failed: error converting input for field "data": '' expected a map, got 'slice'`},
+		{"options are text", `{"data":{},"options":"x"}`, `Field validation failed: error converting input for field "options": '' expected a map, got 'string'`},
 	} {
 		ask("POST", "data/x/y", row.body).want(t, row.name, 400, row.text)
 	}
@@ -48,17 +50,28 @@ func TestVaultKV2(t *testing.T) {
 	if a = ask("GET", "data/x/y?version=1", ""); a.status != 404 || meta(a)["destroyed"] != true {
 		t.Errorf("destroyed: %d %s", a.status, a.body)
 	}
+	ask("POST", "delete/x/y", `{"versions":"1, 2"}`).want(t, "a space", 400,
+		"Field validation failed: error converting input for field \"versions\": 1 error(s) decoding:\n\n* cannot parse '[1]' as int: strconv.ParseInt: parsing \" 2\": invalid syntax")
 	ask("POST", "destroy/x/y", `{}`).want(t, "no versions", 400, "no version number provided")
 	ask("POST", "delete/x/y", `{}`).want(t, "no versions", 400, "No version number provided")
 	a = ask("GET", "metadata/x/y", "")
 	versions, _ := a.Data["versions"].(map[string]any)
-	if len(versions) != 2 || fmt.Sprint(a.Data["current_version"]) != "2" || fmt.Sprint(a.Data["oldest_version"]) != "1" {
+	if len(versions) != 2 || fmt.Sprint(a.Data["current_version"]) != "2" || fmt.Sprint(a.Data["oldest_version"]) != "0" {
 		t.Errorf("metadata: %s", a.body)
 	}
 	for range maxVersions {
 		ask("POST", "data/x/y", `{"data":{}}`)
 	}
 	ask("GET", "data/x/y?version=2", "").want(t, "too old a version", 404)
+	if a = ask("GET", "metadata/x/y", ""); fmt.Sprint(a.Data["oldest_version"]) != "3" {
+		t.Errorf("metadata: %s", a.body)
+	}
+	if a = ask("POST", "data/x/y", `{"data":null,"more":1}`); a.status != 200 || strings.Join(a.Warnings, "|") != "Endpoint ignored these unrecognized parameters: [more]" {
+		t.Errorf("null: %d %s", a.status, a.body)
+	}
+	if a = ask("GET", "config", ""); a.status != 200 || a.Data["cas_required"] != false {
+		t.Errorf("config: %d %s", a.status, a.body)
+	}
 	ask("DELETE", "metadata/x/y", "").want(t, "all of it", 204)
 	ask("GET", "data/x/y", "").want(t, "gone", 404)
 	ask("GET", "metadata/x/y", "").want(t, "gone", 404)
@@ -136,6 +149,10 @@ func TestVaultKV1(t *testing.T) {
 		{"nowhere", "POST", "/v1/kv1/", root, `{"a":1}`, 400, "cannot write to a path ending in '/'"},
 	})
 	if a := l.vaultAsk("GET", "/v1/kv1/x", root, ""); !strings.Contains(a.body, "12345678901234567890") {
+		t.Error(a.body)
+	}
+	l.vaultAsk("POST", "/v1/kv1/t", root, `{"ttl":"1h"}`)
+	if a := l.vaultAsk("GET", "/v1/kv1/t", root, ""); a.Lease != 3600 {
 		t.Error(a.body)
 	}
 	l.vaultRows([]vaultRow{

@@ -50,11 +50,7 @@ func (v *vault) login(q *vaultRequest) (*vaultAnswer, error) {
 	if err != nil {
 		return nil, err
 	}
-	known := []string{"role", "jwt", "distributed_claim_access_token"}
-	unknown := slices.DeleteFunc(slices.Sorted(maps.Keys(q.data)), func(name string) bool { return slices.Contains(known, name) })
-	if len(unknown) > 0 {
-		a.warnings = append(a.warnings, fmt.Sprintf("Endpoint ignored these unrecognized parameters: %v", unknown))
-	}
+	a.warnings = append(a.warnings, q.ignored("role", "jwt", "distributed_claim_access_token")...)
 	return a, nil
 }
 

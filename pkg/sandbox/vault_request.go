@@ -5,12 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"mime"
 	"net"
 	"net/http"
 	"net/netip"
 	"net/url"
 	"path"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -71,9 +73,23 @@ func (q *vaultRequest) duration(name string) (time.Duration, error) {
 	}
 	d, err := vaultDuration(text)
 	if err != nil {
-		return 0, vaultInvalid(fmt.Sprintf("Field validation failed: error converting input for field %q: %v", name, err))
+		return 0, q.invalidField(name, err.Error())
 	}
 	return d, nil
+}
+
+// invalidField is what the server says of a parameter of the wrong type.
+func (q *vaultRequest) invalidField(name, why string) error {
+	return vaultInvalid(fmt.Sprintf("Field validation failed: error converting input for field %q: %s", name, why))
+}
+
+// ignored is the warning about parameters that an endpoint does not know.
+func (q *vaultRequest) ignored(known ...string) []string {
+	unknown := slices.DeleteFunc(slices.Sorted(maps.Keys(q.data)), func(name string) bool { return slices.Contains(known, name) })
+	if len(unknown) == 0 {
+		return nil
+	}
+	return []string{fmt.Sprintf("Endpoint ignored these unrecognized parameters: %v", unknown)}
 }
 
 func vaultDuration(text string) (time.Duration, error) {

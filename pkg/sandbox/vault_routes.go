@@ -143,6 +143,8 @@ func (v *vault) kv2Route(rest string) *vaultRoute {
 	exists := func(q *vaultRequest) bool { return q.space.kv2[path] != nil }
 	route := &vaultRoute{name: "kv2 " + kind, exists: exists}
 	switch {
+	case rest == "config":
+		route.run = vaultRun{vaultRead: v.readKV2Config}
 	case strings.HasPrefix(rest, "metadata/"):
 		route.run = vaultRun{vaultRead: v.readKV2Metadata, vaultDelete: v.deleteKV2Metadata, vaultList: v.listKV2}
 	case path == "" || strings.HasSuffix(path, "/"):

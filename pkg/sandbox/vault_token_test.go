@@ -66,7 +66,7 @@ func TestVaultPermissions(t *testing.T) {
 		{"no such version", "GET", "/v1/secret/data/ci/app?version=9", job, "", 404, ""},
 		{"not there, KV 1", "GET", "/v1/kv1/ci/nope", job, "", 404, ""},
 		{"unknown dynamic role", "GET", "/v1/dyn/creds/nope", job, "", 400, "unknown role: nope"},
-		{"version of letters", "GET", "/v1/secret/data/ci/app?version=x", job, "", 400, `Field validation failed: error converting input for field "version": strconv.Atoi: parsing "x": invalid syntax`},
+		{"version of letters", "GET", "/v1/secret/data/ci/app?version=x", job, "", 400, `Field validation failed: error converting input for field "version": cannot parse '' as int: strconv.ParseInt: parsing "x": invalid syntax`},
 		{"cubbyhole", "GET", "/v1/cubbyhole/x", job, "", 404, noPath},
 	})
 	if a := l.vaultAsk("GET", "/v1/secret/data/ci/app", "", "", "Authorization: Bearer "+job); a.status != 200 {
