@@ -104,6 +104,9 @@ func TestVaultCheck(t *testing.T) {
 		if !strings.Contains(strings.Join(c.Hints, "\n"), row.hint) {
 			t.Errorf("%s: no hint %q in %q", row.name, row.hint, c.Hints)
 		}
+		if _, refusal := r.Login(row.token, vaultOrgConfig(), vaultNow); refusal != "" && j.Reason != refusal {
+			t.Errorf("%s: the reason is %q, and the server says %q", row.name, j.Reason, refusal)
+		}
 		if (row.verdict == Allow) != (j.Reason == "") || (c.Verdict == Allow) != (c.Reason == "") {
 			t.Errorf("%s: reasons %q and %q", row.name, j.Reason, c.Reason)
 		}

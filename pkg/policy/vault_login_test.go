@@ -121,6 +121,7 @@ func TestVaultLoginRefusals(t *testing.T) {
 		{"no exp, 209 s old", nil, vaultToken(oidc.Variant{}, change{"exp": nil, "iat": unix - 209}), ""},
 		{"no exp, 210.5 s old", nil, vaultToken(oidc.Variant{}, change{"exp": nil, "iat": unix - 210}), vaultExpiredText},
 		{"no exp, less leeway", members{"expiration_leeway": "10"}, vaultToken(oidc.Variant{}, change{"exp": nil, "iat": unix - 70}), vaultExpiredText},
+		{"no exp, nbf later than iat", nil, vaultToken(oidc.Variant{}, change{"exp": nil, "iat": unix - 400, "nbf": unix - 100}), ""},
 		{"only exp, 210 s ahead", nil, vaultToken(oidc.Variant{}, change{"iat": nil, "exp": unix + 210}), ""},
 		{"only exp, 211 s ahead", nil, vaultToken(oidc.Variant{}, change{"iat": nil, "exp": unix + 211}), vaultEarlyText},
 		{"no times", nil, vaultToken(oidc.Variant{}, timeless), vaultTimelessText},
@@ -150,6 +151,7 @@ func TestVaultLoginRefusals(t *testing.T) {
 		{"the first by name", bound(`{"b": "x", "a": "x"}`), good, vaultMissing("a")},
 		{"a pointer", bound(`{"/oidc.circleci.com~1vcs-ref": "refs/heads/main"}`), good, ""},
 		{"a pointer not escaped", bound(`{"/oidc.circleci.com/vcs-ref": "refs/heads/main"}`), good, vaultMissing("/oidc.circleci.com/vcs-ref")},
+		{"a pointer to a tilde", bound(`{"/~01": "x"}`), vaultToken(oidc.Variant{}, change{"~1": "x"}), ""},
 		{"a pointer into a list", bound(`{"/oidc.circleci.com~1context-ids/0": "` + oidc.SampleContext + `"}`), good, ""},
 		{"a pointer beyond a list", bound(`{"/oidc.circleci.com~1context-ids/1": "x"}`), good, vaultMissing("/oidc.circleci.com~1context-ids/1")},
 		{"a pointer into text", bound(`{"/sub/0": "x"}`), good, vaultMissing("/sub/0")},
@@ -190,7 +192,7 @@ func TestVaultLoginIdentity(t *testing.T) {
 		"claim_mappings": `{"oidc.circleci.com/vcs-ref": "ref", "/oidc.circleci.com~1context-ids/0": "context", "email": "email"}`,
 		"groups_claim":   `"oidc.circleci.com/context-ids"`,
 	})
-	login, refusal := r.Login(vaultToken(oidc.Variant{}, nil), nil, vaultNow)
+	login, refusal := r.Login(vaultToken(oidc.Variant{}, map[string]any{claimContexts: []string{oidc.SampleContext, ""}}), nil, vaultNow)
 	if refusal != "" || login.User != oidc.SampleProject || len(login.Metadata) != 2 || login.Metadata["ref"] != "refs/heads/main" ||
 		login.Metadata["context"] != oidc.SampleContext || len(login.Groups) != 1 || login.Groups[0] != oidc.SampleContext {
 		t.Errorf("%+v %s", login, refusal)
@@ -205,7 +207,7 @@ func TestVaultGlob(t *testing.T) {
 		{"", "", true}, {"", "a", false}, {"*", "", true}, {"**", "a/b", true}, {"a*", "a", true}, {"a*", "ba", false},
 		{"*a", "ba", true}, {"*a", "ab", false}, {"a*a", "a", false}, {"a*a", "aa", true}, {"ab*ba", "aba", false},
 		{"a*b*c", "a/b/x/b/c", true}, {"a*b*c", "acb", false}, {"a?c", "abc", false}, {"a?c", "a?c", true}, {`a\*`, "a*", false},
-		{"[a]", "a", false}, {"A", "a", false}, {"*b*", "abc", true}, {"a**c", "ac", true},
+		{"[a]", "a", false}, {"A", "a", false}, {"*b*", "abc", true}, {"a**c", "ac", true}, {"a*b*b", "ab", false}, {"*b*b*", "b", false}, {"*b*b*", "bb", true},
 	} {
 		if got := vaultGlob(row.pattern, row.text); got != row.want {
 			t.Errorf("%q on %q: %v", row.pattern, row.text, got)
