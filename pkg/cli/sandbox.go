@@ -126,15 +126,7 @@ func (a *app) vaultDocuments(path string) (*policy.VaultRole, *policy.VaultConfi
 	if err != nil {
 		return nil, nil, err
 	}
-	role, err := policy.ParseVaultRole(text)
-	if err != nil {
-		return nil, nil, fault.New(fault.Usage, "%s %q: %w", option, path, err)
-	}
-	var both struct{ Config json.RawMessage }
-	if json.Unmarshal(text, &both) != nil || both.Config == nil {
-		return role, nil, nil
-	}
-	config, err := policy.ParseVaultConfig(text)
+	role, config, err := policy.ParseVault(text)
 	if err != nil {
 		return nil, nil, fault.New(fault.Usage, "%s %q: %w", option, path, err)
 	}

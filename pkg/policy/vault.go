@@ -192,6 +192,24 @@ func ParseVaultConfig(b []byte) (*VaultConfig, error) {
 	return c, nil
 }
 
+// ParseVault reads a role as ParseVaultRole does, and the mount's configuration
+// where the document holds both, as what VaultSetup writes does.
+func ParseVault(b []byte) (*VaultRole, *VaultConfig, error) {
+	r, err := ParseVaultRole(b)
+	if err != nil {
+		return nil, nil, err
+	}
+	n, err := parseDocument(b)
+	if err != nil || n.get("data") != nil || n.get("config") == nil {
+		return r, nil, err
+	}
+	c, err := ParseVaultConfig(b)
+	if err != nil {
+		return nil, nil, err
+	}
+	return r, c, nil
+}
+
 // AdmitsFrom says whether the role's token_bound_cidrs let a job log in from
 // this address.
 func (r *VaultRole) AdmitsFrom(address netip.Addr) bool {

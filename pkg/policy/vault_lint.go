@@ -343,8 +343,6 @@ func (l *vaultLinter) strangers() {
 	const other = "00000000-1111-4222-8333-444455556666"
 	foreign := l.meant
 	foreign.Org, foreign.Project, foreign.RootIssuer, foreign.Audience = other, other, false, l.audience()
-	foreign.Claims = maps.Clone(foreign.Claims)
-	delete(foreign.Claims, "iss")
 	rooted := foreign
 	rooted.RootIssuer = true
 	l.issuer(l.first(foreign, rooted))

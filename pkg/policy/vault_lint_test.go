@@ -108,6 +108,7 @@ func lintCases() []lintCase {
 		{name: "any host", role: globbed(claimOrigin, "*/acme/widget"), want: "V2:critical" + rerun, witness: map[string]any{claimOrigin: "gitlab.com/stranger/acme/widget"}},
 		{name: "an owner's name's end", role: globbed(claimOrigin, "*acme/widget"), want: "V2:critical" + rerun, witness: map[string]any{claimOrigin: "github.com/stranger-acme/widget"}},
 		{name: "any owner", role: globbed(claimOrigin, "github.com/*/widget"), want: "V2:critical" + rerun, witness: map[string]any{claimOrigin: "github.com/stranger/widget"}},
+		{name: "any repository of a host, with a branch", role: glob(`{"oidc.circleci.com/project-id": "` + lintProject + `", "oidc.circleci.com/vcs-origin": "github.com/*", "oidc.circleci.com/vcs-ref": "refs/heads/main"}`), want: "V2:critical" + rerun, witness: map[string]any{claimOrigin: "github.com/stranger/app", claimRef: "refs/heads/main"}},
 		{name: "any project by a star", role: glob(`{"oidc.circleci.com/project-id": "*"}`), want: "V7:critical" + rerun},
 
 		{name: "an identity for each user", role: members{"user_claim": `"sub"`}, want: "V3:medium", where: "user_claim", at: "8:3", message: "every user has a subject of his own"},

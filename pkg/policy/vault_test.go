@@ -69,6 +69,31 @@ func TestVaultRoleForms(t *testing.T) {
 	}
 }
 
+func TestParseVault(t *testing.T) {
+	const role = `"role": {"user_claim": "sub"}`
+	for _, row := range []struct {
+		text, issuer, err string
+	}{
+		{`{"user_claim": "sub"}`, "none", ""},
+		{wholeRole, "none", ""},
+		{`{` + role + `}`, "none", ""},
+		{"\ufeff" + `{"config": {"jwks_url": "x", "bound_issuer": "y"}, ` + role + `}`, "y", ""},
+		{`{"config": {"bound_issuer": "y"}, ` + role + `}`, "", "line 1, column 12: the server takes exactly one of"},
+		{`{"config": {"jwks_url": "x"}}`, "", `the document has no "role"`},
+		{`{`, "", "it ends too early"},
+	} {
+		r, c, err := ParseVault([]byte(row.text))
+		switch {
+		case row.err != "":
+			if err == nil || !strings.Contains(err.Error(), row.err) || fault.KindOf(err) != fault.Usage {
+				t.Errorf("%s: %v", row.text, err)
+			}
+		case err != nil || r == nil || (c == nil) != (row.issuer == "none") || c != nil && c.BoundIssuer != row.issuer:
+			t.Errorf("%s: %+v %+v %v", row.text, r, c, err)
+		}
+	}
+}
+
 func TestVaultRoleErrors(t *testing.T) {
 	role := func(members string) string { return "{\"user_claim\": \"sub\",\n " + members + "}" }
 	for _, row := range []struct{ name, text, want string }{

@@ -163,10 +163,13 @@ var errNoKnownKey = errors.New("no known key successfully validated the token si
 // checkHeader says what the server's other library says of a header that is no
 // object.
 func checkHeader(jwt string) error {
-	first, rest, _ := strings.Cut(jwt, ".")
-	header, err := base64.RawURLEncoding.DecodeString(strings.TrimRight(first, "="))
-	if err != nil || strings.Count(rest, ".") != 1 || len(header) == 0 {
+	parts := strings.Split(jwt, ".")
+	if len(parts) != 3 {
 		return nil // which the parser finds, too
+	}
+	header, err := base64.RawURLEncoding.DecodeString(strings.TrimRight(parts[0], "="))
+	if err != nil || len(header) == 0 {
+		return err
 	}
 	var members map[string]json.RawMessage
 	err = json.Unmarshal(header, &members)

@@ -77,6 +77,8 @@ func TestVaultLoginRefusals(t *testing.T) {
 		{"null header", swap(good, 0, `null`), errKey},
 		{"header no JSON", swap(good, 0, `x`), errSigned + "invalid character 'x' looking for beginning of value"},
 		{"header a list", swap(good, 0, `[]`), errSigned + "json: cannot unmarshal array into Go value of type jose.rawHeader"},
+		{"header no base64", good[:10] + "!" + good[10:], errSigned + "illegal base64 data at input byte 10"},
+		{"no header", good[strings.IndexByte(good, '.'):], errKey},
 		{"a variable's name", "$CIRCLE_OIDC_TOKEN", errParts},
 		{"two parts", "a.b", errParts},
 		{"four parts", good + ".x", errParts},
