@@ -120,14 +120,18 @@ func (l *vaultLinter) intendRef(v *oidc.Variant, s string) {
 	if s == "*" || v.Branch != "" || v.Tag != "" {
 		return
 	}
-	form := regexp.MustCompile(refForm)
 	for _, candidate := range []string{s, "refs/heads/main", "refs/heads/x", "refs/tags/v1", strings.ReplaceAll(s, "*", "x"), strings.ReplaceAll(s, "*", "heads/x")} {
-		if !l.matches(s, candidate) || !form.MatchString(candidate) {
+		branch, isBranch := strings.CutPrefix(candidate, "refs/heads/")
+		tag, isTag := strings.CutPrefix(candidate, "refs/tags/")
+		switch {
+		case !l.matches(s, candidate):
 			continue
-		}
-		v.Branch, _ = strings.CutPrefix(candidate, "refs/heads/")
-		if tag, ok := strings.CutPrefix(candidate, "refs/tags/"); ok {
-			v.Branch, v.Tag = "", tag
+		case isBranch && vaultBranch(branch):
+			v.Branch = branch
+		case isTag && vaultBranch(tag):
+			v.Tag = tag
+		default:
+			continue
 		}
 		l.namesRef = true
 		return

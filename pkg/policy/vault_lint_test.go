@@ -109,6 +109,8 @@ func lintCases() []lintCase {
 		{name: "an owner's name's end", role: globbed(claimOrigin, "*acme/widget"), want: "V2:critical" + rerun, witness: map[string]any{claimOrigin: "github.com/stranger-acme/widget"}},
 		{name: "any owner", role: globbed(claimOrigin, "github.com/*/widget"), want: "V2:critical" + rerun, witness: map[string]any{claimOrigin: "github.com/stranger/widget"}},
 		{name: "any repository of a host, with a branch", role: glob(`{"oidc.circleci.com/project-id": "` + lintProject + `", "oidc.circleci.com/vcs-origin": "github.com/*", "oidc.circleci.com/vcs-ref": "refs/heads/main"}`), want: "V2:critical" + rerun, witness: map[string]any{claimOrigin: "github.com/stranger/app", claimRef: "refs/heads/main"}},
+		{name: "a branch that git does not take", role: sub(lintSubject + "/user/*/vcs-ref/refs/heads/a..b"), want: "V11:high"},
+		{name: "a branch of any repository", role: glob(`{"oidc.circleci.com/project-id": "` + lintProject + `", "oidc.circleci.com/vcs-origin": "*", "oidc.circleci.com/vcs-ref": "refs/heads/main"}`), want: "V12:high" + rerun},
 		{name: "any project by a star", role: glob(`{"oidc.circleci.com/project-id": "*"}`), want: "V7:critical" + rerun},
 
 		{name: "an identity for each user", role: members{"user_claim": `"sub"`}, want: "V3:medium", where: "user_claim", at: "8:3", message: "every user has a subject of his own"},
@@ -301,6 +303,17 @@ func TestVaultFixes(t *testing.T) {
 		if l.admits(l.meant) == nil {
 			t.Errorf("%s: nobody gets in after all fixes: %s", row.name, role)
 		}
+	}
+}
+
+// A fix keeps what is good in the document.
+func TestVaultFixKeeps(t *testing.T) {
+	r, cfg := lintParse(t, "", lintRole(map[string]string{"bound_claims": `{"oidc.circleci.com/project-id": "` + lintProject + `", "oidc.circleci.com/org-id": "` + lintOrg + `",
+		"oidc.circleci.com/context-ids": ["0f0f0f0f-1212-4343-9494-565656565656"], "oidc.circleci.com/vcs-origin": "github.com/acme/widget"}`}), lintConfig(""))
+	const want = `{"bound_subject": "", "bound_claims_type": "string", "bound_claims": {"oidc.circleci.com/context-ids":["0f0f0f0f-1212-4343-9494-565656565656"],` +
+		`"oidc.circleci.com/org-id":"` + lintOrg + `","oidc.circleci.com/project-id":"` + lintProject + `","oidc.circleci.com/ssh-rerun":false,"oidc.circleci.com/vcs-origin":"github.com/acme/widget"}}`
+	if all := r.Lint(cfg, vaultNow); len(all) != 1 || all[0].ID != "V9" || all[0].Fix != want {
+		t.Errorf("%+v", all)
 	}
 }
 

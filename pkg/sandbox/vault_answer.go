@@ -131,8 +131,6 @@ func answerVault(w http.ResponseWriter, q *vaultRequest, a *vaultAnswer, err err
 	case a == nil:
 		w.WriteHeader(http.StatusNoContent)
 		return fmt.Sprintf("%s: %d", q.route, http.StatusNoContent)
-	case a.whole != nil:
-		return answerVaultJSON(w, q, http.StatusOK, a.whole)
 	case a.status == http.StatusAccepted:
 		w.WriteHeader(a.status)
 		return fmt.Sprintf("%s: %d", q.route, a.status)
@@ -140,6 +138,9 @@ func answerVault(w http.ResponseWriter, q *vaultRequest, a *vaultAnswer, err err
 	status := a.status
 	if status == 0 {
 		status = http.StatusOK
+	}
+	if a.whole != nil {
+		return answerVaultJSON(w, q, status, a.whole)
 	}
 	return answerVaultJSON(w, q, status, a.body(q.id))
 }

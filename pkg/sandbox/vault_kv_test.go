@@ -224,6 +224,7 @@ func TestVaultWrapping(t *testing.T) {
 		{"twice", "POST", "/v1/sys/wrapping/unwrap", w.Token, "", 400, gone},
 		{"an ordinary token", "POST", "/v1/sys/wrapping/unwrap", job, "", 400, gone},
 		{"an ordinary token in the body", "POST", "/v1/sys/wrapping/unwrap", job, `{"token":"` + job + `"}`, 400, gone},
+		{"an ordinary token looked up", "POST", "/v1/sys/wrapping/lookup", job, "", 400, gone},
 		{"none", "POST", "/v1/sys/wrapping/unwrap", "", "", 403, "error validating wrapping token: token is empty"},
 		{"none in the body", "POST", "/v1/sys/wrapping/unwrap", job, `{"token":""}`, 403, "error validating wrapping token: empty token in request body"},
 		{"nobody unwraps", "POST", "/v1/sys/wrapping/unwrap", "", `{"token":"` + second + `"}`, 403, "permission denied"},
@@ -252,6 +253,14 @@ func TestVaultWrapping(t *testing.T) {
 	a = l.vaultAsk("POST", "/v1/sys/wrapping/wrap", job, `{"a":"b"}`, "X-Vault-Wrap-TTL: 60")
 	if u = l.vaultAsk("POST", "/v1/sys/wrapping/unwrap", a.WrapInfo.Token, ""); fmt.Sprint(u.Data) != "map[a:b]" {
 		t.Errorf("%s", u.body)
+	}
+	// What is deleted has a body to wrap; what is not there has none.
+	a = l.vaultAsk("GET", "/v1/secret/data/ci/gone", job, "", "X-Vault-Wrap-TTL: 60")
+	if a.status != 200 || a.WrapInfo == nil {
+		t.Fatalf("%d %s", a.status, a.body)
+	}
+	if u = l.vaultAsk("POST", "/v1/sys/wrapping/unwrap", a.WrapInfo.Token, ""); u.status != 404 || u.Data["metadata"] == nil {
+		t.Errorf("%d %s", u.status, u.body)
 	}
 	a = l.vaultAsk("GET", "/v1/secret/data/ci/nope", job, "", "X-Vault-Wrap-TTL: 60")
 	a.want(t, "a refusal is not wrapped", 404)

@@ -2,10 +2,12 @@ package sandbox
 
 import (
 	"encoding/json"
-	"net/netip"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/go-jose/go-jose/v4"
 
 	"github.com/oidc-broker/oidc-broker/pkg/policy"
 )
@@ -121,6 +123,34 @@ func TestVaultLoginWithFetchedKeys(t *testing.T) {
 	}
 	if a := l.vaultLogin(DefaultVaultRole, good); a.status != 200 {
 		t.Errorf("%d %s", a.status, a.body)
+	}
+}
+
+// A good signature is not enough where the mount lists its algorithms.
+func TestVaultAlgorithms(t *testing.T) {
+	for name, c := range map[string]Config{
+		"RS256 alone": {},
+		"all":         {VaultConfig: &policy.VaultConfig{JWTValidationPubkeys: []string{"x"}}},
+	} {
+		l := newLab(t, c)
+		signer, err := jose.NewSigner(jose.SigningKey{Algorithm: jose.RS384, Key: l.key.Key}, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		signed, err := signer.Sign([]byte(payload(t, l.v1(Variant{}, nil))))
+		if err != nil {
+			t.Fatal(err)
+		}
+		token, err := signed.CompactSerialize()
+		if err != nil {
+			t.Fatal(err)
+		}
+		a := l.vaultLogin(DefaultVaultRole, token)
+		if c.VaultConfig != nil {
+			a.want(t, name, 200)
+			continue
+		}
+		a.want(t, name, 400, errToken+"invalid algorithm (alg) header parameter: token signed with unexpected algorithm")
 	}
 }
 
@@ -258,13 +288,14 @@ func TestVaultAddresses(t *testing.T) {
 	if a.status != 200 {
 		t.Fatal(a.body)
 	}
-	q := &vaultRequest{address: netip.MustParseAddr("127.0.0.1")}
-	token := l.vault.tokens[a.Auth.ClientToken]
-	if !token.address(q) {
-		t.Error("the address of the login is refused")
-	}
-	if q.address = netip.MustParseAddr("192.0.2.1"); token.address(q) {
-		t.Error("the token is good from anywhere")
+	for address, want := range map[string]int{"127.0.0.1:1": 200, "192.0.2.1:1": 403, "@": 403} {
+		r := httptest.NewRequest("GET", "/v1/secret/data/ci/app", nil)
+		r.RemoteAddr = address
+		r.Header.Set("X-Vault-Token", a.Auth.ClientToken)
+		w := httptest.NewRecorder()
+		if l.vault.serve(w, r); w.Code != want {
+			t.Errorf("from %s: %d %s", address, w.Code, w.Body)
+		}
 	}
 }
 

@@ -1,6 +1,9 @@
 package sandbox
 
 import (
+	"encoding/json"
+	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 )
@@ -30,4 +33,41 @@ func TestVaultFlow(t *testing.T) {
 	}
 	l.vaultAsk("GET", "/v1/secret/data/ci/app", token, "").want(t, "after", 403, "permission denied")
 	l.vaultAsk("POST", "/v1/auth/token/lookup", l.vault.root, `{"token":"`+token+`"}`).want(t, "root's lookup", 403, "bad token")
+}
+
+// No request makes the server panic, and every answer that has a body has JSON.
+func FuzzVaultRequests(f *testing.F) {
+	l := newLab(f, Config{})
+	job := l.vaultToken()
+	for _, row := range []struct{ method, path, body, header string }{
+		{"POST", "auth/jwt/login", `{"role":"deploy","jwt":"a.b.c"}`, ""}, {"GET", "secret/data/ci/app?version=1", "", ""}, {"LIST", "secret/metadata/", "", ""},
+		{"POST", "secret/data/x", `{"data":{"a":[1]},"options":{"cas":0}}`, "60"}, {"POST", "sys/wrapping/unwrap", `{"token":1}`, ""}, {"PUT", "sys/leases/renew/x", `{"increment":"1d"}`, ""},
+		{"POST", "secret/destroy/ci/app", `{"versions":[1,"x",{}]}`, ""}, {"DELETE", "kv1/ci/app", "", ""}, {"GET", "team-a/kv1/ci/app", "", "1h"}, {"HEAD", "sys/health", "", ""},
+		{"GET", "auth/jwt/role/../x", "", ""}, {"GET", "sys/internal/ui/mounts/", "", ""}, {"PATCH", "secret/data/x", "{}", ""},
+	} {
+		f.Add(row.method, row.path, row.body, row.header)
+	}
+	f.Fuzz(func(t *testing.T, method, path, body, header string) {
+		r, err := http.NewRequest(method, "http://127.0.0.1:1/v1/"+path, strings.NewReader(body)) // #nosec G704 -- nothing is sent
+		if err != nil {
+			return
+		}
+		for _, token := range []string{"", job, l.vault.root} {
+			r := r.Clone(t.Context())
+			r.Body = http.NoBody
+			if body != "" {
+				r.Body = httptest.NewRequest("POST", "/", strings.NewReader(body)).Body
+			}
+			r.Header.Set("X-Vault-Token", token)
+			r.Header.Set("X-Vault-Wrap-TTL", header)
+			r.Header.Set("Content-Type", header)
+			w := httptest.NewRecorder()
+			if note := l.vault.serve(w, r); note == "" {
+				t.Error("nothing for the log")
+			}
+			if b := w.Body.Bytes(); len(b) > 0 && w.Code != http.StatusTemporaryRedirect && !json.Valid(b) {
+				t.Errorf("%d %s", w.Code, b)
+			}
+		}
+	})
 }

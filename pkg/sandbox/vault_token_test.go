@@ -158,6 +158,25 @@ func TestVaultRenew(t *testing.T) {
 	l.vaultAsk("POST", "/v1/auth/token/renew-self", job, "").want(t, "too late", 403, "permission denied")
 }
 
+// A periodic token is renewed by its period for ever, but for an explicit end.
+func TestVaultPeriods(t *testing.T) {
+	l := vaultLab(t, `"token_period": "10m", "token_max_ttl": 0`)
+	job := l.vaultToken()
+	for range 9 {
+		l.later(9 * time.Minute)
+		if a := l.vaultAsk("POST", "/v1/auth/token/renew-self", job, `{"increment":"1h"}`); a.status != 200 || a.Auth.LeaseDuration != 600 || a.Warnings != nil {
+			t.Fatalf("%d %s", a.status, a.body)
+		}
+	}
+	l = vaultLab(t, `"token_period": "10m", "token_explicit_max_ttl": "15m"`)
+	job = l.vaultToken()
+	l.later(9 * time.Minute)
+	a := l.vaultAsk("POST", "/v1/auth/token/renew-self", job, "")
+	if a.status != 200 || a.Auth.LeaseDuration != 360 || strings.Join(a.Warnings, "|") != `TTL of "10m" exceeded the effective max_ttl of "6m"; TTL value is capped accordingly` {
+		t.Errorf("%d %s", a.status, a.body)
+	}
+}
+
 func TestVaultBatchTokens(t *testing.T) {
 	l := vaultLab(t, `"token_type": "batch"`)
 	a := l.vaultLogin(DefaultVaultRole, l.v1(Variant{}, nil))
@@ -215,6 +234,9 @@ func TestVaultUses(t *testing.T) {
 		{"refused at the last use", "GET", "/v1/secret/data/other/app", job, "", 403, oneDenied},
 		{"used up", "GET", "/v1/kv1/ci/app", job, "", 403, "permission denied"},
 	})
+	if n := len(l.vault.tokens); n != 1 {
+		t.Errorf("%d tokens are kept", n)
+	}
 }
 
 func TestVaultNamespaces(t *testing.T) {

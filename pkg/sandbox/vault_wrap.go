@@ -7,16 +7,17 @@ import (
 
 // A wrappedAnswer is what a wrapping token stands for.
 type wrappedAnswer struct {
-	body json.RawMessage
-	path string
-	ttl  time.Duration
-	at   time.Time
+	body   json.RawMessage
+	status int // as of the answer
+	path   string
+	ttl    time.Duration
+	at     time.Time
 }
 
 // wrap puts an answer away where the request asked for it, and answers with
 // the token that fetches it, once.
 func (v *vault) wrap(q *vaultRequest, a *vaultAnswer) (*vaultAnswer, error) {
-	if q.wrapTTL <= 0 || a.whole != nil || a.status >= 300 {
+	if q.wrapTTL <= 0 || a.whole != nil {
 		return a, nil
 	}
 	body, err := json.Marshal(a.body(q.id))
@@ -26,7 +27,7 @@ func (v *vault) wrap(q *vaultRequest, a *vaultAnswer) (*vaultAnswer, error) {
 	t := v.issue(&vaultToken{
 		space: q.space, path: q.path, policies: []string{wrappingPolicy}, uses: 1,
 		issued: v.now(), expires: v.now().Add(q.wrapTTL), created: q.wrapTTL, limits: vaultLimits{explicitMax: q.wrapTTL},
-		wrapped: &wrappedAnswer{body: body, path: q.path, ttl: q.wrapTTL, at: v.now()},
+		wrapped: &wrappedAnswer{body: body, status: a.status, path: q.path, ttl: q.wrapTTL, at: v.now()},
 	})
 	info := &vaultWrapInfo{
 		Token: t.text, Accessor: t.accessor, TTL: int(q.wrapTTL.Seconds()),
@@ -73,7 +74,7 @@ func (v *vault) unwrap(q *vaultRequest) (*vaultAnswer, error) {
 		return nil, vaultInvalid("wrapping token is not valid or does not exist")
 	}
 	v.revoke(t)
-	return &vaultAnswer{whole: t.wrapped.body}, nil
+	return &vaultAnswer{whole: t.wrapped.body, status: t.wrapped.status}, nil
 }
 
 func (v *vault) lookupWrapping(q *vaultRequest) (*vaultAnswer, error) {
