@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"reflect"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -64,6 +65,7 @@ func TestGCPCheck(t *testing.T) {
 		gcpUndecided("groups are text", gcpMaps("google.groups", "assertion.sub"), v1, "google.groups is text, not a list of texts"),
 		gcpUndecided("groups of numbers", gcpMaps("google.groups", "[1, 2]"), v1, "google.groups is a list, not a list of texts"),
 		gcpDeny("8 KB", gcpMaps("attribute.big", "assertion.big"), gcpV1(gcpClaim("big", `"`+strings.Repeat("x", 8192)+`"`)), "more than the 8192 that Google takes"),
+		gcpDeny("one too many", gcpMaps("attribute.big", "assertion.big"), gcpV1(gcpClaim("big", `"`+strings.Repeat("x", 8193-127)+`"`)), "the mapped values have 8193 bytes"),
 		gcpUndecided("8 KB with the names", gcpMaps("attribute.big", "assertion.big"), gcpV1(gcpClaim("big", `"`+strings.Repeat("x", 8192-127)+`"`)), "whether Google counts both"),
 		gcpAllow("less", gcpMaps("attribute.big", "assertion.big"), gcpV1(gcpClaim("big", `"`+strings.Repeat("x", 8192-127-40)+`"`))),
 
@@ -78,6 +80,7 @@ func TestGCPCheck(t *testing.T) {
 		gcpDeny("variable", gcpCondition("assertion['${server_domain}/project-id'] == 'x'"), v1, "a variable was not expanded"),
 		gcpDeny("unknown claim", gcpCondition("assertion.repository == 'x'"), v1, "CircleCI's tokens have no claim repository"),
 		gcpDeny("letter case", gcpCondition("assertion['oidc.circleci.com/vcs-origin'] == 'github.com/My-Org/app'"), v1, "upper and lower case alone", `they differ from character 12 on, where "My-Org/app" is wanted and "my-org/app" found`),
+		gcpDeny("within a letter", gcpCondition("assertion.aud == 'xé'"), gcpV1(gcpClaim("aud", `"xè"`)), `they differ from character 2 on, where "é" is wanted and "è" found`),
 		gcpDeny("slug for a UUID", gcpCondition("assertion['oidc.circleci.com/project-id'] == 'my-org/app'"), v1, "is a UUID, not a name"),
 		gcpDeny("https", gcpCondition("assertion['oidc.circleci.com/vcs-origin'] == 'https://github.com/my-org/app.git'"), v1, "no https:// and no .git"),
 		gcpDeny("short ref", ref(" == 'main'"), v1, `is the whole ref: "refs/heads/main"`),
@@ -112,6 +115,43 @@ func TestGCPUnknownAttribute(t *testing.T) {
 	gcpUndecided("alone", changes, webhook, "it asks for attribute.ref, whose value is not known").run(t, GCPRequest{})
 	changes["attributeCondition"] = "attribute.ref != 'refs/heads/evil' && assertion.aud == 'x'"
 	gcpDeny("with another", changes, webhook, "operand 2: it is false").run(t, GCPRequest{})
+}
+
+// Without a subject there is no identity, and so there are no names of it.
+func TestGCPNoPrincipals(t *testing.T) {
+	j := gcpParse(t, gcpMaps("google.subject", "assertion.nothing")).Check(GCPRequest{Claims: gcpV1(oidc.Variant{})})
+	if j.Principals != nil {
+		t.Errorf("%q", j.Principals)
+	}
+}
+
+// All expressions of a provider share what may be spent on a token.
+func TestGCPBudget(t *testing.T) {
+	list := "[" + strings.Repeat("1,", 99) + "1]"
+	dear := list + ".all(a, " + list + ".all(b, a + b > 0))" // a tenth of what there is
+	var parts []string
+	for range 6 {
+		parts = append(parts, dear)
+	}
+	gcpAllow("some", gcpCondition(strings.Join(parts, " && ")), gcpV1(oidc.Variant{})).run(t, GCPRequest{})
+	many := map[string]string{"google.subject": "'s'"}
+	for i := range 20 {
+		many[fmt.Sprintf("attribute.a%02d", i)] = dear + " ? 'a' : 'b'"
+	}
+	gcpUndecided("many", map[string]any{"attributeMapping": many}, gcpV1(oidc.Variant{}), "it takes more than this program spends on a token").run(t, GCPRequest{})
+	p := gcpParse(t, map[string]any{"attributeMapping": many})
+	run := newGCPRun(gcpV1(oidc.Variant{}), gcpMaxCost)
+	if attributes, _ := p.evaluate(gcpV1(oidc.Variant{}), run); len(attributes) > 15 || run.left > 0 {
+		t.Errorf("%d attributes were mapped, and %d is left", len(attributes), run.left)
+	}
+	// What was given up ends the rest, too.
+	endless := strings.Replace(dear, "a + b > 0", list+".all(c, a + b + c > 0)", 1)
+	p = gcpParse(t, gcpCondition(endless+" && assertion.aud != ''"))
+	for _, check := range p.Check(GCPRequest{Claims: gcpV1(oidc.Variant{})}).Checks {
+		if strings.HasPrefix(check.Name, "attributeCondition") && check.Verdict != Undecided {
+			t.Errorf("%+v", check)
+		}
+	}
 }
 
 // Google would not have let anybody create these.
@@ -266,6 +306,40 @@ func TestGCPBinding(t *testing.T) {
 			}
 		})
 	}
+}
+
+// The policy beside the provider counts, but for one that is given.
+func TestGCPPolicyBeside(t *testing.T) {
+	beside := map[string]any{"provider": gcpDoc(nil), "iamPolicy": map[string]any{"bindings": []any{gcpGrant(gcpUserRole, "user:a@example.com")}}}
+	p, err := ParseGCP(gcpMarshal(t, beside))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if j := p.Check(GCPRequest{Claims: gcpV1(oidc.Variant{})}); j.Verdict != Deny || !strings.HasPrefix(j.Reason, "iamPolicy.bindings: ") {
+		t.Errorf("%s %s", j.Verdict, j.Reason)
+	}
+	given := gcpPolicy(t, gcpGrant(gcpUserRole, "principalSet:"+gcpTestPool+"*"))
+	if j := p.Check(GCPRequest{Claims: gcpV1(oidc.Variant{}), IAM: given}); j.Verdict != Allow {
+		t.Errorf("%s %s", j.Verdict, j.Reason)
+	}
+}
+
+// The sandbox judges many tokens at once.
+func TestGCPParallel(t *testing.T) {
+	p := gcpParse(t, nil)
+	var all sync.WaitGroup
+	for i := range 8 {
+		all.Go(func() {
+			v := oidc.Variant{}
+			if i%2 == 1 {
+				v.Project = gcpOtherID
+			}
+			if j := p.Judge(gcpV2(v)); j.Admitted != (i%2 == 0) {
+				t.Errorf("%d: %+v", i, j)
+			}
+		})
+	}
+	all.Wait()
 }
 
 // With the number of the project unknown, no binding is known to match.

@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"regexp"
-	"slices"
 	"strings"
 	"unicode/utf8"
 )
@@ -110,7 +109,6 @@ func (p *GCPProvider) evaluate(c Claims, run *gcpRun) (map[string]any, []gcpResu
 	results := p.limits()
 	attributes := map[string]any{}
 	open := map[string]bool{} // attributes of which Google's value is not known
-	var mapped []gcpResult
 	for _, m := range p.mapping {
 		value, r := m.result(c, run)
 		switch {
@@ -119,17 +117,12 @@ func (p *GCPProvider) evaluate(c Claims, run *gcpRun) (map[string]any, []gcpResu
 		case r.Verdict == Undecided:
 			open[m.key] = true
 		}
-		if m.key == gcpSubject {
-			mapped = slices.Insert(mapped, 0, r) // without it, nothing else counts
-		} else {
-			mapped = append(mapped, r)
-		}
+		results = append(results, r)
 	}
 	if p.mapped(gcpSubject) == nil {
-		mapped = slices.Insert(mapped, 0, gcpFails(p.word("attributeMapping"), Deny, gcpNoSubject(), "there is no mapping for google.subject").
+		results = append(results, gcpFails(p.word("attributeMapping"), Deny, gcpNoSubject(), "there is no mapping for google.subject").
 			with("a mapping for google.subject", ""))
 	}
-	results = append(results, mapped...)
 	if r, tooMuch := p.size(attributes); tooMuch {
 		results = append(results, r)
 	}

@@ -14,7 +14,7 @@ import (
 )
 
 // gcpMaxLintCost is what all tokens that are tried may cost together.
-const gcpMaxLintCost = 10 * gcpMaxCost
+const gcpMaxLintCost = 2 * gcpMaxCost
 
 // A gcpLinter looks for tokens that get in and should not.
 type gcpLinter struct {
@@ -40,7 +40,7 @@ func (p *GCPProvider) Lint(iam *IAMPolicy, now time.Time) []Finding {
 	l.insider = l.findInsider()
 	for _, rule := range []func(){
 		l.audiences, l.subject, l.claimNames, l.extracts, l.rerun, l.patterns, l.webhooks, l.contexts, l.issuer,
-		l.bindings, l.numbers, l.limits, l.types,
+		l.bindings, l.numbers, l.limits, l.types, l.state,
 	} {
 		rule()
 	}
@@ -67,8 +67,8 @@ func gcpOrdered(id string) string { return fmt.Sprintf("%4s", strings.TrimPrefix
 
 func (l *gcpLinter) add(f Finding) { l.findings = append(l.findings, f) }
 
-// at puts a place of the provider's document into a finding.
-func (f Finding) at(at position) Finding {
+// placed puts a place of the provider's document into a finding.
+func (f Finding) placed(at position) Finding {
 	f.Line, f.Column = at.line, at.column
 	return f
 }
@@ -78,7 +78,7 @@ func (f Finding) at(at position) Finding {
 func (l *gcpLinter) atMember(f Finding, binding, member int) Finding {
 	f.Where = fmt.Sprintf("%sbindings[%d].members[%d]", l.iam.prefix, binding, member)
 	if l.iam.prefix != "" {
-		f = f.at(l.iam.bindings[binding].members[member].position)
+		f = f.placed(l.iam.bindings[binding].members[member].position)
 	}
 	return f
 }
@@ -127,7 +127,7 @@ func (l *gcpLinter) audiences() {
 	l.add(Finding{ID: "G2", Severity: High, Where: l.p.word("oidc.allowedAudiences"),
 		Message: "no audience is allowed but the provider's own name, which CircleCI's tokens have only where a job mints one for it: the default is the organisation's id",
 		Fix:     fmt.Sprintf("[%q]", gcpOrElse(l.org, "the organisation's id")),
-	}.at(l.p.oidcPlace))
+	}.placed(l.p.oidcPlace))
 }
 
 // subject is G3: what a V2 token's subject needs.
@@ -136,7 +136,7 @@ func (l *gcpLinter) subject() {
 	if m == nil {
 		l.add(Finding{ID: "G13", Severity: Medium, Where: l.p.word("attributeMapping"),
 			Message: "there is no mapping for google.subject, without which Google takes no token",
-			Fix:     `"google.subject": ` + gcpShow(gcpMappingFor("'")[gcpSubject])}.at(l.p.mappingPlace))
+			Fix:     `"google.subject": ` + gcpShow(gcpMappingFor("'")[gcpSubject])}.placed(l.p.mappingPlace))
 		return
 	}
 	v1, v2 := l.insider.claims(l.now)
@@ -154,7 +154,7 @@ func (l *gcpLinter) subject() {
 		fix, which = gcpMappingFor("'")[gcpSubject], "no token"
 	}
 	l.add(Finding{ID: "G3", Severity: High, Where: m.where,
-		Message: fmt.Sprintf("%s fits: google.subject would have %d bytes, and there is room for %d", which, n2, gcpMaxSubject), Fix: fix}.at(m.position))
+		Message: fmt.Sprintf("%s fits: google.subject would have %d bytes, and there is room for %d", which, n2, gcpMaxSubject), Fix: fix}.placed(m.position))
 }
 
 // claimNames is G4 and G5: claims that no token has.
@@ -171,7 +171,7 @@ func (l *gcpLinter) claimNames() {
 			if x != l.p.condition {
 				f.Fix = l.corrected(x.text, x)
 			}
-			l.add(f.at(x.position))
+			l.add(f.placed(x.position))
 		}
 	}
 }
@@ -228,7 +228,7 @@ func (l *gcpLinter) extracts() {
 			if x != l.p.condition {
 				f.Fix = l.corrected(x.text, x)
 			}
-			l.add(f.at(x.position))
+			l.add(f.placed(x.position))
 		}
 	}
 }
@@ -277,7 +277,7 @@ func (l *gcpLinter) rerun() {
 	if w, _ := l.admitted(l.iam, ssh); w != nil {
 		l.repair.noRerun = true
 		l.add(Finding{ID: "G7", Severity: Info, Where: l.p.word("attributeCondition"), Witness: w,
-			Message: "nothing looks at ssh-rerun: a job that somebody may be logged in to gets in"}.at(l.place()))
+			Message: "nothing looks at ssh-rerun: a job that somebody may be logged in to gets in"}.placed(l.place()))
 	}
 }
 
@@ -292,7 +292,7 @@ func (l *gcpLinter) textRerun(x *gcpExpression, cmp gcpComparison, ssh gcpCandid
 	} else {
 		f.Message += "the comparison is true for every token"
 	}
-	l.add(f.at(x.position))
+	l.add(f.placed(x.position))
 }
 
 func gcpNoRerun(q gcpQuote) string {
@@ -310,7 +310,7 @@ func (l *gcpLinter) webhooks() {
 			if o := l.outcome(m.gcpExpression, claims); strings.HasPrefix(o.err, lacks) {
 				l.add(Finding{ID: "G9", Severity: Medium, Where: m.where,
 					Message: fmt.Sprintf("the token of a pipeline that a webhook started has no %s, and what Google makes of an attribute without a value is not documented", claim),
-					Fix:     fmt.Sprintf("'%s' in assertion ? %s : ''", claim, m.text)}.at(m.position))
+					Fix:     fmt.Sprintf("'%s' in assertion ? %s : ''", claim, m.text)}.placed(m.position))
 			}
 		}
 		if x := l.p.condition; x != nil && x.asks(gcpRef{gcpAssertion, claim, false}) {
@@ -320,7 +320,7 @@ func (l *gcpLinter) webhooks() {
 }
 
 func (l *gcpLinter) webhookCondition(x *gcpExpression, claim, lacks string, hook gcpCandidate, claims Claims) {
-	f := Finding{ID: "G9", Severity: Medium, Where: x.where}.at(x.position)
+	f := Finding{ID: "G9", Severity: Medium, Where: x.where}.placed(x.position)
 	if o := l.outcome(x, claims); strings.HasPrefix(o.err, lacks) {
 		l.repair.guards = true
 		f.Message = fmt.Sprintf("the token of a pipeline that a webhook started has no %s: it is refused by an error, which an || would swallow", claim)
@@ -350,7 +350,17 @@ func (l *gcpLinter) contexts() {
 	l.repair.contexts = true
 	l.add(Finding{ID: "G10", Severity: Medium, Where: x.where,
 		Message: "context-ids may be null, and then the condition cannot be evaluated: the token is refused by an error, which an || would swallow",
-	}.at(x.position))
+	}.placed(x.position))
+}
+
+// state is G18.
+func (l *gcpLinter) state() {
+	if l.p.checkState().Verdict == Allow {
+		return
+	}
+	l.add(Finding{ID: "G18", Severity: Info, Where: "state",
+		Message: "the provider is disabled or deleted: nobody gets in, and no token could be tried",
+		Fix:     "enable it to see who would"})
 }
 
 // issuer is G11 and G16.
@@ -363,7 +373,7 @@ func (l *gcpLinter) issuer() {
 		!ok && strings.Contains(l.p.issuer, "oidc.circleci.com"), strings.HasPrefix(l.p.issuer, "http://"):
 		l.add(Finding{ID: "G16", Severity: High, Where: l.p.word("oidc.issuerUri"),
 			Message: "no token of CircleCI's has this issuer, so that nobody gets in",
-			Fix:     oidc.OrgIssuer(gcpOrElse(l.org, "UUID of the organisation"))}.at(l.p.issuerPlace))
+			Fix:     oidc.OrgIssuer(gcpOrElse(l.org, "UUID of the organisation"))}.placed(l.p.issuerPlace))
 	}
 }
 
@@ -374,7 +384,7 @@ func (l *gcpLinter) rootIssuer() {
 	}
 	l.add(Finding{ID: "G11", Severity: Critical, Where: l.p.word("oidc.issuerUri"), Witness: w,
 		Message: "the issuer signs for every organisation of CircleCI's, and nothing asks for one: whoever has an account there gets in",
-		Fix:     oidc.OrgIssuer(gcpOrElse(l.org, "UUID of the organisation"))}.at(l.p.issuerPlace))
+		Fix:     oidc.OrgIssuer(gcpOrElse(l.org, "UUID of the organisation"))}.placed(l.p.issuerPlace))
 }
 
 // strangers is G1: a token of another project, with nothing crafted in it.
@@ -392,7 +402,7 @@ func (l *gcpLinter) strangers() {
 		f.Severity = High
 		f.Message += " to the pool: what its identities may do hangs on the bindings alone"
 	}
-	l.add(f.at(l.place()))
+	l.add(f.placed(l.place()))
 }
 
 // place is the condition's, or where it belongs.
@@ -414,7 +424,7 @@ func (l *gcpLinter) numbers() {
 	if l.p.name != "" && l.p.number == "" {
 		project := strings.Split(l.p.name, "/")[1]
 		l.add(Finding{ID: "G14", Severity: Medium, Where: "name", Message: wrong(project),
-			Fix: strings.Replace(l.p.name, "projects/"+project+"/", "projects/NUMBER/", 1)}.at(l.p.namePlace))
+			Fix: strings.Replace(l.p.name, "projects/"+project+"/", "projects/NUMBER/", 1)}.placed(l.p.namePlace))
 	}
 	l.members(func(b gcpBinding, m gcpMember, i, k int) {
 		g, ok := parsePrincipal(m.name)
@@ -430,12 +440,12 @@ func (l *gcpLinter) numbers() {
 func (l *gcpLinter) limits() {
 	for _, over := range l.p.overLimits() {
 		l.add(Finding{ID: "G13", Severity: Medium, Where: over.where, Message: "Google takes no such provider: " + over.what,
-			Fix: "keep within Google's limits"}.at(over.position))
+			Fix: "keep within Google's limits"}.placed(over.position))
 	}
 	_, v2 := l.insider.claims(l.now)
 	attributes, _ := l.p.evaluate(v2, newGCPRun(v2, min(max(l.left, 0), gcpMaxCost)))
 	if r, over := l.p.size(attributes); over {
-		l.add(Finding{ID: "G13", Severity: Medium, Where: r.Name, Message: r.why, Fix: "map less"}.at(l.p.mappingPlace))
+		l.add(Finding{ID: "G13", Severity: Medium, Where: r.Name, Message: r.why, Fix: "map less"}.placed(l.p.mappingPlace))
 	}
 }
 
@@ -453,7 +463,7 @@ func (l *gcpLinter) types() {
 		}
 		l.add(Finding{ID: "G17", Severity: Medium, Where: m.where,
 			Message: fmt.Sprintf("%s is %s, and what Google makes of that is not documented: no token could be tried", m.key, gcpTypeName(o.value)),
-			Fix:     "string(" + m.text + ")"}.at(m.position))
+			Fix:     "string(" + m.text + ")"}.placed(m.position))
 	}
 }
 
@@ -511,13 +521,13 @@ func (l *gcpLinter) attributeBinding(b gcpBinding, m gcpMember, i, k int, name, 
 	}
 	claims := l.p.claims(mapping.refs)
 	switch {
-	case len(claims) == 1 && claims[0] == "aud":
+	case slices.Contains(claims, "aud"):
 		l.add(l.atMember(Finding{ID: "G6", Severity: Critical, Witness: w,
-			Message: fmt.Sprintf("attribute.%s is the audience, which every job chooses: any project of the organisation is this principal", name),
+			Message: fmt.Sprintf("attribute.%s goes by the audience, which every job chooses: any project of the organisation is this principal", name),
 			Fix:     l.safeMember()}, i, k))
-	case slices.Contains(claims, claimRef) && !slices.Contains(claims, claimProject):
+	case slices.Contains(claims, claimRef):
 		l.add(l.atMember(Finding{ID: "G12", Severity: Medium, Witness: w,
-			Message: fmt.Sprintf("attribute.%s has the branch and not the project: every project of the organisation with such a branch is this principal", name),
+			Message: fmt.Sprintf("attribute.%s goes by the branch: every project of the organisation with such a branch is this principal", name),
 			Fix:     l.safeMember()}, i, k))
 	}
 }

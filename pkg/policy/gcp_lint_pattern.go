@@ -19,6 +19,9 @@ type gcpPattern struct {
 	literal string
 	claims  []string
 	shape   *syntax.Regexp // of matches
+	// asked says that the token gets in where the pattern finds something, as
+	// far as its operand tells.
+	asked bool
 }
 
 // patternsOf returns the patterns on sub, vcs-ref and vcs-origin.
@@ -56,11 +59,29 @@ func (p *GCPProvider) patternsOf(x *gcpExpression) []gcpPattern {
 	return all
 }
 
+// allPatterns returns those of all expressions, those that are asked for first.
 func (l *gcpLinter) allPatterns() []gcpPattern {
 	var all []gcpPattern
-	for _, x := range l.expressions() {
-		all = append(all, l.p.patternsOf(x)...)
+	for _, m := range l.p.mapping {
+		all = append(all, l.p.patternsOf(m.gcpExpression)...)
 	}
+	if l.p.condition != nil {
+		for _, o := range l.p.condition.operands {
+			for _, q := range l.p.patternsOf(o) {
+				q.x, q.asked = l.p.condition, gcpPositive(o.root)
+				all = append(all, q)
+			}
+		}
+	}
+	slices.SortStableFunc(all, func(a, b gcpPattern) int {
+		switch {
+		case a.asked == b.asked:
+			return 0
+		case a.asked:
+			return -1
+		}
+		return 1
+	})
 	return all
 }
 
@@ -200,8 +221,12 @@ func gcpLoose(re *syntax.Regexp, last bool) bool {
 	if re.Op == syntax.OpAnyChar || re.Op == syntax.OpAnyCharNotNL {
 		return true
 	}
+	end := len(re.Sub) - 1
+	if re.Op == syntax.OpConcat && re.Sub[end].Op == syntax.OpEndText {
+		end-- // .*$ is .*
+	}
 	for i, sub := range re.Sub {
-		atEnd := last && (re.Op != syntax.OpConcat || i == len(re.Sub)-1)
+		atEnd := last && (re.Op != syntax.OpConcat || i == end)
 		if gcpLoose(sub, atEnd) {
 			return true
 		}
@@ -214,7 +239,7 @@ func (q gcpPattern) crafted() []string {
 	start, end := q.open()
 	texts := q.samples()
 	var all []string
-	if q.shape != nil {
+	if q.shape != nil && gcpLoose(q.shape, true) {
 		for _, s := range gcpSamples(q.shape, "x") { // a . that nobody escaped
 			all = append(all, strings.TrimPrefix(s, "refs/heads/"))
 		}
@@ -296,7 +321,7 @@ func (q gcpPattern) repositories() []string {
 			all = append(all, "gitlab.com/stranger/"+bare+"-x")
 		}
 	}
-	if q.shape != nil {
+	if q.shape != nil && gcpLoose(q.shape, true) {
 		for _, s := range gcpSamples(q.shape, "x") {
 			all = append(all, gcpOriginLike(s))
 		}
@@ -391,7 +416,7 @@ func (l *gcpLinter) craftedRepository(q gcpPattern) {
 
 func (l *gcpLinter) crafted(q gcpPattern, w Claims, who string) {
 	f := Finding{ID: "G8", Severity: Critical, Where: q.x.where, Witness: w,
-		Message: fmt.Sprintf("%s: %s(%s) is satisfied by what a job can choose", who, q.method, gcpShow(q.literal))}.at(q.x.position)
+		Message: fmt.Sprintf("%s: %s(%s) is satisfied by what a job can choose", who, q.method, gcpShow(q.literal))}.placed(q.x.position)
 	if q.method == "startsWith" {
 		f.Severity = Medium
 	}
@@ -401,7 +426,7 @@ func (l *gcpLinter) crafted(q gcpPattern, w Claims, who string) {
 	if f.Fix == "" { // the condition's, which is written at the end
 		l.repair.patterns = true
 		f.Where = l.p.word("attributeCondition")
-		f = f.at(l.place())
+		f = f.placed(l.place())
 	}
 	l.add(f)
 }

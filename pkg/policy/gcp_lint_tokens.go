@@ -28,8 +28,8 @@ type gcpCandidate struct {
 
 func (c gcpCandidate) claims(now time.Time) (v1, v2 Claims) {
 	v := c.variant
-	if c.issuer != "" {
-		v = c.with("iss", gcpShow(c.issuer)).variant
+	if b, err := json.Marshal(c.issuer); err == nil && c.issuer != "" {
+		v = c.with("iss", string(b)).variant
 	}
 	return ClaimsOf(v, now)
 }

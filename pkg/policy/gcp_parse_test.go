@@ -57,6 +57,7 @@ func TestGCPParseErrors(t *testing.T) {
 		{"unknown macro", gcpLine(`"attributeCondition": "[1].fold(x, x)"`), "does not compile"},
 		{"condition is text", gcpLine(`"attributeCondition": "'x'"`), "line 2, column 23: attributeCondition gives text, not true or false"},
 		{"condition is a number", gcpLine(`"attributeCondition": "1"`), "gives a number, not true or false"},
+		{"assertion is a map", gcpLine(`"attributeCondition": "assertion == 'x'"`), "found no matching overload"},
 		{"too deep", gcpLine(`"attributeCondition": "` + strings.Repeat("(", 300) + "true" + strings.Repeat(")", 300) + `"`), "does not compile"},
 		{"too long for any limit", gcpLine(`"attributeCondition": "` + strings.Repeat(" ", 8200) + `true"`), "does not compile"},
 		{"pool", `{"name": "projects/1/locations/global/workloadIdentityPools/circleci", "state": "ACTIVE"}`, "line 1, column 10: it is a pool, not a provider"},

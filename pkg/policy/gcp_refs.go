@@ -115,10 +115,9 @@ func (x *gcpExpression) mentions(c Claims, attributes map[string]any) string {
 
 // A gcpComparison is `reference == text` or its like.
 type gcpComparison struct {
-	ref    gcpRef
-	text   string
-	equal  bool // not !=
-	method string
+	ref   gcpRef
+	text  string
+	equal bool // not !=
 }
 
 // comparisons returns the comparisons of a reference with a text, also those
