@@ -90,6 +90,11 @@ func (l *gcpLinter) has(id string) bool {
 // admitted returns the claims of the first candidate that gets in, V2's before
 // V1's: they say more.
 func (l *gcpLinter) admitted(iam *IAMPolicy, candidates ...gcpCandidate) (Claims, gcpCandidate) {
+	return l.judged(Allow, iam, candidates...)
+}
+
+// judged returns the claims of the first candidate with that verdict.
+func (l *gcpLinter) judged(v Verdict, iam *IAMPolicy, candidates ...gcpCandidate) (Claims, gcpCandidate) {
 	for _, c := range candidates {
 		v1, v2 := c.claims(l.now)
 		for _, claims := range []Claims{v2, v1} {
@@ -100,7 +105,7 @@ func (l *gcpLinter) admitted(iam *IAMPolicy, candidates ...gcpCandidate) (Claims
 			before := run.left
 			j := l.p.check(GCPRequest{Claims: claims, IAM: iam, Now: l.now}, run)
 			l.left -= before - max(run.left, 0)
-			if j.Verdict == Allow {
+			if j.Verdict == v {
 				return claims, c
 			}
 		}
@@ -394,6 +399,7 @@ func (l *gcpLinter) strangers() {
 	}
 	w, _ := l.admitted(l.iam, l.otherProjects()...)
 	if w == nil {
+		l.perhapsStrangers()
 		return
 	}
 	l.repair.project = true
@@ -403,6 +409,21 @@ func (l *gcpLinter) strangers() {
 		f.Message += " to the pool: what its identities may do hangs on the bindings alone"
 	}
 	l.add(f.placed(l.place()))
+}
+
+// perhapsStrangers is G1 where the policy leaves it open.
+func (l *gcpLinter) perhapsStrangers() {
+	others := l.otherProjects()
+	if open, _ := l.judged(Undecided, l.iam, others...); open == nil {
+		return
+	}
+	if w, _ := l.admitted(nil, others...); w == nil {
+		return
+	}
+	l.repair.project = true
+	l.add(Finding{ID: "G1", Severity: High, Where: l.p.word("attributeCondition"),
+		Message: "every project of the organisation gets in to the pool, and whether a binding lets it on is not in the documents",
+	}.placed(l.place()))
 }
 
 // place is the condition's, or where it belongs.

@@ -52,6 +52,7 @@ func gcpLintRows() []gcpLintRow {
 		{"G1 no condition", gcpCondition(""), nil, []string{"G1 high witness /every project of the organisation gets in to the pool", "G7 info witness"}},
 		{"G1 no condition, whole pool", gcpCondition(""), user(set + "*"), []string{"G1 critical witness", "G7 info witness"}},
 		{"G1 no condition, everybody", gcpCondition(""), user("allUsers"), []string{"G1 critical witness", "G7 info witness"}},
+		{"G1 custom role", gcpCondition(""), []map[string]any{gcpGrant("projects/my-project/roles/deployer", set+"*")}, []string{"G1 high /whether a binding lets it on is not in the documents"}},
 		{"G1 not with a binding of the project", gcpCondition(""), user(set + "attribute.project/" + oidc.SampleProject), []string{"G7 info witness"}},
 		{"G1 organisation alone", all("assertion['oidc.circleci.com/org-id'] == '" + oidc.SampleOrg + "'"), nil, []string{"G1 high witness"}},
 		{"G1 subject's beginning", all("assertion.sub.startsWith('org/" + oidc.SampleOrg + "/')"), nil, []string{"G1 high witness"}},

@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"errors"
 	"regexp"
 	"strings"
 
@@ -50,6 +51,10 @@ func ParseGCP(b []byte) (*GCPProvider, error) {
 // gcpDocument reads an object whose members are there once.
 func gcpDocument(b []byte, what string) (*node, error) {
 	n, err := parseDocument(b)
+	var e *fault.Error
+	if errors.As(err, &e) && strings.Contains(e.Error(), "not JSON") {
+		return nil, e.Hint("gcloud prints JSON with --format=json, Terraform with show -json")
+	}
 	if err != nil {
 		return nil, err
 	}

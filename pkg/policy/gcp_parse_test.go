@@ -18,7 +18,7 @@ func TestGCPParseErrors(t *testing.T) {
 		return `{"oidc": {"issuer_uri": "x"}, "attribute_mapping": {},` + "\n" + rest + `}`
 	}
 	for _, row := range []struct{ name, text, want string }{
-		{"not JSON", "provider", "line 1, column 1: not JSON"},
+		{"YAML", "attributeCondition: x", "line 1, column 1: not JSON | --format=json"},
 		{"two documents", gcpLine(`"state": "ACTIVE"`) + "{}", "line 2, column 19: something follows the document"},
 		{"too long", `"` + strings.Repeat("x", maxDocument) + `"`, "more than the 1048576 that are read"},
 		{"text", `"x"`, "line 1, column 1: text where a provider belongs"},
