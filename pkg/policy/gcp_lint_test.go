@@ -237,6 +237,9 @@ func gcpProved(t *testing.T, p *GCPProvider, iam *IAMPolicy, f Finding) {
 		}
 	}
 	if ref, ok := f.Witness.text(claimRef); ok {
+		if _, err := exec.LookPath("git"); err != nil {
+			gcpMissing(t, "git")
+		}
 		if err := exec.Command("git", "check-ref-format", ref).Run(); err != nil {
 			t.Errorf("%s: git refuses %s: %v", f.ID, ref, err)
 		}

@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -215,6 +216,9 @@ func gcpFromTerraform(t *testing.T, b []byte) *GCPProvider {
 // gcpFromScript runs the script with a gcloud that notes its arguments.
 func gcpFromScript(t *testing.T, b []byte) *GCPProvider {
 	t.Helper()
+	if runtime.GOOS == "windows" {
+		t.Skip("a shell's script")
+	}
 	sh, err := exec.LookPath("sh")
 	if err != nil {
 		gcpMissing(t, "sh")
@@ -271,8 +275,8 @@ func gcpFromScript(t *testing.T, b []byte) *GCPProvider {
 
 // The real gcloud reads the script's arguments as they are meant.
 func TestGCPScriptWithGcloud(t *testing.T) {
-	if testing.Short() {
-		t.Skip("gcloud takes seconds to start")
+	if testing.Short() || runtime.GOOS == "windows" {
+		t.Skip("a shell's script, and gcloud takes seconds to start")
 	}
 	if _, err := exec.LookPath("gcloud"); err != nil {
 		gcpMissing(t, "gcloud")
