@@ -1,0 +1,286 @@
+package policy
+
+import (
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"unicode/utf8"
+
+	"github.com/oidc-broker/oidc-broker/pkg/fault"
+	"github.com/oidc-broker/oidc-broker/pkg/oidc"
+)
+
+// awsReference is a pattern as an anchored regular expression.
+func awsReference(pattern string) *regexp.Regexp {
+	r := strings.NewReplacer(`\*`, `.*`, `\?`, `.`)
+	return regexp.MustCompile(`(?s)^(?:` + r.Replace(regexp.QuoteMeta(pattern)) + `)$`)
+}
+
+func FuzzAWSGlob(f *testing.F) {
+	for _, s := range [][2]string{{"", ""}, {"*", ""}, {"?", "é"}, {"a*b", "axxb"}, {"*a*b*", "ba"}, {"a?*", "a"}, {"**?", "x"}, {"a*ab", "aab"},
+		{"org/*/vcs-ref/refs/heads/main", "org/o/vcs-ref/refs/heads/x/vcs-ref/refs/heads/main"}, {"*.*", "a\nb.c"}, {`[a]\`, `[a]\`}} {
+		f.Add(s[0], s[1])
+	}
+	f.Fuzz(func(t *testing.T, pattern, text string) {
+		if !utf8.ValidString(pattern) || !utf8.ValidString(text) || len(pattern) > 500 {
+			return // a document has no such text; a regular expression of it would be too large
+		}
+		if got, want := awsGlob(pattern, text), awsReference(pattern).MatchString(text); got != want {
+			t.Fatalf("%q against %q: %v, want %v", text, pattern, got, want)
+		}
+	})
+}
+
+// What two patterns meet in both match; where they do not meet, nothing does.
+func FuzzAWSMeet(f *testing.F) {
+	for _, s := range [][3]string{{"*", "?", "x"}, {"a*", "*b", "ab"}, {"a", "b", ""}, {"*/x/*", "a/*", "a/x/"}, {"a*c", "?b*", "abc"}, {"**", "", ""}, {"*a", "a*", "a"}} {
+		f.Add(s[0], s[1], s[2])
+	}
+	f.Fuzz(func(t *testing.T, a, b, text string) {
+		if len(a)+len(b) > 200 {
+			return
+		}
+		p, _ := awsTokens(a, true, false)
+		q, _ := awsTokens(b, true, false)
+		both, ok := awsMeet(p, q, 'x')
+		if ok && (!awsGlob(a, both) || !awsGlob(b, both)) {
+			t.Fatalf("%q and %q do not meet in %q", a, b, both)
+		}
+		if awsGlob(a, text) && awsGlob(b, text) && (!ok || len([]rune(both)) > len([]rune(text))) {
+			t.Fatalf("%q and %q meet in %q, and also in %q, %v", a, b, both, text, ok)
+		}
+	})
+}
+
+// Whatever the document: nothing panics, an explicit Deny wins, fewer
+// conditions keep out nobody more, and what is undecided is not allowed.
+func FuzzAWSPolicy(f *testing.F) {
+	for _, s := range []string{awsWith(`{}`), awsWith(awsDocumented), awsWith(awsSafe), awsRoot(`{"StringEquals":{"$P:aud":"$O"}}`),
+		awsPolicyOf(awsAllowing(awsSafe), awsDenying(`{"Bool":{"aws:SecureTransport":"false"}}`)),
+		awsPolicyOf(awsAllowing(`{"IpAddress":{"aws:SourceIp":["10.0.0.0/8","::1"]},"StringNotLike":{"$P:sub":"*/pull/*"}}`)),
+		awsWith(`{"ForAllValues:StringLikeIfExists":{"$P:amr":["a*","${$P:sub,'x'}"]},"Null":{"$P:email":true}}`),
+		awsWith(`{"ForAnyValue:ArnLike":{"aws:userid":"arn:*:iam::*:*"},"NumericLessThan":{"aws:EpochTime":1},"DateGreaterThan":{"aws:CurrentTime":"2026-01-01"}}`),
+		awsWith(`{"StringEquals":{"$P:aud":"$O","$P:oidc.circleci.com/vcs-ref":"refs/heads/main"}}`), awsNamedRole("deploy", awsSub("org/*")),
+		strings.Replace(awsWith(`{}`), `"$A"`, `["$A","*"]`, 1), strings.Replace(awsWith(`{}`), `{"Federated":"$A"}`, `"*"`, 1), `{"Statement":{}}`, `{"Statement":[[]]}`} {
+		f.Add([]byte(awsFill(s)))
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		p, err := ParseAWS(b)
+		if err != nil {
+			if fault.KindOf(err) != fault.Usage {
+				t.Fatal(err)
+			}
+			return
+		}
+		v1, v2 := ClaimsOf(oidc.Variant{}, awsNow())
+		requests := []AWSRequest{{Claims: v1}, {Claims: v2, RoleARN: "arn:aws:iam::111122223333:role/deploy", RoleSessionName: "ci", Now: awsNow()}, {}}
+		for _, finding := range p.Lint(awsNow()) {
+			if finding.Witness != nil && !strings.Contains(finding.Message, "names its session") {
+				if j := p.Check(AWSRequest{Claims: finding.Witness, RoleSessionName: "ci"}); j.Verdict != Allow {
+					t.Fatalf("%s is not proved: %s", finding.ID, awsSaid(j))
+				}
+			}
+		}
+		for _, r := range requests {
+			awsHolds(t, p, r)
+		}
+	})
+}
+
+// Policies of all operators and keys, chosen by the fuzzer's bytes.
+func FuzzAWSConditions(f *testing.F) {
+	for _, b := range [][]byte{{}, {1}, {0, 0, 3, 1, 2, 3, 4, 5, 6, 7, 8, 9}, {2, 1, 1, 200, 100, 50, 25, 0, 9, 9, 4, 8, 15, 16, 23, 42}, []byte("any text will do, and the longer the better it is")} {
+		f.Add(b)
+	}
+	f.Fuzz(func(t *testing.T, b []byte) { awsProperties(t, b) })
+}
+
+func TestAWSProperties(t *testing.T) {
+	seen := map[Verdict]int{}
+	for n := range uint64(4000) {
+		source := rand.New(rand.NewPCG(n, 5))
+		b := make([]byte, 60)
+		for i := range b {
+			b[i] = byte(source.Uint32())
+		}
+		seen[awsProperties(t, b)]++
+	}
+	if seen[Allow] < 100 || seen[Deny] < 100 || seen[Undecided] < 100 {
+		t.Errorf("a lopsided choice: %v", seen)
+	}
+}
+
+// awsProperties demands of a policy what has to be so for all. It returns the
+// last verdict.
+func awsProperties(t *testing.T, b []byte) Verdict {
+	t.Helper()
+	p, rest := awsChosen(t, b)
+	v1, v2 := ClaimsOf(oidc.Variant{}, awsNow())
+	v2["amr"] = []any{"mfa", "pwd"}
+	request := AWSRequest{Claims: v1, RoleARN: "arn:aws:iam::111122223333:role/deploy"}
+	awsHolds(t, p, request)
+	awsSettles(t, p, request, rest)
+	request.Claims, request.RoleSessionName = v2, "ci"
+	awsHolds(t, p, request)
+	awsSettles(t, p, request, rest)
+	return p.Check(request).Verdict
+}
+
+// awsChosen makes a policy out of bytes.
+func awsChosen(t *testing.T, b []byte) (p *AWSPolicy, rest []byte) {
+	t.Helper()
+	pick := func(from []string) string {
+		if len(b) == 0 {
+			return from[0]
+		}
+		i := int(b[0]) % len(from)
+		b = b[1:]
+		return from[i]
+	}
+	values := map[awsFamily][]string{
+		awsString: {"$O", "mfa", "x", "ci", "${$P:aud}", "${aws:SourceIp}", "${$P:email}", "true"},
+		awsLike:   {"*", "org/*", "${$P:aud}", "*/refs/tags/*", "m?a", "x"},
+		awsARN:    {"*", "arn:aws:iam::*:*", "arn:aws:s3:::x"},
+		awsNumber: {"1", "2.5"}, awsDate: {"2026-01-01", "1767225600"}, awsBool: {"true", "false"},
+		awsBinary: {"", "eA=="}, awsIP: {"10.0.0.0/8", "::1"}, awsNull: {"true", "false"},
+	}
+	operators := slices.Sorted(maps.Keys(awsOperators()))
+	keys := []string{"$P:aud", "$P:sub", "$P:amr", "$P:email", "$P:iss", "gitlab.com:sub", "aws:SourceIp", "aws:CurrentTime", "sts:RoleSessionName", "aws:SecureTransport", "aws:userid", "$P:oidc.circleci.com/project-id"}
+	var statements []string
+	for range len(pick([]string{"", "1", "22", "333"})) + 1 {
+		var conditions []string
+		for n := range len(pick([]string{"", "1", "22"})) {
+			base := pick(operators)
+			name := base
+			if base != "Null" {
+				name = pick([]string{"", "", "ForAllValues:", "ForAnyValue:"}) + base + pick([]string{"", "", "IfExists"})
+			}
+			o, _ := awsOperatorOf(name)
+			key, value := pick(keys), pick(values[o.family])
+			if n == 0 || !strings.Contains(conditions[0], `"`+name+`"`) { // no member twice
+				conditions = append(conditions, fmt.Sprintf(`%q:{%q:[%q,%q]}`, name, key, value, pick(values[o.family])))
+			}
+		}
+		statement := awsAllowing("{" + strings.Join(conditions, ",") + "}")
+		if pick([]string{"Allow", "Allow", "Deny"}) == "Deny" {
+			statement = strings.Replace(statement, "Allow", "Deny", 1)
+		}
+		statements = append(statements, statement)
+	}
+	p = awsParse(t, awsPolicyOf(statements...))
+	if len(p.flaws) > 0 {
+		t.Fatalf("%+v", p.flaws)
+	}
+	return p, b
+}
+
+// awsSettles settles what is undecided one way or the other: a verdict that was
+// decided stays as it is.
+func awsSettles(t *testing.T, p *AWSPolicy, r AWSRequest, ways []byte) {
+	t.Helper()
+	before, c := p.Check(r).Verdict, p.context(r)
+	never := awsParse(t, awsWith(`{"Null":{"$P:aud":"true"}}`)).statements[0].conditions[0]
+	settled := *p
+	settled.statements = slices.Clone(p.statements)
+	n := 0
+	for i, s := range p.statements {
+		settled.statements[i].conditions = nil
+		for _, d := range s.conditions {
+			switch {
+			case c.holds(d) != unknown:
+			case len(ways) == 0 || ways[n%len(ways)]%2 == 0:
+				n++
+				continue // it holds
+			default:
+				n++
+				d = never
+			}
+			settled.statements[i].conditions = append(settled.statements[i].conditions, d)
+		}
+	}
+	after := settled.Check(r).Verdict
+	if after == Undecided || before != Undecided && before != after {
+		t.Fatalf("%s, and when all is known %s", before, after)
+	}
+}
+
+// awsHolds demands of one request what has to be so for every policy.
+func awsHolds(t *testing.T, p *AWSPolicy, r AWSRequest) {
+	t.Helper()
+	j := p.Check(r)
+	if len(p.flaws) > 0 && j.Verdict != Undecided {
+		t.Fatalf("%s, with %+v", j.Verdict, p.flaws)
+	}
+	if j.Verdict == Allow && !awsDecided(p, j) {
+		t.Fatalf("allowed, though something that matters is undecided: %s", awsSaid(j))
+	}
+	denying := *p
+	denying.statements = append(slices.Clone(p.statements), awsParse(t, awsPolicyOf(awsDenying(`{}`))).statements...)
+	if after := denying.Check(r).Verdict; after == Allow || r.RoleARN != "" && len(p.flaws) == 0 && after != Deny {
+		t.Fatalf("%s in spite of a Deny", after)
+	}
+	for i, s := range p.statements {
+		for n := range s.conditions {
+			if s.deny {
+				continue
+			}
+			fewer := *p
+			fewer.statements = slices.Clone(p.statements)
+			fewer.statements[i].conditions = slices.Delete(slices.Clone(s.conditions), n, n+1)
+			if after := fewer.Check(r); j.Verdict == Allow && after.Verdict != Allow || j.Verdict == Undecided && after.Verdict == Deny {
+				t.Fatalf("%s, without %s %s", j.Verdict, s.conditions[n].path, awsSaid(after))
+			}
+		}
+	}
+}
+
+// awsDecided says whether the checks bear the verdict out: a statement that
+// allows with nothing undecided, and in each that denies something that
+// certainly does not hold.
+func awsDecided(p *AWSPolicy, j Judgement) bool {
+	allowed := false
+	for _, s := range p.statements {
+		certain, spared := true, false
+		for _, c := range j.Checks {
+			if !strings.HasPrefix(c.Name, s.path+".") {
+				continue
+			}
+			certain = certain && c.Verdict == Allow
+			spared = spared || c.Verdict == Allow
+		}
+		if s.deny && !spared {
+			return false
+		}
+		allowed = allowed || !s.deny && certain
+	}
+	return allowed
+}
+
+// Documents and tokens as long as they may be take no time to speak of.
+func TestAWSWork(t *testing.T) {
+	long := strings.Repeat("a", awsLongest-600)
+	job := awsJob(oidc.Variant{}, map[string]any{"sub": strings.Repeat("a", awsLongestClaim)})
+	longer := awsJob(oidc.Variant{}, map[string]any{"sub": strings.Repeat("a", maxDocument)})
+	for _, pattern := range []string{long + "b", "*" + long + "b", strings.Repeat("*a", len(long)/2) + "b", strings.Repeat("?*", len(long)/2) + "b", "*" + strings.Repeat("?", len(long)-2) + "b"} {
+		p := awsParse(t, awsSub(pattern))
+		if j := p.Check(job); j.Verdict != Deny {
+			t.Errorf("%s: %s", pattern[:9], j.Verdict)
+		}
+		if j := p.Check(longer); j.Verdict != Undecided {
+			t.Errorf("%s: %s", pattern[:9], j.Verdict)
+		}
+		p.Lint(awsNow())
+	}
+	many := strings.Repeat(`"org/$O/*",`, maxDocument/60)
+	if j := awsParse(t, awsWith(`{"StringLike":{"$P:sub":[`+many+`"x"]}}`)).Check(job); j.Verdict != Undecided || !strings.Contains(j.Reason, "AWS keeps") {
+		t.Errorf("%s %s", j.Verdict, j.Reason)
+	}
+	deep := strings.Repeat(`{"a":`, maxDepth-4) + "1" + strings.Repeat("}", maxDepth-4)
+	if j := awsParse(t, awsPolicyOf(awsAllowing(deep))).Check(job); j.Verdict != Undecided {
+		t.Errorf("%s %s", j.Verdict, j.Reason)
+	}
+}

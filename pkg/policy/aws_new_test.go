@@ -1,0 +1,425 @@
+package policy
+
+import (
+	"bufio"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"reflect"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/oidc-broker/oidc-broker/pkg/fault"
+	"github.com/oidc-broker/oidc-broker/pkg/oidc"
+)
+
+// awsSetups are all shapes of a job.
+func awsSetups() map[string]AWSSetup {
+	with := func(j Job) AWSSetup {
+		j.Org, j.Project = oidc.SampleOrg, oidc.SampleProject
+		return AWSSetup{Job: j, AccountID: "111122223333", RoleName: "deploy"}
+	}
+	return map[string]AWSSetup{
+		"project":             with(Job{}),
+		"project, audience":   with(Job{Audience: "https://vault.example.com/a%20b"}),
+		"repository":          with(Job{VCSOrigin: "github.com/my-org/app"}),
+		"branch":              with(Job{VCSOrigin: "github.com/my-org/app", VCSRef: "refs/heads/main"}),
+		"branch with slashes": with(Job{VCSOrigin: "gitlab.com/my-group/sub/app", VCSRef: "refs/heads/release/1.x", Audience: "sts.amazonaws.com"}),
+		"branch of templates": with(Job{VCSOrigin: "github.com/my-org/app", VCSRef: "refs/heads/%{if-true}-{{x}}-%s"}),
+		"tag":                 with(Job{VCSOrigin: "bitbucket.org/my-org/app", VCSRef: "refs/tags/v1.2.3"}),
+	}
+}
+
+func awsWritten(t *testing.T, s AWSSetup, format string) (text string, notes string) {
+	t.Helper()
+	out, err := s.Write(format)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(out.Text), strings.Join(out.Notes, "\n")
+}
+
+// What is written has no findings, lets in the token that it was made for, and
+// nobody else that AWS can tell apart.
+func TestAWSNew(t *testing.T) {
+	for name, s := range awsSetups() {
+		text, _ := awsWritten(t, s, "json")
+		p, err := ParseAWS([]byte(text))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if all := p.Lint(awsNow()); len(all) > 0 {
+			t.Errorf("%s: %s", name, awsListed(all))
+		}
+		job, err := s.Settle()
+		if err != nil {
+			t.Fatal(err)
+		}
+		own := job.variant()
+		repository, ref := s.VCSOrigin != "", s.VCSRef != ""
+		change := func(f func(*oidc.Variant)) oidc.Variant {
+			v := own
+			f(&v)
+			return v
+		}
+		for _, row := range []struct {
+			who    string
+			v      oidc.Variant
+			v1, v2 bool // let in
+		}{
+			{"own", own, !repository, true},
+			{"own, by somebody else", change(func(v *oidc.Variant) { v.User = awsOtherProject }), !repository, true},
+			{"own, with somebody logged in", change(func(v *oidc.Variant) { v.SSHRerun = true }), !repository, true},
+			{"fork", change(func(v *oidc.Variant) { v.Fork, v.Branch, v.Tag = true, "", "" }), !repository, !repository},
+			{"fork's branch of that name", change(func(v *oidc.Variant) { v.Fork = true }), !repository, !repository},
+			{"webhook", change(func(v *oidc.Variant) { v.Webhook = true }), !repository, !repository},
+			{"other branch", change(func(v *oidc.Variant) { v.Branch, v.Tag = "other", "" }), !repository, !ref},
+			{"longer branch", change(func(v *oidc.Variant) { v.Branch = own.BuiltBranch() + "-evil" }), !repository, !ref || own.Tag != ""},
+			{"tag", change(func(v *oidc.Variant) { v.Tag = "other" }), !repository, !ref},
+			{"other repository", change(func(v *oidc.Variant) { v.Origin = "github.com/my-org/app2" }), !repository, !repository},
+			{"other project", change(func(v *oidc.Variant) { v.Project = awsOtherProject }), false, false},
+			{"other organisation", change(func(v *oidc.Variant) { v.Org = awsOtherOrg }), false, false},
+			{"root issuer", change(func(v *oidc.Variant) { v.RootIssuer = true }), false, false},
+			{"other audience", change(func(v *oidc.Variant) { v.Audience = "other" }), false, false},
+			{"crafted branch", change(func(v *oidc.Variant) {
+				v.Origin, v.Branch, v.Tag = "github.com/stranger/app", "x/vcs-origin/"+job.VCSOrigin+"/vcs-ref/"+job.VCSRef, ""
+			}), !repository, !repository},
+			{"own crafted branch", change(func(v *oidc.Variant) { v.Branch, v.Tag = "x/vcs-ref/"+job.VCSRef, "" }), !repository, !ref},
+		} {
+			v1, v2 := ClaimsOf(row.v, awsNow())
+			for version, c := range map[string]Claims{"V1": v1, "V2": v2} {
+				want := Deny
+				if version == "V1" && row.v1 || version == "V2" && row.v2 {
+					want = Allow
+				}
+				if j := p.Check(AWSRequest{Claims: c, Now: awsNow()}); j.Verdict != want {
+					t.Errorf("%s, %s, %s: %s, want %s: %s", name, row.who, version, j.Verdict, want, j.Reason)
+				}
+			}
+		}
+	}
+}
+
+func TestAWSNewNotes(t *testing.T) {
+	setups := awsSetups()
+	for _, row := range []struct{ name, format, want string }{
+		{"project", "json", "a fork's pull request too"},
+		{"project", "json", "needs the OpenID Connect provider https://oidc.circleci.com/org/" + oidc.SampleOrg},
+		{"project, audience", "cli", "has to be minted"},
+		{"repository", "cli", "every branch and tag of the repository gets in"},
+		{"branch", "cli", "only V2 tokens ($CIRCLE_OIDC_TOKEN_V2) get in"},
+		{"branch", "cli", "a custom webhook starts"},
+		{"branch", "cli", "AWS sees neither ssh-rerun nor contexts"},
+		{"branch", "cli", "unversioned configuration"},
+		{"tag", "cli", "protect the tag"},
+		{"branch", "terraform", "thumbprint_list"},
+		{"branch", "cloudformation", "CAPABILITY_NAMED_IAM"},
+	} {
+		if _, notes := awsWritten(t, setups[row.name], row.format); !strings.Contains(notes, row.want) {
+			t.Errorf("%s as %s: no %q in\n%s", row.name, row.format, row.want, notes)
+		}
+	}
+}
+
+func TestAWSNewErrors(t *testing.T) {
+	good := awsSetups()["branch"]
+	change := func(f func(*AWSSetup)) AWSSetup {
+		s := good
+		f(&s)
+		return s
+	}
+	for _, row := range []struct {
+		setup        AWSSetup
+		format, want string
+	}{
+		{good, "yaml", `unknown format "yaml"`},
+		{change(func(s *AWSSetup) { s.Org = "" }), "json", "--org is missing"},
+		{change(func(s *AWSSetup) { s.AccountID = "" }), "json", "--account-id is missing"},
+		{change(func(s *AWSSetup) { s.AccountID = "" }), "cli", "--account-id is missing"},
+		{change(func(s *AWSSetup) { s.AccountID = "1.11e+11" }), "terraform", "does not have 12 digits"},
+		{change(func(s *AWSSetup) { s.RoleName = "" }), "terraform", "--role-name is missing"},
+		{change(func(s *AWSSetup) { s.RoleName = "ci/deploy" }), "cli", "is not the name of a role"},
+		{change(func(s *AWSSetup) { s.RoleName = strings.Repeat("x", 65) }), "cli", "is not the name of a role"},
+		{change(func(s *AWSSetup) { s.Partition = "AWS" }), "cli", "is not a partition"},
+		{change(func(s *AWSSetup) { s.Audience = "a*" }), "cli", "cannot be written in a trust policy"},
+		{change(func(s *AWSSetup) { s.Audience = "${x}" }), "cli", "cannot be written in a trust policy"},
+		{change(func(s *AWSSetup) { s.Audience = "a\nb" }), "cli", "cannot be written in a trust policy"},
+		{change(func(s *AWSSetup) { s.VCSRef = "refs/heads/日本" }), "json", "cannot be written in a trust policy"},
+		{change(func(s *AWSSetup) { s.VCSRef = "refs/heads/*" }), "json", "--vcs-ref"},
+	} {
+		out, err := row.setup.Write(row.format)
+		if err == nil || fault.KindOf(err) != fault.Usage || !strings.Contains(err.Error(), row.want) || out.Text != nil {
+			t.Errorf("%v, want %q", err, row.want)
+		}
+	}
+	bare := change(func(s *AWSSetup) { s.AccountID, s.RoleName, s.Partition = "", "", "" })
+	bare.AccountID = "111122223333"
+	if _, err := bare.Write("json"); err != nil {
+		t.Errorf("a trust policy needs no name of a role: %v", err)
+	}
+	bare.AccountID, bare.RoleName = "", "deploy"
+	for _, format := range []string{"terraform", "cloudformation"} {
+		if _, err := bare.Write(format); err != nil {
+			t.Errorf("%s needs no account: %v", format, err)
+		}
+	}
+}
+
+func TestAWSPartitions(t *testing.T) {
+	s := awsSetups()["branch"]
+	s.Partition = "aws-us-gov"
+	text, _ := awsWritten(t, s, "json")
+	if !strings.Contains(text, `"arn:aws-us-gov:iam::111122223333:oidc-provider/`) {
+		t.Error(text)
+	}
+}
+
+// awsTool finds a program that a laptop may lack, and CI may not.
+func awsTool(t *testing.T, name string) string {
+	t.Helper()
+	path, err := exec.LookPath(name)
+	if err != nil {
+		if os.Getenv("CI") == "true" {
+			t.Fatalf("%s is not installed", name)
+		}
+		t.Skipf("%s is not installed", name)
+	}
+	return path
+}
+
+// Terraform finds nothing to format, and reads the same policy out of it that
+// the json format has.
+func TestAWSTerraform(t *testing.T) {
+	if testing.Short() {
+		t.Skip("starts terraform")
+	}
+	terraform := awsTool(t, "terraform")
+	run := func(input string, args ...string) string {
+		c := exec.Command(terraform, args...)
+		c.Dir, c.Stdin = t.TempDir(), strings.NewReader(input)
+		c.Env = append(os.Environ(), "CHECKPOINT_DISABLE=1", "TF_CLI_CONFIG_FILE=")
+		out, err := c.Output()
+		if err != nil {
+			t.Fatalf("terraform %v: %v\n%s", args, err, out)
+		}
+		return string(out)
+	}
+	for name, s := range awsSetups() {
+		text, _ := awsWritten(t, s, "terraform")
+		if changed := run(text, "fmt", "-check", "-diff", "-"); changed != "" {
+			t.Errorf("%s: %s", name, changed)
+		}
+		_, policy, _ := strings.Cut(text, "assume_role_policy = ")
+		policy, _, _ = strings.Cut(policy, "\n}\n")
+		policy = strings.Replace(policy, "aws_iam_openid_connect_provider.circleci.arn", `"`+s.settledARN(t)+`"`, 1)
+		quoted := strings.TrimSpace(run(strings.Join(strings.Fields(awsOneLine(policy)), " ")+"\n", "console"))
+		var inner string
+		if err := json.Unmarshal([]byte(quoted), &inner); err != nil {
+			t.Fatalf("%s: %v in %s", name, err, quoted)
+		}
+		want, _ := awsWritten(t, s, "json")
+		var got, expected any
+		if json.Unmarshal([]byte(inner), &got) != nil || json.Unmarshal([]byte(want), &expected) != nil || !reflect.DeepEqual(got, expected) {
+			t.Errorf("%s: terraform reads %s, want %s", name, inner, want)
+		}
+	}
+}
+
+func (s AWSSetup) settledARN(t *testing.T) string {
+	t.Helper()
+	settled, err := s.settle("json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return settled.providerARN()
+}
+
+// awsOneLine puts commas where HCL has the ends of lines, for the console reads
+// line by line.
+func awsOneLine(s string) string {
+	s = regexp.MustCompile(`([^{(\[,])\n`).ReplaceAllString(s, "$1,\n")
+	return regexp.MustCompile(`,(\s*[)\]}])`).ReplaceAllString(strings.TrimRight(s, ",\n"), "$1")
+}
+
+func TestAWSQuoting(t *testing.T) {
+	if got := awsHCL("${a} %{b} \"c\" \\ \n"); got != `"$${a} %%{b} \"c\" \\ \n"` {
+		t.Error(got)
+	}
+}
+
+// moto takes the stack and the script, with the AWS CLI, and hands out the
+// roles with the policy that the json format has.
+func TestAWSMoto(t *testing.T) {
+	if testing.Short() {
+		t.Skip("starts moto")
+	}
+	cli, sh := awsTool(t, "aws"), awsTool(t, "sh")
+	url := awsStartMoto(t, awsTool(t, "moto_server"))
+	dir := t.TempDir()
+	run := func(name string, args ...string) string {
+		c := exec.Command(name, args...)
+		c.Dir = dir
+		c.Env = append(os.Environ(), "AWS_ENDPOINT_URL="+url, "AWS_ACCESS_KEY_ID=x", "AWS_SECRET_ACCESS_KEY=x", "AWS_DEFAULT_REGION=eu-central-1",
+			"AWS_CONFIG_FILE="+filepath.Join(dir, "none"), "AWS_SHARED_CREDENTIALS_FILE="+filepath.Join(dir, "none"), "AWS_PAGER=", "NO_PROXY=127.0.0.1")
+		out, err := c.CombinedOutput()
+		if err != nil {
+			t.Fatalf("%s %v: %v\n%s", name, args, err, out)
+		}
+		return string(out)
+	}
+	made := func(s AWSSetup, role string) {
+		t.Helper()
+		p, err := ParseAWS([]byte(run(cli, "iam", "get-role", "--role-name", role, "--output", "json")))
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, own := ClaimsOf(s.variantOf(t), awsNow())
+		_, fork := ClaimsOf(oidc.Variant{Fork: true, Audience: s.Audience}, awsNow())
+		if j := p.Check(AWSRequest{Claims: own}); j.Verdict != Allow {
+			t.Errorf("%s: %s", role, awsSaid(j))
+		}
+		if j := p.Check(AWSRequest{Claims: fork}); j.Verdict != Deny {
+			t.Errorf("%s, a fork: %s", role, awsSaid(j))
+		}
+	}
+	s := awsSetups()["branch"]
+	s.Audience, s.AccountID, s.RoleName = "https://vault.example.com", "123456789012", "by-stack"
+	text, _ := awsWritten(t, s, "cloudformation")
+	for _, file := range []struct{ name, text string }{{"stack.json", text}, {"script", awsScriptOf(t, s, "by-script")}} {
+		if err := os.WriteFile(filepath.Join(dir, file.name), []byte(file.text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	run(cli, "cloudformation", "create-stack", "--stack-name", "trust", "--template-body", "file://stack.json", "--capabilities", "CAPABILITY_NAMED_IAM")
+	made(s, "by-stack")
+	run(sh, "script")
+	made(s, "by-script")
+	provider := run(cli, "iam", "get-open-id-connect-provider", "--open-id-connect-provider-arn", s.settledARN(t), "--output", "json")
+	for _, want := range []string{`"Url": "` + awsProvider, `"https://vault.example.com"`} {
+		if !strings.Contains(provider, want) {
+			t.Errorf("no %s in %s", want, provider)
+		}
+	}
+}
+
+// The script's words are what it means, and where the provider exists it adds
+// the audience. moto cannot do that, so the aws here only says how it is called.
+func TestAWSScript(t *testing.T) {
+	sh := awsTool(t, "sh")
+	dir := t.TempDir()
+	const aws = "#!/bin/sh\n[ \"$2\" != get-open-id-connect-provider ] || exit \"$MISSING\"\nprintf '%s\\n' \"$@\" ----\n"
+	if err := os.WriteFile(filepath.Join(dir, "aws"), []byte(aws), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	s := awsSetups()["branch of templates"]
+	s.Audience, s.RoleName = "https://vault.example.com", "a=b,c"
+	policy, _ := awsWritten(t, s, "json")
+	provider := s.settledARN(t)
+	for missing, first := range map[string]string{
+		"1": `create-open-id-connect-provider|--cli-input-json|{"ClientIDList":["https://vault.example.com"],"Url":"https://` + awsProvider + `"}`,
+		"0": `add-client-id-to-open-id-connect-provider|--cli-input-json|{"ClientID":"https://vault.example.com","OpenIDConnectProviderArn":"` + provider + `"}`,
+	} {
+		c := exec.Command(sh, "-c", awsScriptOf(t, s, "a=b,c"))
+		c.Env = []string{"PATH=" + dir + ":" + os.Getenv("PATH"), "MISSING=" + missing}
+		out, err := c.CombinedOutput()
+		if err != nil {
+			t.Fatalf("%v: %s", err, out)
+		}
+		want := "iam\n" + strings.ReplaceAll(first, "|", "\n") + "\n----\niam\ncreate-role\n--role-name\na=b,c\n--assume-role-policy-document\n" + policy + "----\n"
+		if string(out) != want {
+			t.Errorf("%s\nwant %s", out, want)
+		}
+	}
+}
+
+func (s AWSSetup) variantOf(t *testing.T) oidc.Variant {
+	t.Helper()
+	j, err := s.Settle()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return j.variant()
+}
+
+func awsScriptOf(t *testing.T, s AWSSetup, role string) string {
+	t.Helper()
+	s.RoleName = role
+	text, _ := awsWritten(t, s, "cli")
+	return text
+}
+
+// awsStartMoto runs moto_server until the test is over.
+func awsStartMoto(t *testing.T, program string) string {
+	t.Helper()
+	c := exec.Command(program, "-H", "127.0.0.1", "-p", "0")
+	c.Env = append(os.Environ(), "PYTHONUNBUFFERED=1")
+	stderr, err := c.StderrPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = c.Process.Kill()
+		_ = c.Wait()
+	})
+	said := make(chan string, 1)
+	go func() {
+		running := regexp.MustCompile(`Running on (http://127\.0\.0\.1:[0-9]+)`)
+		for lines := bufio.NewScanner(stderr); lines.Scan(); {
+			if found := running.FindStringSubmatch(lines.Text()); found != nil {
+				said <- found[1]
+				break
+			}
+		}
+		close(said)
+		_, _ = io.Copy(io.Discard, stderr)
+	}()
+	select {
+	case url := <-said:
+		if url == "" {
+			t.Fatal("moto_server ended")
+		}
+		return url
+	case <-time.After(90 * time.Second):
+		t.Fatal("moto_server did not start")
+	}
+	return ""
+}
+
+func ExampleAWSSetup_Write() {
+	s := AWSSetup{Job: Job{Org: oidc.SampleOrg, Project: oidc.SampleProject, VCSOrigin: "github.com/my-org/app", VCSRef: "refs/heads/main"}, AccountID: "111122223333"}
+	out, err := s.Write("json")
+	if err != nil {
+		panic(err)
+	}
+	fmt.Print(string(out.Text))
+	// Output:
+	// {
+	//   "Version": "2012-10-17",
+	//   "Statement": [
+	//     {
+	//       "Effect": "Allow",
+	//       "Principal": {
+	//         "Federated": "arn:aws:iam::111122223333:oidc-provider/oidc.circleci.com/org/2a3b4c5d-1111-4222-8333-444455556666"
+	//       },
+	//       "Action": "sts:AssumeRoleWithWebIdentity",
+	//       "Condition": {
+	//         "StringEquals": {
+	//           "oidc.circleci.com/org/2a3b4c5d-1111-4222-8333-444455556666:aud": "2a3b4c5d-1111-4222-8333-444455556666",
+	//           "oidc.circleci.com/org/2a3b4c5d-1111-4222-8333-444455556666:oidc.circleci.com/project-id": "76543210-ba98-4edc-b210-edcba0987654"
+	//         },
+	//         "StringLike": {
+	//           "oidc.circleci.com/org/2a3b4c5d-1111-4222-8333-444455556666:sub": "org/2a3b4c5d-1111-4222-8333-444455556666/project/76543210-ba98-4edc-b210-edcba0987654/user/????????-????-????-????-????????????/vcs-origin/github.com/my-org/app/vcs-ref/refs/heads/main"
+	//         }
+	//       }
+	//     }
+	//   ]
+	// }
+}
