@@ -25,7 +25,7 @@ type refusal struct {
 	by    caller // whose call it answers
 	again bool
 	// hints name {iss}, {aud}, {sub}, {project}, {org}, {provider}, {role},
-	// {account}, {by}, {duration}.
+	// {name}, {account}, {by}, {duration}, {choice}.
 	hints []string
 }
 
@@ -51,7 +51,8 @@ var refusals = []refusal{
 	{code: "AccessDenied", by: job, hints: []string{
 		"AWS says the same when the role does not exist, when its trust policy names another provider, and when a condition does not match; compare each condition of {role} with the claims above",
 		"the usual slips: a V1 subject pattern for a V2 token or the reverse, * under StringEquals, letter case, a condition key without /org/{org}, conditions on claims that AWS does not see (only aud, sub and project-id)",
-		"a role or provider that was made in the last ten seconds is not known everywhere yet"}},
+		"a role or provider that was made in the last ten seconds is not known everywhere yet",
+		"to see which condition it is: aws iam get-role --role-name {name} | oidc-broker policy check aws - --role-arn {role}{choice}"}},
 	{code: "InvalidIdentityToken", by: job, text: "No OpenIDConnect provider found", hints: []string{
 		"the account {account} of the role has no identity provider for {iss}; is the account id in the role's ARN right?",
 		"to make it: aws iam create-open-id-connect-provider --url {iss} --client-id-list {org}"}},
@@ -204,7 +205,8 @@ func (a refusalOf) fill(hint string) string {
 		// Some hints are commands to be pasted, and a job chooses its audience.
 		org = deliver.Word(org)
 		pairs = append(pairs, "{iss}", deliver.Word(t.Issuer), "{aud}", strings.Join(t.Audience, ", "), "{sub}", t.Subject, "{project}", t.ProjectID(),
-			"{org}", org, "{provider}", strings.TrimPrefix(t.Issuer, "https://"))
+			"{org}", org, "{provider}", strings.TrimPrefix(t.Issuer, "https://"),
+			"{name}", deliver.Word(a.role.name), "{choice}", t.Choice())
 	}
 	return strings.NewReplacer(pairs...).Replace(hint)
 }

@@ -20,7 +20,7 @@ type refusal struct {
 	code string // error (STS, RFC 6749 §5.2), or reason or status (IAM); "" is any
 	text string // a part of the message
 	// hints name {iss}, {aud}, {subbytes}, {provider}, {number}, {pool}, {id},
-	// {account}, {member}, {api}, {owner}.
+	// {account}, {member}, {api}, {owner}, {choice}.
 	hints []string
 }
 
@@ -31,9 +31,11 @@ const issuerUnreachable = "Error connecting to the given credential's issuer"
 var refusals = []refusal{
 	{text: "rejected by the attribute condition", hints: []string{
 		"the provider's attribute condition is false for this token, or names a claim that it does not have; comparison is by letter case",
-		"to see the condition: gcloud iam workload-identity-pools providers describe {id} --workload-identity-pool={pool} --location=global --project={number} --format='value(attributeCondition)'"}},
+		"to see the condition: gcloud iam workload-identity-pools providers describe {id} --workload-identity-pool={pool} --location=global --project={number} --format='value(attributeCondition)'",
+		explained}},
 	{text: "Could not obtain a value for google.subject", hints: []string{
-		"the provider's mapping of google.subject names a claim that this token does not have; a mapping that always fits: google.subject=assertion.sub.split('/vcs-origin/')[0]"}},
+		"the provider's mapping of google.subject names a claim that this token does not have; a mapping that always fits: google.subject=assertion.sub.split('/vcs-origin/')[0]",
+		explained}},
 	{text: "exceeds the 127 bytes limit", hints: []string{
 		"the token's subject has {subbytes} bytes, and google.subject takes 127: a V2 subject never fits; use the V1 token (--token-version v1)",
 		"or map less of it: google.subject=assertion.sub.split('/vcs-origin/')[0], which is the V1 subject for both"}},
@@ -67,6 +69,9 @@ var refusals = []refusal{
 		"compare the provider with the claims above; to check the signature: oidc-broker token --verify"}},
 }
 
+// explained is the command that says which part of the provider it is.
+const explained = "to see which part of it: gcloud iam workload-identity-pools providers describe {id} --workload-identity-pool={pool} --location=global --project={number} --format=json | oidc-broker policy check gcp -{choice}"
+
 var lifetimeHints = []string{
 	"give --token-lifetime 1h or less; more needs the organisation policy constraints/iam.allowServiceAccountCredentialLifetimeExtension for {account}",
 }
@@ -74,6 +79,7 @@ var lifetimeHints = []string{
 var bindingHints = []string{
 	"let it impersonate the account: gcloud iam service-accounts add-iam-policy-binding {account} --role=roles/iam.workloadIdentityUser --member='{member}'",
 	"Google says the same when the account does not exist; a binding that was just made takes up to 5 minutes",
+	"to see whether it is bound: gcloud iam service-accounts get-iam-policy {account} --format=json > iam.json; gcloud iam workload-identity-pools providers describe {id} --workload-identity-pool={pool} --location=global --project={number} --format=json | oidc-broker policy check gcp - --iam-policy iam.json{choice}",
 }
 
 var disabledHints = []string{"turn the API on in the project of {owner}: gcloud services enable {api}.googleapis.com"}
@@ -196,7 +202,7 @@ func (r refusalOf) fill(hint string) string {
 	}
 	return strings.NewReplacer(
 		"{api}", api, "{owner}", owner,
-		"{iss}", t.Issuer, "{subbytes}", fmt.Sprint(len(t.Subject)),
+		"{choice}", t.Choice(), "{iss}", t.Issuer, "{subbytes}", fmt.Sprint(len(t.Subject)),
 		// As gcloud's lists are; a job chooses its audience, and the line is pasted.
 		"{aud}", deliver.Word(strings.Join(t.Audience, ",")),
 		"{provider}", p.String(), "{number}", p.ProjectNumber, "{pool}", p.Pool, "{id}", p.ID, "{account}", r.x.ServiceAccount,

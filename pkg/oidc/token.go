@@ -132,6 +132,15 @@ func (t Token) ProjectID() string { return t.Text(claimPrefix + "project-id") }
 // OrgID returns the claim oidc.circleci.com/org-id, or "".
 func (t Token) OrgID() string { return t.Text(claimPrefix + "org-id") }
 
+// Choice is what a command line needs beside the defaults to find this token
+// again, with a space in front: " --token-version v2", or nothing.
+func (t Token) Choice() string {
+	if t.Source == EnvV2 {
+		return " --token-version v2"
+	}
+	return ""
+}
+
 // Redact replaces the token, and each piece of it that could be used or matched,
 // in a text that somebody else wrote.
 func (t Token) Redact(text string) string { return t.Raw.Redact(text) }

@@ -26,8 +26,8 @@ const (
 	claimContexts = claimPrefix + "context-ids"
 )
 
-// ParseClaims reads a token's payload. An error is a fault.Usage with line and
-// column.
+// ParseClaims reads a token's payload, alone or as 'oidc-broker token --format
+// json' prints it, under "claims". An error is a fault.Usage with line and column.
 func ParseClaims(b []byte) (Claims, error) {
 	n, err := parseDocument(b)
 	if err != nil {
@@ -35,6 +35,9 @@ func ParseClaims(b []byte) (Claims, error) {
 	}
 	if n.kind != object {
 		return nil, fault.New(fault.Usage, "%s: the claims are %s, not an object", n.at(), n.kind)
+	}
+	if inner := n.get("claims"); inner != nil && inner.kind == object && n.get("iss") == nil {
+		n = inner
 	}
 	if d := n.duplicate(); d != nil {
 		return nil, fault.New(fault.Usage, "%s: the claim %q is there twice", d.at(), d.name)

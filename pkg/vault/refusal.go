@@ -41,7 +41,7 @@ type refusal struct {
 	status int    // 0 is any
 	text   string // a part of the server's text
 	// hints name {addr}, {path}, {mount}, {role}, {iss}, {aud}, {sub}, {claim}, {value},
-	// {namespace}, {project}.
+	// {namespace}, {data}, {choice}.
 	hints []string
 }
 
@@ -55,11 +55,13 @@ var refusals = []refusal{
 		"the token's issuer is {iss}: it has to be the bound_issuer of {mount}, which is another for each CircleCI organisation"}},
 	{login, 400, "does not match any associated bound claim values", []string{
 		"the token's {claim} is {value}; comparison is by letter case, and with bound_claims_type=string a * is only a *",
-		"to see what the role wants: vault read {mount}/role/{rolename}"}},
+		explained}},
 	{login, 400, "is missing", []string{
-		"the token has no {claim}: a pipeline that a custom webhook started has no vcs-origin and vcs-ref"}},
+		"the token has no {claim}: a pipeline that a custom webhook started has no vcs-origin and vcs-ref",
+		explained}},
 	{login, 400, "invalid subject (sub) claim", []string{
-		"the token's subject is {sub}; the role's bound_subject is another: a V1 and a V2 token differ in it (--token-version)"}},
+		"the token's subject is {sub}; the role's bound_subject is another: a V1 and a V2 token differ in it (--token-version)",
+		explained}},
 	{login, 400, "token is expired", []string{
 		"the token has expired: log in in an early step, or mint a new one with --audience"}},
 	{login, 400, "token not yet valid", []string{
@@ -110,6 +112,9 @@ var refusals = []refusal{
 	{"", 429, "rate limit quota exceeded", []string{"the server limits how often this path may be called"}},
 	{"", 400, "Client sent an HTTP request to an HTTPS server", []string{"the server speaks TLS: give --vault-addr with https://"}},
 }
+
+// explained is the command that says which condition of the role it is.
+const explained = "to see which condition it is: vault read -format=json {mount}/role/{rolename} | oidc-broker policy check vault -{choice}"
 
 const (
 	// The two texts of a 400 that another attempt can mend: the server could not
@@ -223,6 +228,10 @@ func (s *Session) fill(hint string, what about, text string) string {
 	if server.role == "" {
 		role = "that is the default"
 	}
+	named := server.role
+	if named == "" {
+		named = "ROLE"
+	}
 	claim := quoted(text)
 	value, err := json.Marshal(t.Claims[claim])
 	if err != nil {
@@ -230,9 +239,9 @@ func (s *Session) fill(hint string, what about, text string) string {
 	}
 	filled := strings.NewReplacer(
 		"{addr}", server.Addr, "{path}", what.path, "{mount}", "auth/"+unescaped(server.authPath),
-		"{rolename}", deliver.Word(server.role), "{role}", role, "{namespace}", namespace,
+		"{rolename}", deliver.Word(named), "{role}", role, "{namespace}", namespace,
 		"{iss}", t.Issuer, "{sub}", t.Subject, "{aud}", deliver.Word(strings.Join(t.Audience, ",")),
-		"{claim}", claim, "{value}", remote.Clip(string(value)), "{data}", dataHint(what.wanted),
+		"{choice}", t.Choice(), "{claim}", claim, "{value}", remote.Clip(string(value)), "{data}", dataHint(what.wanted),
 	).Replace(hint)
 	return filled
 }

@@ -1,0 +1,330 @@
+package policy
+
+import (
+	"encoding/json"
+	"encoding/xml"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/goccy/go-yaml"
+
+	"github.com/oidc-broker/oidc-broker/pkg/fault"
+	"github.com/oidc-broker/oidc-broker/pkg/oidc"
+)
+
+// CaseFile is what 'policy test' runs: documents, and which tokens each lets in.
+type CaseFile struct {
+	Documents []CaseDocument `yaml:"documents"`
+}
+
+// CaseDocument is one document and its cases. One of AWS, GCP and Vault names its
+// file, from the directory of the case file.
+type CaseDocument struct {
+	Name  string `yaml:"name"` // "": the file's
+	AWS   string `yaml:"aws"`
+	GCP   string `yaml:"gcp"`
+	Vault string `yaml:"vault"`
+
+	RoleARN         string `yaml:"role-arn"`          // AWS
+	RoleSessionName string `yaml:"role-session-name"` // AWS
+	IAMPolicy       string `yaml:"iam-policy"`        // GCP: the service account's policy, a file
+	Config          string `yaml:"config"`            // Vault: the auth mount's configuration, a file
+
+	Cases []Case `yaml:"cases"`
+}
+
+// Case is a token and the verdict that is expected for it.
+type Case struct {
+	Name   string    `yaml:"name"`
+	Expect Verdict   `yaml:"expect"`
+	Reason string    `yaml:"reason"` // words that the explanation has to have
+	Token  CaseToken `yaml:"token"`
+}
+
+// CaseToken is a job's token: a variant of the sample's, or a file of claims.
+type CaseToken struct {
+	Version    string         `yaml:"version"` // v1 or v2; "": both have to be judged so
+	ClaimsFile string         `yaml:"claims-file"`
+	Org        string         `yaml:"org"`
+	Project    string         `yaml:"project"`
+	User       string         `yaml:"user"`
+	Origin     string         `yaml:"vcs-origin"`
+	Branch     string         `yaml:"branch"`
+	Tag        string         `yaml:"tag"`
+	Fork       bool           `yaml:"fork"`
+	Webhook    bool           `yaml:"webhook"`
+	SSHRerun   bool           `yaml:"ssh-rerun"`
+	RootIssuer bool           `yaml:"root-issuer"`
+	Audience   string         `yaml:"audience"`
+	Claims     map[string]any `yaml:"claims"` // set last
+}
+
+// CaseResult is what became of one token of a case.
+type CaseResult struct {
+	Document, Case, Version string // Version is V1, V2, or "" for claims of a file
+	Want, Got               Verdict
+	Failure                 string // "": it is as expected
+	Reason                  string
+}
+
+// RunCases judges every case of a case file. read returns a file that it names.
+// Errors are fault.Usage, with line and column.
+func RunCases(b []byte, read func(path string) ([]byte, error), now time.Time) ([]CaseResult, error) {
+	f, err := parseCases(b)
+	if err != nil {
+		return nil, err
+	}
+	var all []CaseResult
+	for i, d := range f.Documents {
+		judge, err := d.open(read, now)
+		if err != nil {
+			return nil, fmt.Errorf("document %d: %w", i+1, err)
+		}
+		for j, c := range d.Cases {
+			results, err := c.run(d, judge, read, now)
+			if err != nil {
+				return nil, fmt.Errorf("document %d, case %d: %w", i+1, j+1, err)
+			}
+			all = append(all, results...)
+		}
+	}
+	if len(all) == 0 {
+		return nil, fault.New(fault.Usage, "the file has no case").
+			Hint("it has documents, and each of them cases: see docs/policy.md")
+	}
+	return all, nil
+}
+
+func parseCases(b []byte) (CaseFile, error) {
+	var f CaseFile
+	if len(b) > maxDocument {
+		return f, fault.New(fault.Usage, "the file has %d bytes, more than the %d that are read", len(b), maxDocument)
+	}
+	err := yaml.UnmarshalWithOptions(b, &f, yaml.Strict())
+	var at yaml.Error
+	if errors.As(err, &at) && at.GetToken() != nil && at.GetToken().Position != nil {
+		p := at.GetToken().Position
+		return f, fault.New(fault.Usage, "line %d, column %d: %s", p.Line, p.Column, at.GetMessage())
+	}
+	if err != nil {
+		return f, fault.New(fault.Usage, "not YAML of a case file")
+	}
+	return f, nil
+}
+
+// open reads the document and returns who judges by it.
+func (d CaseDocument) open(read func(string) ([]byte, error), now time.Time) (func(Claims) Judgement, error) {
+	one := 0
+	for _, path := range []string{d.AWS, d.GCP, d.Vault} {
+		if path != "" {
+			one++
+		}
+	}
+	if one != 1 {
+		return nil, fault.New(fault.Usage, "it names %d files with aws, gcp or vault, and has to name one", one)
+	}
+	for _, other := range []struct{ name, value, goesWith string }{
+		{"role-arn", d.RoleARN, d.AWS}, {"role-session-name", d.RoleSessionName, d.AWS}, {"iam-policy", d.IAMPolicy, d.GCP}, {"config", d.Config, d.Vault},
+	} {
+		if other.value != "" && other.goesWith == "" {
+			return nil, fault.New(fault.Usage, "%s does not go with this kind of document", other.name)
+		}
+	}
+	switch {
+	case d.AWS != "":
+		p, err := parsed(read, d.AWS, ParseAWS)
+		return func(c Claims) Judgement {
+			return p.Check(AWSRequest{Claims: c, RoleARN: d.RoleARN, RoleSessionName: d.RoleSessionName, Now: now})
+		}, err
+	case d.GCP != "":
+		p, err := parsed(read, d.GCP, ParseGCP)
+		if err != nil {
+			return nil, err
+		}
+		iam, err := parsed(read, d.IAMPolicy, ParseIAMPolicy)
+		return func(c Claims) Judgement { return p.Check(GCPRequest{Claims: c, IAM: iam, Now: now}) }, err
+	}
+	r, err := parsed(read, d.Vault, func(b []byte) (*vaultBoth, error) {
+		role, config, err := ParseVault(b)
+		return &vaultBoth{role, config}, err
+	})
+	if err != nil {
+		return nil, err
+	}
+	config := r.config
+	if d.Config != "" {
+		config, err = parsed(read, d.Config, ParseVaultConfig)
+	}
+	return func(c Claims) Judgement { return r.role.Check(VaultRequest{Claims: c, Config: config, Now: now}) }, err
+}
+
+// vaultBoth is a role, and the configuration where the document has it too.
+type vaultBoth struct {
+	role   *VaultRole
+	config *VaultConfig
+}
+
+// parsed reads a document from a file; without a path there is none.
+func parsed[T any](read func(string) ([]byte, error), path string, parse func([]byte) (*T, error)) (*T, error) {
+	if path == "" {
+		return nil, nil
+	}
+	b, err := read(path)
+	if err != nil {
+		return nil, err
+	}
+	d, err := parse(b)
+	if err != nil {
+		return nil, fault.New(fault.KindOf(err), "%q: %w", path, err)
+	}
+	return d, nil
+}
+
+func (c Case) run(d CaseDocument, judge func(Claims) Judgement, read func(string) ([]byte, error), now time.Time) ([]CaseResult, error) {
+	switch c.Expect {
+	case Allow, Deny, Undecided:
+	default:
+		return nil, fault.New(fault.Usage, "expect: %q is none of allow, deny, undecided", c.Expect)
+	}
+	tokens, err := c.Token.claims(read, now)
+	if err != nil {
+		return nil, err
+	}
+	var all []CaseResult
+	for _, t := range tokens {
+		j := judge(t.claims)
+		r := CaseResult{Document: first(d.Name, d.AWS+d.GCP+d.Vault), Case: c.Name, Version: t.version, Want: c.Expect, Got: j.Verdict, Reason: j.Reason}
+		switch {
+		case j.Verdict != c.Expect:
+			r.Failure = fmt.Sprintf("the verdict is %s, expected %s", j.Verdict, c.Expect)
+		case !j.says(c.Reason):
+			r.Failure = fmt.Sprintf("the explanation does not say %q", c.Reason)
+		}
+		all = append(all, r)
+	}
+	return all, nil
+}
+
+type caseClaims struct {
+	version string
+	claims  Claims
+}
+
+func (t CaseToken) claims(read func(string) ([]byte, error), now time.Time) ([]caseClaims, error) {
+	if t.ClaimsFile != "" {
+		c, err := parsed(read, t.ClaimsFile, func(b []byte) (*Claims, error) {
+			c, err := ParseClaims(b)
+			return &c, err
+		})
+		if err != nil {
+			return nil, err
+		}
+		return []caseClaims{{"", *c}}, nil
+	}
+	v := oidc.Variant{
+		Org: t.Org, Project: t.Project, User: t.User, Origin: t.Origin, Branch: t.Branch, Tag: t.Tag, Fork: t.Fork,
+		Webhook: t.Webhook, SSHRerun: t.SSHRerun, RootIssuer: t.RootIssuer, Audience: t.Audience, Claims: map[string]json.RawMessage{},
+	}
+	for name, value := range t.Claims {
+		b, err := json.Marshal(value)
+		if err != nil {
+			return nil, fault.New(fault.Usage, "the claim %q has no value that JSON has", name)
+		}
+		v.Claims[name] = b
+	}
+	if err := v.Check(); err != nil {
+		return nil, err
+	}
+	v1, v2 := ClaimsOf(v, now)
+	switch strings.ToLower(t.Version) {
+	case "v1":
+		return []caseClaims{{"V1", v1}}, nil
+	case "v2":
+		return []caseClaims{{"V2", v2}}, nil
+	case "":
+		return []caseClaims{{"V1", v1}, {"V2", v2}}, nil
+	}
+	return nil, fault.New(fault.Usage, "version: %q is neither v1 nor v2", t.Version)
+}
+
+// says reports whether the explanation has the words.
+func (j Judgement) says(words string) bool {
+	if words == "" || strings.Contains(j.Reason, words) {
+		return true
+	}
+	for _, c := range j.Checks {
+		for _, text := range append([]string{c.Name, c.Wanted, c.Got, c.Reason}, c.Hints...) {
+			if strings.Contains(text, words) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// JUnit returns the results as the XML that CI systems read: a suite for each
+// document, a case for each token.
+func JUnit(all []CaseResult) ([]byte, error) {
+	type failure struct {
+		Message string `xml:"message,attr"`
+		Text    string `xml:",chardata"`
+	}
+	type testcase struct {
+		Class   string   `xml:"classname,attr"`
+		Name    string   `xml:"name,attr"`
+		Failure *failure `xml:"failure,omitempty"`
+	}
+	type suite struct {
+		Name     string     `xml:"name,attr"`
+		Tests    int        `xml:"tests,attr"`
+		Failures int        `xml:"failures,attr"`
+		Cases    []testcase `xml:"testcase"`
+	}
+	out := struct {
+		XMLName  xml.Name `xml:"testsuites"`
+		Tests    int      `xml:"tests,attr"`
+		Failures int      `xml:"failures,attr"`
+		Suites   []*suite `xml:"testsuite"`
+	}{}
+	byName := map[string]*suite{}
+	for _, r := range all {
+		s := byName[r.Document]
+		if s == nil {
+			s = &suite{Name: r.Document}
+			byName[r.Document] = s
+			out.Suites = append(out.Suites, s)
+		}
+		c := testcase{Class: r.Document, Name: r.Title()}
+		if r.Failure != "" {
+			c.Failure = &failure{r.Failure, r.Reason}
+			s.Failures++
+			out.Failures++
+		}
+		s.Cases = append(s.Cases, c)
+		s.Tests++
+		out.Tests++
+	}
+	b, err := xml.MarshalIndent(out, "", "  ")
+	if err != nil {
+		return nil, fault.New(fault.Internal, "cannot write XML")
+	}
+	return append([]byte(xml.Header), append(b, '\n')...), nil
+}
+
+// Title is the case's name, with the token's version where both were judged.
+func (r CaseResult) Title() string {
+	name := first(r.Case, string(r.Want))
+	if r.Version != "" {
+		name += " (" + r.Version + ")"
+	}
+	return name
+}
+
+func first(a, b string) string {
+	if a == "" {
+		return b
+	}
+	return a
+}
