@@ -24,6 +24,9 @@ type sandboxOptions struct {
 	roles     []string
 	claims    []string
 	vaultRole string
+	trust     string // a file: the trust policy of the AWS roles
+	provider  string // a file: Google's provider
+	explain   bool
 	token     sandbox.Variant
 }
 
@@ -58,6 +61,9 @@ and dyn/creds/*, unless --vault-role says who gets in.`,
 	}
 	o := a.own(c)
 	o.list(&s.roles, "aws-role", "OIDC_BROKER_AWS_ROLE", "`ARN` of an AWS role that exists (repeatable; default "+sandbox.DefaultRole+")")
+	o.text(&s.trust, "trust-policy", "OIDC_BROKER_SANDBOX_TRUST_POLICY", "`file` with the trust policy of the AWS roles, as for 'policy check aws'")
+	o.text(&s.provider, "gcp-provider", "OIDC_BROKER_SANDBOX_GCP_PROVIDER", "`file` with the workload identity provider, as for 'policy check gcp'")
+	o.switches(&s.explain, "explain", "OIDC_BROKER_SANDBOX_EXPLAIN", "say on stderr which condition of these documents refused a token")
 	o.text(&s.vaultRole, "vault-role", "OIDC_BROKER_SANDBOX_VAULT_ROLE", "`file` with what the Vault role "+sandbox.DefaultVaultRole+" is, as 'vault read -format=json' prints it (- is standard input)")
 	o.text(&s.token.Branch, "branch", "OIDC_BROKER_SANDBOX_BRANCH", "`branch` the token is for (default main)")
 	o.text(&s.token.Tag, "tag", "OIDC_BROKER_SANDBOX_TAG", "`tag` the token is for, instead of a branch")
@@ -82,7 +88,7 @@ func (a *app) sandbox(ctx context.Context, o sandboxOptions, argv []string) (err
 	if o.token.TTL <= 0 {
 		return fault.New(fault.Usage, "--ttl %s is not more than zero", o.token.TTL).Hint("for a token that has expired: --expired")
 	}
-	role, config, err := a.vaultDocuments(o.vaultRole)
+	c, err := a.sandboxConfig(o)
 	if err != nil {
 		return err
 	}
@@ -100,10 +106,8 @@ func (a *app) sandbox(ctx context.Context, o sandboxOptions, argv []string) (err
 	if len(argv) > 0 {
 		life = context.WithoutCancel(ctx)
 	}
-	s, err := sandbox.Start(life, sandbox.Config{
-		Now: a.Now, Dir: dir, Executable: self, Log: a.progress,
-		Roles: o.roles, Token: o.token, VaultRole: role, VaultConfig: config,
-	})
+	c.Dir, c.Executable = dir, self
+	s, err := sandbox.Start(life, c)
 	if err != nil {
 		return err
 	}
@@ -113,6 +117,42 @@ func (a *app) sandbox(ctx context.Context, o sandboxOptions, argv []string) (err
 		return a.serve(ctx, env)
 	}
 	return a.run(ctx, argv, env)
+}
+
+// sandboxConfig reads the documents by which the sandbox judges.
+func (a *app) sandboxConfig(o sandboxOptions) (sandbox.Config, error) {
+	c := sandbox.Config{Now: a.Now, Log: a.progress, Roles: o.roles, Token: o.token}
+	if err := oneStdin(o.trust, o.provider, o.vaultRole); err != nil {
+		return c, err
+	}
+	var err error
+	if c.TrustPolicy, err = parsed(a, o.trust, policy.ParseAWS); err != nil {
+		return c, err
+	}
+	if c.GCPProvider, err = parsed(a, o.provider, policy.ParseGCP); err != nil {
+		return c, err
+	}
+	if c.VaultRole, c.VaultConfig, err = a.vaultDocuments(o.vaultRole); err != nil {
+		return c, err
+	}
+	if o.explain {
+		c.Explain = func(what string, j policy.Judgement) { a.explained(what, j) }
+	}
+	return c, nil
+}
+
+// explained says what a document made of a token, with the checks that refused.
+func (a *app) explained(what string, j policy.Judgement) {
+	a.note(fmt.Sprintf("%s says %s: %s", what, j.Verdict, j.Reason))
+	for _, c := range j.Checks {
+		if c.Verdict == policy.Allow {
+			continue
+		}
+		a.note(fmt.Sprintf("%s: %s: wanted %s, got %s", c.Verdict, c.Name, c.Wanted, c.Got))
+		for _, h := range c.Hints {
+			a.note(h)
+		}
+	}
 }
 
 // vaultDocuments reads the role, and the auth mount's configuration where the

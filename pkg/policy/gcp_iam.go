@@ -36,6 +36,21 @@ func ParseIAMPolicy(b []byte) (*IAMPolicy, error) {
 	return readIAM(n, "")
 }
 
+// Members returns who may impersonate the account for certain: the members of
+// bindings without a condition whose role is known to allow it.
+func (p *IAMPolicy) Members() []string {
+	var all []string
+	for _, b := range p.bindings {
+		if b.conditional || impersonates(b.role) != yes {
+			continue
+		}
+		for _, m := range b.members {
+			all = append(all, m.name)
+		}
+	}
+	return all
+}
+
 func readIAM(n *node, prefix string) (*IAMPolicy, error) {
 	if n.kind != object {
 		return nil, fault.New(fault.Usage, "%s: %s where an IAM policy belongs", n.at(), n.kind)

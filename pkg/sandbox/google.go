@@ -58,7 +58,7 @@ func newGoogle(c Config, key jose.JSONWebKey, l *ledger) (*google, error) {
 	}
 	g := &google{
 		now: c.Now, key: key, project: project,
-		provider: defaultProvider(),
+		provider: newProvider(c),
 		tokens:   &googleTokens{byText: map[string]*googleToken{}, ledger: l},
 		idKey:    sync.OnceValues(newKey),
 	}
@@ -68,7 +68,7 @@ func newGoogle(c Config, key jose.JSONWebKey, l *ledger) (*google, error) {
 				Hint("write it as %s", DefaultGCPServiceAccount)
 		}
 		if g.account(email) == nil {
-			g.accounts = append(g.accounts, newServiceAccount(email))
+			g.accounts = append(g.accounts, newServiceAccount(email, members(c)))
 		}
 	}
 	return g, nil
@@ -101,7 +101,19 @@ type serviceAccount struct {
 	members []string
 }
 
-func newServiceAccount(email string) *serviceAccount {
+// members are who may become the accounts.
+func members(c Config) []string {
+	switch {
+	case c.GCPProvider == nil:
+		return []string{principalSet + defaultPool + "/attribute.project/" + projectID}
+	case c.GCPProvider.IAM() != nil:
+		return c.GCPProvider.IAM().Members()
+	}
+	pool, _ := c.GCPProvider.Pool()
+	return []string{principalSet + pool + "/*"}
+}
+
+func newServiceAccount(email string, members []string) *serviceAccount {
 	digits := make([]byte, 20)
 	for i, b := range random(len(digits)) {
 		digits[i] = '0' + b%10
@@ -109,7 +121,7 @@ func newServiceAccount(email string) *serviceAccount {
 	return &serviceAccount{
 		email:   email,
 		id:      "1" + string(digits),
-		members: []string{principalSet + defaultPool + "/attribute.project/" + projectID},
+		members: members,
 	}
 }
 

@@ -3,6 +3,8 @@ package sandbox
 import (
 	"encoding/json"
 	"strings"
+
+	"github.com/oidc-broker/oidc-broker/pkg/policy"
 )
 
 // googleSubject is the attribute that every mapping has to give.
@@ -27,6 +29,57 @@ type judgement struct {
 	attributes map[string]string // without google.subject: it cannot be obtained
 	admitted   bool              // by the condition
 	why        string            // it is not, for the log
+	// refusal is the whole answer, where the judge knows it; then the rest does
+	// not count.
+	refusal error
+}
+
+// newProvider returns the provider that the user gave, else the default one.
+func newProvider(c Config) *workloadProvider {
+	if c.GCPProvider == nil {
+		return defaultProvider()
+	}
+	p := defaultProvider()
+	if pool, ok := c.GCPProvider.Pool(); ok {
+		p.pool, p.name = pool, c.GCPProvider.Name()
+	}
+	p.issuer, p.audiences = c.GCPProvider.Issuer(), c.GCPProvider.Audiences()
+	p.judge = func(claims map[string]json.RawMessage) judgement {
+		c.explainGoogle(jwt{claims: claims}.plain())
+		return documentJudge(c.GCPProvider.Judge(jwt{claims: claims}.plain()))
+	}
+	return p
+}
+
+func (c Config) explainGoogle(claims map[string]any) {
+	if c.Explain == nil {
+		return
+	}
+	if j := c.GCPProvider.Check(policy.GCPRequest{Claims: claims, Now: c.Now()}); j.Verdict != policy.Allow {
+		c.Explain.of("the provider "+c.GCPProvider.Name(), j)
+	}
+}
+
+// documentJudge puts a judgement into the service's own terms.
+func documentJudge(j policy.GCPJudgement) judgement {
+	own := judgement{attributes: map[string]string{}, admitted: j.Admitted, why: j.Why}
+	for name, v := range j.Attributes {
+		switch v := v.(type) {
+		case string:
+			own.attributes[name] = v
+		case []string: // google.groups
+			for _, group := range v {
+				own.attributes["group/"+group] = ""
+			}
+		}
+	}
+	if !j.Admitted {
+		own.refusal = rejectedByCondition().because("%s", j.Why)
+		if j.Text != "" {
+			own.refusal = oauthRefusal(j.Code, "%s", j.Text).because("%s", j.Why)
+		}
+	}
+	return own
 }
 
 func defaultProvider() *workloadProvider {

@@ -44,6 +44,8 @@ func (g *google) exchange(p *workloadProvider, raw string, scopes []string) (*go
 	j := p.judge(t.claims)
 	subject, there := j.attributes[googleSubject]
 	switch {
+	case j.refusal != nil:
+		return nil, j.refusal
 	case !there || subject == "":
 		return nil, noSubject()
 	case len(subject) > maxGoogleSubject:

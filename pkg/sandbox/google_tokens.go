@@ -37,6 +37,9 @@ func (t *googleToken) is(member string) bool {
 	if !ours {
 		return false
 	}
+	if _, in := t.attributes[rest]; in && strings.HasPrefix(rest, "group/") {
+		return true
+	}
 	name, value, _ := strings.Cut(rest, "/")
 	mapped, there := t.attributes[name]
 	return there && strings.HasPrefix(name, "attribute.") && mapped == value

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/oidc-broker/oidc-broker/pkg/fault"
+	"github.com/oidc-broker/oidc-broker/pkg/policy"
 )
 
 // maxSession is what a role allows unless its owner raised it.
@@ -25,6 +26,17 @@ type role struct {
 // times and audience of the token are known to be good. A refusal comes with
 // the reason, for the log.
 type trust func(identity) (admitted bool, why string)
+
+// documentTrust judges by a trust policy that the user gave.
+func documentTrust(p *policy.AWSPolicy, arn string, now func() time.Time, explain explainer) trust {
+	return func(id identity) (bool, string) {
+		j := p.Check(policy.AWSRequest{Claims: id.claims, RoleARN: arn, RoleSessionName: id.session, Now: now()})
+		if j.Verdict != policy.Allow {
+			explain.of("the trust policy of "+arn, j)
+		}
+		return j.Verdict == policy.Allow, string(j.Verdict) + ": " + j.Reason
+	}
+}
 
 func newRoles(arns []string, externalIDs map[string]string) (map[string]*role, error) {
 	if len(arns) == 0 {

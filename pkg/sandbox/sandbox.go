@@ -51,11 +51,31 @@ type Config struct {
 	// VaultConfig is the JWT auth mount's. Nil: it knows the sandbox's key, and
 	// the organisation's issuer alone.
 	VaultConfig *policy.VaultConfig
+	// TrustPolicy is the trust policy of every AWS role. Nil: each trusts the
+	// sandbox's project.
+	TrustPolicy *policy.AWSPolicy
+	// GCPProvider is the workload identity provider. Nil: DefaultGCPProvider,
+	// which trusts the sandbox's project. The policy of the service account that
+	// its document may hold is every account's; without one, the whole pool may
+	// become each of them.
+	GCPProvider *policy.GCPProvider
+	// Explain is told what such a document made of a token that it did not let
+	// in; several at once may call it. Nil: nobody is.
+	Explain explainer
 	// Token is what the job's token says.
 	Token Variant
 	// Log gets a line for each request, never a token; several at once may
 	// call it. Nil: silent.
 	Log func(format string, args ...any)
+}
+
+// An explainer is told of a judgement, and what judged.
+type explainer func(what string, j policy.Judgement)
+
+func (e explainer) of(what string, j policy.Judgement) {
+	if e != nil {
+		e(what, j)
+	}
 }
 
 // A Sandbox is running.

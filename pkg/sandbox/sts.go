@@ -27,6 +27,11 @@ func newSTS(c Config, key jose.JSONWebKey, l *ledger) (*sts, error) {
 	if err != nil {
 		return nil, err
 	}
+	if c.TrustPolicy != nil {
+		for arn, r := range roles {
+			r.trust = documentTrust(c.TrustPolicy, arn, c.Now, c.Explain)
+		}
+	}
 	return &sts{now: c.Now, key: key, roles: roles, sessions: &sessions{byKey: map[string]*session{}, ledger: l}}, nil
 }
 
@@ -120,6 +125,7 @@ func (s *sts) assumeRoleWithWebIdentity(r *http.Request, _ []byte, form url.Valu
 	if found == nil {
 		return nil, notAuthorized().because("there is no such role")
 	}
+	id.session = ask.sessionName
 	if admitted, why := found.trust(id); !admitted {
 		return nil, notAuthorized().because("%s", why)
 	}

@@ -35,6 +35,8 @@ type vault struct {
 	now    func() time.Time
 	key    jose.JSONWebKey // of the issuer, as its published keys have it
 	ledger *ledger
+	// explainer is told why a login was refused.
+	explainer explainer
 
 	mu     sync.Mutex
 	spaces map[string]*vaultSpace // by path: "" is the root's, "team-a/"
@@ -79,7 +81,7 @@ func newVault(c Config, key jose.JSONWebKey, l *ledger) (*vault, error) {
 		}
 	}
 	v := &vault{
-		now: c.Now, key: key, ledger: l,
+		now: c.Now, key: key, ledger: l, explainer: c.Explain,
 		spaces: map[string]*vaultSpace{},
 		tokens: map[string]*vaultToken{},
 		leases: map[string]*vaultLease{},

@@ -56,7 +56,9 @@ func (v *vault) login(q *vaultRequest) (*vaultAnswer, error) {
 
 // explain says for the log which condition it was, and where it differs.
 func (v *vault) explain(role *policy.VaultRole, c *policy.VaultConfig, claims policy.Claims) string {
-	for _, check := range role.Check(policy.VaultRequest{Claims: claims, Config: c, Now: v.now()}).Checks {
+	j := role.Check(policy.VaultRequest{Claims: claims, Config: c, Now: v.now()})
+	v.explainer.of("the Vault role", j)
+	for _, check := range j.Checks {
 		if check.Verdict == policy.Deny {
 			return check.Name + ": " + check.Reason
 		}

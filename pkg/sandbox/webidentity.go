@@ -25,6 +25,8 @@ const (
 type identity struct {
 	provider, subject, audience string
 	tagged                      bool
+	claims                      map[string]any // for a trust policy of the user's own
+	session                     string         // the name that was asked for
 }
 
 // A provider is an IAM OpenID Connect provider of one account.
@@ -75,7 +77,7 @@ func (s *sts) judge(raw string, partition, account string) (identity, error) {
 	if err != nil {
 		return identity{}, err
 	}
-	return identity{provider: p.arn, subject: subject, audience: audience, tagged: t.has(tagsClaim) || t.has(sourceIdentityClaim)}, nil
+	return identity{provider: p.arn, subject: subject, audience: audience, tagged: t.has(tagsClaim) || t.has(sourceIdentityClaim), claims: t.plain()}, nil
 }
 
 // provider returns nil where an account has none for the issuer. Every account
@@ -213,6 +215,20 @@ func (t jwt) subject() (string, error) {
 		return "", internalFailure()
 	}
 	return n.String(), nil
+}
+
+// plain returns the claims as values, numbers as json.Number.
+func (t jwt) plain() map[string]any {
+	all := make(map[string]any, len(t.claims))
+	for name, raw := range t.claims {
+		d := json.NewDecoder(bytes.NewReader(raw))
+		d.UseNumber()
+		var v any
+		if d.Decode(&v) == nil { // it was decoded once already
+			all[name] = v
+		}
+	}
+	return all
 }
 
 func (t jwt) has(name string) bool {
