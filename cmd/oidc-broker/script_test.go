@@ -59,10 +59,12 @@ func TestMain(m *testing.M) {
 //	gosdk [PROFILE]                ask aws-sdk-go-v2 who one is; $CLIENTS/ask.sh asks all clients
 //	gogoogle                       print an access token of each of Google's libraries for Go
 //	golden FILE [WORD...]          type what gcloud was recorded with, and demand its bytes
+//	vaultpeer                      start the Vault of HashiCorp's own plugins, with the sandbox's keys
+//	fault KIND TIMES PATH          have its next answers below a path go wrong
 //	granted account|direct NAME... demand lines "NAME TOKEN" with access tokens of the sandbox
 //
-// and the conditions [root], [missing:PROGRAM], [missing-python:MODULE] and
-// [missing-node:MODULE], of which all but the first fail under CI=true.
+// and the conditions [root], [missing:PROGRAM], [missing-python:MODULE],
+// [missing-node:MODULE] and [missing-vaultpeer], of which all but the first fail under CI=true.
 func TestScripts(t *testing.T) {
 	clients, err := filepath.Abs(filepath.Join("..", "..", "testdata", "clients"))
 	if err != nil {
@@ -73,6 +75,7 @@ func TestScripts(t *testing.T) {
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"sandbox": startSandbox, "exits": exits, "exits-source": exitsSource, "mode": mode, "bytes": writeBytes, "faulty": startFaulty,
 			"moto": newMotos(t).point, "granted": granted, "golden": golden,
+			"vaultpeer": scriptPeer, "fault": scriptFault,
 		},
 		Condition:          condition,
 		UpdateScripts:      os.Getenv("UPDATE") == "1",
@@ -293,6 +296,8 @@ func condition(cond string) (bool, error) {
 		missing = missingModule(name)
 	case "missing-node":
 		missing = missingNode(name)
+	case "missing-vaultpeer":
+		name, missing = "testdata/vaultpeer", missingVaultPeer()
 	default:
 		return false, fmt.Errorf("unknown condition %q", cond)
 	}
