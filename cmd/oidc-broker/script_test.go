@@ -59,7 +59,7 @@ func TestMain(m *testing.M) {
 //	gosdk [PROFILE]                ask aws-sdk-go-v2 who one is; $CLIENTS/ask.sh asks all clients
 //	gogoogle                       print an access token of each of Google's libraries for Go
 //	golden FILE [WORD...]          type what gcloud was recorded with, and demand its bytes
-//	vaultpeer                      start the Vault of HashiCorp's own plugins, with the sandbox's keys
+//	vaultpeer [FILE]               start the Vault of HashiCorp's own plugins, with the sandbox's keys, changed by a JSON merge patch
 //	fault KIND TIMES PATH          have its next answers below a path go wrong
 //	granted account|direct NAME... demand lines "NAME TOKEN" with access tokens of the sandbox
 //
@@ -96,10 +96,10 @@ func TestScripts(t *testing.T) {
 
 type secretsKey struct{}
 
-// secrets are the sandboxes of a script: what they handed out must not show.
+// secrets are the servers of a script: what they handed out must not show.
 type secrets struct {
 	mu   sync.Mutex
-	from []*sandbox.Sandbox
+	from []interface{ Issued() []string }
 	more []string
 }
 

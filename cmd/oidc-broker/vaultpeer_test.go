@@ -7,7 +7,6 @@ import (
 	"encoding/json"
 	"encoding/pem"
 	"io"
-	"maps"
 	"net/http"
 	"os"
 	"os/exec"
@@ -63,11 +62,15 @@ func peerConfig(jwks string) map[string]any {
 		"roles":  map[string]any{"deploy": role}, "unchecked": true,
 	}
 	return map[string]any{
-		"auth":     map[string]any{"jwt": mount, "ci/jwt": maps.Clone(mount), "away": away, "empty": map[string]any{}},
+		"auth":     map[string]any{"jwt": mount, "ci/jwt": mount, "away": away, "empty": map[string]any{}},
 		"policies": map[string]any{"ci": map[string]any{"secret/data/ci/*": []string{"read"}, "kv1/ci/*": []string{"read"}, "dyn/creds/*": []string{"read", "update"}}},
 		"kv1":      map[string]any{"ci/app": map[string]any{"data": "a field called data", "password": "kv1-password-of-the-peer"}},
 		"kv2": map[string]any{
-			"ci/app":  map[string]any{"password": "it's a \"password\" of the peer", "private_key": "-----BEGIN KEY-----\nof the peer\n-----END KEY-----\n", "db.password": "dotted-value-of-the-peer", "data": "field"},
+			"ci/app": map[string]any{
+				"password": "it's a \"password\" of the peer", "private_key": "-----BEGIN KEY-----\nof the peer\n-----END KEY-----\n",
+				"db.password": "dotted-value-of-the-peer", "data": "field", "number": json.Number("12345678901234567890"),
+				"empty": "", "enabled": true, "settings": map[string]any{"region": "eu", "replicas": 3},
+			},
 			"ci/gone": []any{map[string]any{"password": "once-upon-a-time"}, nil},
 		},
 	}
@@ -112,10 +115,17 @@ func startPeer(dir string, config map[string]any) (addr, root string, stop func(
 // scriptPeer is the script command vaultpeer: Vault is the peer from here on.
 func scriptPeer(ts *testscript.TestScript, neg bool, args []string) {
 	jwks := ts.Getenv("CIRCLE_OIDC_JWKS_URL")
-	if neg || len(args) != 0 || jwks == "" {
-		ts.Fatalf("usage: vaultpeer, after sandbox")
+	if neg || len(args) > 1 || jwks == "" {
+		ts.Fatalf("usage: vaultpeer [FILE], after sandbox")
 	}
-	addr, root, stop, err := startPeer(ts.MkAbs("."), peerConfig(jwks))
+	config := peerConfig(jwks)
+	if len(args) == 1 {
+		var patch map[string]any
+		text := strings.ReplaceAll(ts.ReadFile(args[0]), "$CIRCLE_OIDC_JWKS_URL", jwks)
+		ts.Check(json.Unmarshal([]byte(text), &patch))
+		merge(config, patch)
+	}
+	addr, root, stop, err := startPeer(ts.MkAbs("."), config)
 	ts.Check(err)
 	ts.Defer(stop)
 	ts.Setenv("VAULT_ADDR", addr)
@@ -123,8 +133,43 @@ func scriptPeer(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Setenv("VAULT_ROOT_TOKEN", root)
 	held := secretsOf(ts)
 	held.mu.Lock()
-	held.more = append(held.more, root, "kv1-password-of-the-peer", `it's a "password" of the peer`, "dotted-value-of-the-peer")
+	held.from = append(held.from, issuedBy(addr))
+	held.more = append(held.more, "kv1-password-of-the-peer", `it's a "password" of the peer`, "dotted-value-of-the-peer", "once-upon-a-time")
 	held.mu.Unlock()
+}
+
+// merge changes a document by a JSON merge patch (RFC 7396).
+func merge(into, patch map[string]any) {
+	for name, change := range patch {
+		inner, ok := into[name].(map[string]any)
+		deeper, also := change.(map[string]any)
+		switch {
+		case change == nil:
+			delete(into, name)
+		case ok && also:
+			merge(inner, deeper)
+		default:
+			into[name] = change
+		}
+	}
+}
+
+// issuedBy is a peer's address, where it lists the tokens and passwords it made.
+type issuedBy string
+
+// Issued returns those of now. A peer that does not answer must not pass for one
+// that made none.
+func (addr issuedBy) Issued() []string {
+	res, err := http.Get(string(addr) + "/issued")
+	if err != nil {
+		panic(err)
+	}
+	defer func() { _ = res.Body.Close() }()
+	var all []string
+	if err := json.NewDecoder(res.Body).Decode(&all); err != nil {
+		panic(err)
+	}
+	return all
 }
 
 // scriptFault is the script command fault KIND TIMES PATH: the peer's next answers

@@ -29,7 +29,7 @@ const (
 	gcpHost             = "//iam.googleapis.com/"
 	gcpPoolPath         = "/locations/global/workloadIdentityPools/"
 	gcpUserRole         = "roles/iam.workloadIdentityUser"
-	gcpTokenCreatorRole = "roles/iam.serviceAccountTokenCreator"
+	gcpTokenCreatorRole = "roles/iam.serviceAccountTokenCreator" // #nosec G101 -- a role's name
 )
 
 // A GCPProvider is a provider of one of Google's workload identity pools, and

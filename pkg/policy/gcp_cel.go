@@ -144,7 +144,7 @@ func (l gcpLanguage) split(x *gcpExpression) error {
 		if err != nil {
 			// Not an error of the document's, which has compiled as a whole.
 			x.operands = []*gcpExpression{x}
-			return nil
+			return nil //nolint:nilerr // the whole is judged in one piece
 		}
 		x.operands = append(x.operands, o)
 	}

@@ -154,7 +154,7 @@ func checkTimes(c Claims, now time.Time) gcpResult {
 	stale := gcpInvalidGrant("ID Token issued at %s is stale to sign-in.", gcpPrinted(c, "iat"))
 	got := fmt.Sprintf("iat %s, exp %s", gcpPrinted(c, "iat"), gcpPrinted(c, "exp"))
 	wanted := "iat of the last 24 hours and exp to come, at " + strconv.FormatInt(now.Unix(), 10)
-	why := ""
+	var why string
 	switch {
 	case !ok1 || !ok2:
 		why = "the token has no good iat and exp"

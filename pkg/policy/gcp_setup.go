@@ -53,7 +53,7 @@ func (s GCPSetup) Write(format string) (Setup, error) {
 }
 
 func (s GCPSetup) settle() (GCPSetup, error) {
-	job, err := s.Job.Settle()
+	job, err := s.Settle()
 	if err != nil {
 		return s, err
 	}

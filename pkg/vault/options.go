@@ -180,7 +180,7 @@ func seconds(v string) (time.Duration, error) {
 // file wins, then the text, then the directory.
 func (o Options) settleRoots(s *Server) error {
 	var all [][]byte
-	option := ""
+	var option string
 	switch {
 	case o.CACert != "":
 		option = "--ca-cert"

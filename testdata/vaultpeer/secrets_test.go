@@ -74,6 +74,7 @@ func TestTokens(t *testing.T) {
 	if r.status != 200 || !strings.HasPrefix(strings.Join(r.Warnings, ""), `TTL of "24h" exceeded the effective max_ttl`) {
 		t.Errorf("%+v", r)
 	}
+	f.as(token, "POST", "auth/token/renew-self", `{"increment":"soon"}`).want(f, 400, "Field validation failed: ...")
 	f.as(f.peer.root, "POST", "auth/token/lookup", `{"token":"`+token+`"}`).want(f, 200, "")
 	f.as(token, "POST", "auth/token/lookup", `{"token":"`+token+`"}`).want(f, 403, denied)
 	if r := f.as(token, "POST", "auth/token/revoke-self", ""); r.status != 204 || r.raw != "" {

@@ -41,9 +41,9 @@ func lookup(_ context.Context, p *peer, t *token, r *request) (*logical.Response
 }
 
 func renewSelf(ctx context.Context, p *peer, t *token, r *request) (*logical.Response, error) {
-	increment, err := duration(r, "increment")
-	if err != nil {
-		return logical.ErrorResponse("Field validation failed: " + err.Error()), nil
+	increment, refusal := duration(r, "increment")
+	if refusal != nil {
+		return refusal, nil
 	}
 	return p.renew(ctx, t, increment)
 }
@@ -81,9 +81,9 @@ func lookupLease(_ context.Context, p *peer, _ *token, r *request) (*logical.Res
 }
 
 func renewLease(_ context.Context, p *peer, _ *token, r *request) (*logical.Response, error) {
-	increment, err := duration(r, "increment")
-	if err != nil {
-		return logical.ErrorResponse("Field validation failed: " + err.Error()), nil
+	increment, refusal := duration(r, "increment")
+	if refusal != nil {
+		return refusal, nil
 	}
 	resp, err := p.renewLease(text(r, "lease_id"), increment)
 	if err != nil {
@@ -138,14 +138,14 @@ func text(r *request, field string) string {
 }
 
 // duration reads a number of seconds, or a text as 24h.
-func duration(r *request, field string) (time.Duration, error) {
+func duration(r *request, field string) (time.Duration, *logical.Response) {
 	v, ok := r.Data[field]
 	if !ok {
 		return 0, nil
 	}
 	d, err := parseutil.ParseDurationSecond(v)
 	if err != nil {
-		return 0, fmt.Errorf("error converting input for field %q: %w", field, err)
+		return 0, logical.ErrorResponse("Field validation failed: error converting input for field %q: %s", field, err)
 	}
 	return d, nil
 }
