@@ -69,9 +69,9 @@ var refusals = []refusal{
 	{login, 400, "no issued at (iat)", nil},
 	{login, 400, fetchingKeys, keysHints},
 	{login, 400, configuringValidator, keysHints},
-	{login, 400, "no known key successfully validated", []string{
-		"the keys of {mount} are not those of {iss}: compare its jwks_url or oidc_discovery_url",
-		"to check the signature here: oidc-broker token --verify"}},
+	{login, 400, "no known key successfully validated", signatureHints},
+	{login, 400, "failed to verify id token signature", signatureHints}, // where the keys are fetched
+	{login, 400, "unexpected signature algorithm", nil},
 	{login, 400, "must have three parts", nil},
 	{login, 400, "missing token", nil},
 	{login, 400, "could not be found", []string{
@@ -125,6 +125,9 @@ const (
 
 var (
 	keysHints      = []string{"the server could not fetch the keys of {iss}: does it reach the issuer through its network and proxies?"}
+	signatureHints = []string{
+		"the keys of {mount} are not those of {iss}: compare its jwks_url or oidc_discovery_url",
+		"to check the signature here: oidc-broker token --verify"}
 	namespaceHints = []string{"there is no namespace {namespace} at {addr}: check --namespace and --auth-namespace"}
 	dataHints      = []string{"{data}"}
 	revokeHints    = []string{"the role's policies have to grant update on auth/token/revoke-self (token_no_default_policy takes it away)"}

@@ -27,6 +27,8 @@ func TestLoginRefusals(t *testing.T) {
 		{400, "error validating token: invalid not before (nbf) claim: token not yet valid", fault.Refused, "clock is behind"},
 		{400, "error validating token: no issued at (iat), not before (nbf), or expiration time (exp) claims in token", fault.Refused, ""},
 		{400, "error validating token: error verifying token signature: no known key successfully validated the token signature", fault.Refused, "oidc-broker token --verify"},
+		{400, "error validating token: error verifying token signature: failed to verify id token signature", fault.Refused, "compare its jwks_url or oidc_discovery_url"},
+		{400, `error validating token: error verifying token signature: oidc: malformed jwt: unexpected signature algorithm "none"; expected ["RS256"]`, fault.Refused, ""},
 		{400, "error validating token: malformed: go-jose/go-jose: compact JWS format must have three parts", fault.Refused, ""},
 		{400, "missing token", fault.Refused, ""},
 		{400, `role "deploy" could not be found`, fault.Refused, `there is no role "deploy" at auth/jwt`},
