@@ -64,6 +64,7 @@ func (a *app) commands() []*cobra.Command {
 		a.gcpCommand(),
 		a.vaultCommand(),
 		a.tokenCommand(),
+		a.applyCommand(),
 		a.policyCommand(),
 		a.sandboxCommand(),
 		a.cleanupCommand(),
