@@ -108,6 +108,7 @@ func TestAWSLint(t *testing.T) {
 		{"if exists, of the project", awsWith(`{"StringEquals":{"$P:aud":"$O"},"StringEqualsIfExists":{"$P:oidc.circleci.com/project-id":"$J"}}`), []string{"A6 critical org/$O/file-streaming/audit-logs"}},
 		{"all values, of sub", awsWith(`{"StringEquals":{"$P:aud":"$O"},"ForAllValues:StringLike":{"$P:sub":"` + job + `"}}`), []string{"A6 high holds for a token without sub"}},
 		{"if exists, of aud", awsWith(`{"StringEqualsIfExists":{"$P:aud":"$O"},"StringEquals":{"$P:oidc.circleci.com/project-id":"$J"}}`), []string{"A6 high holds for a token without aud"}},
+		{"if exists, of any sub", awsWith(`{"StringEquals":{"$P:aud":"$O"},"StringLikeIfExists":{"$P:sub":"*"}}`), []string{"A4 critical project/" + awsOtherProject, "A6 high holds for a token without sub"}},
 		{"no sub wanted", awsWith(`{"Null":{"$P:sub":"true"}}`), []string{"A6 high every token has sub, so that nobody gets in"}},
 		{"no project wanted", awsWith(`{"StringEquals":{"$P:aud":"$O"},"Null":{"$P:oidc.circleci.com/project-id":"true"}}`), []string{"A6 critical file-streaming"}},
 		{"a sub wanted", awsWith(`{"StringEquals":{"$P:aud":"$O"},"Null":{"$P:sub":"false"}}`), []string{"A1 critical"}},

@@ -112,12 +112,6 @@ func awsMeant(name string) string {
 // text says whether the operator compares the text of a token as it is.
 func (o awsOperator) text() bool { return o.family == awsString || o.family == awsLike }
 
-// restricts says whether the condition keeps out whoever has other values, and
-// whoever has none.
-func (o awsOperator) restricts() bool {
-	return o.text() && !o.negated && o.absent() == no
-}
-
 // absent is what the operator makes of a key that the request does not have.
 func (o awsOperator) absent() truth {
 	switch {
@@ -139,7 +133,7 @@ type awsValue struct {
 // awsValueOf reads a value, and says what is wrong with it otherwise.
 func awsValueOf(o awsOperator, s string, variables bool) (v awsValue, problem string) {
 	v.text = s
-	ok := true
+	var ok bool
 	switch o.family {
 	case awsString, awsLike, awsARN:
 		v.tokens, problem = awsTokens(s, o.family != awsString, variables)
@@ -165,18 +159,18 @@ func awsValueOf(o awsOperator, s string, variables bool) (v awsValue, problem st
 // matches compares one value of the request with one of the policy's.
 func (c *awsContext) matches(o awsOperator, v awsValue, got string) truth {
 	switch o.family {
-	case awsString, awsLike, awsARN:
-		tokens, known := c.expand(v.tokens, o.family != awsString)
+	case awsString, awsLike:
+		tokens, known := c.expand(v.tokens, o.family == awsLike)
 		switch {
 		case known != yes:
 			return known
-		case o.family == awsARN:
-			return awsMatchARN(v.tokens, c, got)
 		case o.fold:
 			return truthOf(strings.EqualFold(awsPlain(tokens), got))
 		}
 		ok, _ := awsMatch(tokens, []rune(got))
 		return truthOf(ok)
+	case awsARN:
+		return c.matchARN(v.tokens, got)
 	case awsBool:
 		if got != "true" && got != "false" {
 			return unknown
@@ -249,9 +243,9 @@ func awsRange(s string) (netip.Prefix, bool) {
 	return prefix.Masked(), err == nil
 }
 
-// awsMatchARN compares two ARNs part by part: a * does not reach over a colon,
-// but in the last part.
-func awsMatchARN(pattern []awsToken, c *awsContext, got string) truth {
+// matchARN compares two ARNs part by part: a * does not reach over a colon, but
+// in the last part.
+func (c *awsContext) matchARN(pattern []awsToken, got string) truth {
 	if len(pattern) == 1 && pattern[0].kind == awsAnyText {
 		return yes
 	}

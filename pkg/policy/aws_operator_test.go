@@ -30,6 +30,7 @@ func TestAWSText(t *testing.T) {
 		awsDeny(awsWith(`{"StringNotEquals":{"$P:aud":["a","$O"]}}`), job, "the condition excludes this value", `wanted not "a" or "$O"`),
 		awsDeny(awsWith(`{"StringNotEqualsIgnoreCase":{"$P:sub":"`+strings.ToUpper("x")+`","$P:aud":"$O"}}`), job),
 		awsAllow(awsWith(`{"StringNotEqualsIgnoreCase":{"$P:aud":"x"}}`), job),
+		awsDeny(awsWith(`{"StringNotEqualsIgnoreCase":{"$P:aud":"`+strings.ToUpper(oidc.SampleOrg)+`"}}`), job),
 		awsAllow(awsWith(`{"StringNotLike":{"$P:sub":["*/tags/*","*/pull/*"]}}`), job),
 		awsDeny(awsWith(`{"StringNotLike":{"$P:sub":["*/tags/*","*/heads/*"]}}`), job),
 		awsAllow(awsWith(`{"StringNotEquals":{"$P:sub":"org/*"}}`), job), // no wildcard here
@@ -124,6 +125,11 @@ func TestAWSNumbersAndDates(t *testing.T) {
 		awsAllow(awsWith(`{"DateGreaterThan":{"$P:sub":"2026-01-02"}}`), sub("2026-01-03")),
 		awsDeny(awsWith(`{"DateGreaterThanEquals":{"$P:sub":"2026-01-02"}}`), sub("2026-01-01")),
 		awsUndecided(awsWith(`{"DateLessThan":{"$P:sub":"2026-01-02"}}`), sub("now")),
+		awsAllow(awsWith(`{"NumericEquals":{"$P:sub":"`+strings.Repeat("1", 40)+`"}}`), sub(strings.Repeat("1", 40))),
+		awsUndecided(awsWith(`{"NumericEquals":{"$P:sub":"1"}}`), sub(strings.Repeat("1", 41))),
+		awsUndecided(awsWith(`{"NumericEquals":{"$P:sub":"1"}}`), sub("1e3")),
+		awsUndecided(awsWith(`{"DateLessThan":{"$P:sub":"2026-01-02"}}`), sub("2026")), // a year, or seconds
+		awsAllow(awsWith(`{"DateLessThan":{"$P:sub":"2026-01-02"}}`), sub("20260")),
 	})
 }
 
@@ -152,6 +158,7 @@ func TestAWSOtherTypes(t *testing.T) {
 		awsAllow(awsWith(`{"ArnLike":{"$P:sub":"*"}}`), sub("anything")),
 		awsUndecided(awsWith(`{"ArnLike":{"$P:sub":"arn:aws:iam::*:role/*"}}`), sub("anything"), "what ArnLike makes of these values"),
 		awsUndecided(awsWith(`{"ArnNotLike":{"$P:sub":"arn:aws:iam::*:role/*"}}`), sub("anything")),
+		awsUndecided(awsWith(`{"ArnLike":{"$P:sub":"?"}}`), sub("x")),
 		awsUndecided(awsWith(`{"ArnLike":{"$P:sub":"role/*"}}`), sub("arn:aws:iam::111122223333:role/x")),
 		awsUndecided(awsWith(`{"StringLike":{"$P:sub":"*"}}`), sub([]any{"a"}), "of a type that AWS documents nothing about"),
 		awsUndecided(awsWith(`{"StringLike":{"$P:sub":"*"}}`), sub(map[string]any{})),
@@ -212,6 +219,9 @@ func TestAWSVariables(t *testing.T) {
 		awsDeny(awsWith(`{"StringEquals":{"$P:aud":"${$P:sub, '$O'}"}}`), job),
 		awsAllow(awsWith(`{"StringEquals":{"$P:sub":"${$P:email, 'a}b'}"}}`), sub("a}b")),
 		awsUndecided(awsWith(`{"StringLike":{"$P:aud":"${$P:email, '*'}"}}`), job),
+		awsUndecided(awsWith(`{"ArnLike":{"aws:userid":"arn:aws:iam::111122223333:${$P:email, '*'}"}}`), job),
+		awsDeny(awsWith(`{"StringEquals":{"$P:aud":"${$P:email, ''}"}}`), job),
+		awsUndecided(awsWith(`{"StringEquals":{"$P:aud":"${x:y}"}}`), job, "the variable ${x:y}"),
 		awsAllow(awsWith(`{"StringEquals":{"$P:sub":"a${*}b${?}c${$}"}}`), sub("a*b?c$")),
 		awsAllow(awsWith(`{"StringLike":{"$P:sub":"a${*}*"}}`), sub("a*bc")),
 		awsDeny(awsWith(`{"StringLike":{"$P:sub":"a${*}*"}}`), sub("abc")),

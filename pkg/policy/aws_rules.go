@@ -103,7 +103,7 @@ func (sc *awsScene) everybody() bool {
 		case d.operator.negated && f.ID == "A1":
 			f.ID, f.Where, at = "A7", d.path, d.position
 			f.Message = "only what is named is kept out: every other project of the organisation gets in, also one that a member sets up today"
-		case d.operator.restricts() && f.ID != "A4":
+		case !d.operator.negated && f.ID != "A4":
 			f.ID, f.Where, at = "A4", d.path, d.position
 			f.Message = "the pattern admits every project of the organisation, also one that a member sets up today"
 		}
@@ -274,7 +274,7 @@ func (sc *awsScene) narrow() []awsNarrow {
 		other := sc.scene(i, sc.provider)
 		for _, d := range other.subs {
 			for _, v := range d.values {
-				if r := awsReadSubject(v.text); r.origin != "" && d.operator.restricts() && len(all) < 64 {
+				if r := awsReadSubject(v.text); r.origin != "" && len(all) < 64 {
 					all = append(all, awsNarrow{r, v, other.own(r)})
 				}
 			}

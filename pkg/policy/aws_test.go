@@ -160,9 +160,16 @@ func TestAWSFlaws(t *testing.T) {
 		{"bool", awsWith(`{"Bool":{"aws:SecureTransport":"TRUE"}}`), "is not true or false"},
 		{"null", awsWith(`{"Null":{"$P:aud":"yes"}}`), "is not true or false"},
 		{"address", awsWith(`{"IpAddress":{"aws:SourceIp":"10.0.0.0/33"}}`), "is not an address"},
+		{"address of an interface", awsWith(`{"IpAddress":{"aws:SourceIp":"fe80::1%eth0"}}`), "is not an address"},
+		{"no address", awsWith(`{"IpAddress":{"aws:SourceIp":"home"}}`), "is not an address"},
 		{"base64", awsWith(`{"BinaryEquals":{"$P:sub":"%"}}`), "is not base64"},
 		{"variable without an end", awsWith(`{"StringLike":{"$P:sub":"${$P:aud"}}`), "has a ${ without its }"},
 		{"variable without a key", awsWith(`{"StringLike":{"$P:sub":"${x}"}}`), "has a variable whose name is no condition key"},
+		{"variable without a name", awsWith(`{"StringLike":{"$P:sub":"${}"}}`), "has a variable whose name is no condition key"},
+		{"default with one quote", awsWith(`{"StringLike":{"$P:sub":"${$P:aud, 'x}"}}`), "has a ${ without its }"},
+		{"default with half a quote", awsWith(`{"StringLike":{"$P:sub":"${$P:aud, x'y'}"}}`), "has a variable whose default is not in single quotes"},
+		{"default of two", awsWith(`{"StringLike":{"$P:sub":"${$P:aud, 'x''y'}"}}`), "has a variable whose default is not in single quotes"},
+		{"default of nothing", awsWith(`{"StringLike":{"$P:sub":"${$P:aud,}"}}`), "has a variable whose default is not in single quotes"},
 		{"default without quotes", awsWith(`{"StringLike":{"$P:sub":"${$P:aud, x}"}}`), "has a variable whose default is not in single quotes"},
 		{"version", strings.Replace(awsWith(`{}`), "2012-10-17", "2024-01-01", 1), `there is no version "2024-01-01"`},
 		{"version of a number", strings.Replace(awsWith(`{}`), `"2012-10-17"`, `2012`, 1), "Version is a number, not text"},
@@ -223,6 +230,11 @@ func TestAWSPrincipals(t *testing.T) {
 	broken.RoleARN = "deploy"
 	china := job
 	china.RoleARN = "arn:aws-cn:iam::111122223333:role/deploy"
+	role := func(arn string) AWSRequest {
+		r := job
+		r.RoleARN = arn
+		return r
+	}
 	google := awsJob(oidc.Variant{}, map[string]any{"iss": "https://accounts.google.com"})
 	awsJudge(t, []awsRow{
 		awsAllow(federated(`"$A"`), job, "unless a resource control policy (RCP) denies it", `has to list "$O" among its client ids`),
@@ -243,6 +255,16 @@ func TestAWSPrincipals(t *testing.T) {
 		awsDeny(federated(`"arn:aws:iam::111122223333:oidc-provider/OIDC.circleci.com/org/$O"`), job, "by letter case"),
 		awsDeny(federated(`"arn:aws:iam::111122223333:saml-provider/x"`), job, "another provider than the token's"),
 		awsDeny(federated(`"$P"`), job),
+		awsDeny(federated(`["arn:aws:iam:x:111122223333:oidc-provider/$P","arn:aws:sts::111122223333:oidc-provider/$P","urn:aws:iam::111122223333:oidc-provider/$P"]`), job),
+		awsUndecided(federated(`"$A"`), role("urn:aws:iam::111122223333:role/deploy")),
+		awsUndecided(federated(`"$A"`), role("arn:aws:sts::111122223333:role/deploy")),
+		awsUndecided(federated(`"$A"`), role("arn:aws:iam:x:111122223333:role/deploy")),
+		awsUndecided(federated(`"$A"`), role("arn:aws:iam::111122223333:user/deploy")),
+		awsUndecided(federated(`"$A"`), role("arn:aws:iam::11112222333:role/deploy")),
+		awsUndecided(federated(`"$A"`), role("arn:aws:iam::1111222233330:role/deploy")),
+		awsUndecided(federated(`"$A"`), role("arn:aws:iam::11112222333x:role/deploy")),
+		awsUndecided(federated(`"$A"`), role("arn:azure:iam::111122223333:role/deploy")),
+		awsUndecided(federated(`"$A"`), role("arn:aws:iam::111122223333")),
 		awsDeny(federated(`"$A"`), awsJob(oidc.Variant{}, map[string]any{"iss": awsProvider}), "issuer is no https:// address"),
 		awsDeny(federated(`"$A"`), awsJob(oidc.Variant{}, map[string]any{"iss": nil}), "the token has no claim iss"),
 		awsAllow(federated(`"accounts.google.com"`), google),
@@ -322,6 +344,25 @@ func TestAWSNotes(t *testing.T) {
 	early := awsJob(oidc.Variant{}, map[string]any{"nbf": json.Number(fmt.Sprint(awsNow().Add(time.Hour).Unix()))})
 	if said := awsSaid(awsParse(t, awsWith(`{}`)).Check(early)); !strings.Contains(said, "the token's nbf is 2026-11-22T13:00:00Z, in the future") {
 		t.Errorf("not yet valid: %s", said)
+	}
+	for what, r := range map[string]AWSRequest{
+		"usual": awsJob(oidc.Variant{}, nil), "no whole number": awsJob(oidc.Variant{}, map[string]any{"exp": json.Number("1.5"), "nbf": "soon", "iat": true}),
+		"endless": awsJob(oidc.Variant{}, map[string]any{"exp": json.Number(strings.Repeat("9", 40)), "iat": []any{}}),
+	} {
+		for _, document := range []string{awsWith(`{}`), awsNamedRole("deploy", awsWith(`{}`))} {
+			r.RoleARN = "arn:aws:iam::111122223333:role/ci/deploy"
+			for _, word := range []string{"expired", "in the future", "is taken to be", "of another role"} {
+				if said := awsSaid(awsParse(t, document).Check(r)); strings.Contains(said, word) {
+					t.Errorf("%s: %q in %s", what, word, said)
+				}
+			}
+		}
+		r.RoleARN = ""
+		for _, word := range []string{"is taken to be", "of another role"} {
+			if said := awsSaid(awsParse(t, awsNamedRole("deploy", awsWith(`{}`))).Check(r)); strings.Contains(said, word) {
+				t.Errorf("%s: %q in %s", what, word, said)
+			}
+		}
 	}
 	grace := awsJob(oidc.Variant{}, nil)
 	grace.Now = awsNow().Add(time.Hour + 4*time.Minute)

@@ -69,7 +69,10 @@ func (l *awsLinter) scene(index int, provider awsArn) *awsScene {
 	}
 	sc.org = cmp.Or(sc.org, oidc.SampleOrg)
 	if len(sc.auds) == 0 {
-		sc.auds = []string{sc.org}
+		sc.auds = []string{""}
+	}
+	for i, aud := range sc.auds {
+		sc.auds[i] = cmp.Or(aud, sc.org)
 	}
 	return sc
 }
