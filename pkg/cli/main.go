@@ -64,7 +64,6 @@ func (a *app) commands() []*cobra.Command {
 		a.gcpCommand(),
 		a.vaultCommand(),
 		a.tokenCommand(),
-		a.applyCommand(),
 		a.policyCommand(),
 		a.sandboxCommand(),
 		a.cleanupCommand(),
