@@ -66,6 +66,7 @@ func (a *app) commands() []*cobra.Command {
 		a.tokenCommand(),
 		a.policyCommand(),
 		a.sandboxCommand(),
+		a.doctorCommand(),
 		a.cleanupCommand(),
 		a.versionCommand(),
 	}

@@ -173,3 +173,54 @@ func isBlockName(s string) bool {
 	}
 	return s != ""
 }
+
+// Blocks returns the names of our blocks in the text of a $BASH_ENV, in order. A
+// block that lost its end, or is there twice, is a fault.Local that names the line:
+// no command would change the file any more.
+func Blocks(text []byte) ([]string, error) {
+	var names []string
+	for line := range bytes.Lines(text) {
+		if name, ok := marked(bytes.TrimRight(line, "\r\n"), beginMark, beginEnd); ok {
+			names = append(names, name)
+		}
+	}
+	for _, name := range names {
+		if _, _, err := findBlock(text, name); err != nil {
+			return names, err
+		}
+	}
+	return names, nil
+}
+
+// Exported returns the variables that lines of a $BASH_ENV outside of our blocks
+// export or assign, each with the number of its last line and whether a block of
+// ours ends before it. It is a look, not a shell: what is computed or within
+// quotes over several lines it may take for what it is not.
+func Exported(text []byte) map[string]Export {
+	all := map[string]Export{}
+	inside, after, number := false, false, 0
+	for line := range bytes.Lines(text) {
+		number++
+		line = bytes.TrimRight(line, "\r\n")
+		if _, ok := marked(line, beginMark, beginEnd); ok {
+			inside = true
+		} else if _, ok := marked(line, endMark, endEnd); ok {
+			inside, after = false, true
+		}
+		if inside {
+			continue
+		}
+		words := bytes.TrimSpace(line)
+		words = bytes.TrimSpace(bytes.TrimPrefix(words, []byte("export ")))
+		if name, _, ok := bytes.Cut(words, []byte("=")); ok && isName(string(name)) {
+			all[string(name)] = Export{Line: number, AfterBlock: after}
+		}
+	}
+	return all
+}
+
+// Export is where a variable is set.
+type Export struct {
+	Line       int
+	AfterBlock bool
+}

@@ -139,10 +139,7 @@ func (x *Exchange) Environment(f Files) deliver.Environment {
 			{Name: "GOOGLE_APPLICATION_CREDENTIALS", Value: secret.New(f.Config)},
 			{Name: "CLOUDSDK_AUTH_CREDENTIAL_FILE_OVERRIDE", Value: secret.New(f.Config)},
 		},
-		Unset: []string{
-			"CLOUDSDK_AUTH_ACCESS_TOKEN", "CLOUDSDK_AUTH_ACCESS_TOKEN_FILE", "CLOUDSDK_AUTH_IMPERSONATE_SERVICE_ACCOUNT", "CLOUDSDK_CORE_ACCOUNT",
-			"GOOGLE_CREDENTIALS", "GOOGLE_OAUTH_ACCESS_TOKEN", "GOOGLE_IMPERSONATE_SERVICE_ACCOUNT", "GOOGLE_CLOUD_KEYFILE_JSON", "GCLOUD_KEYFILE_JSON",
-		},
+		Unset: Shadows(),
 	}
 	if f.Token == "" {
 		// The libraries run no program that is not allowed expressly.

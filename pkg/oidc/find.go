@@ -112,14 +112,18 @@ func (f Finder) find(ctx context.Context) (Token, error) {
 	return f.byDefault(ctx)
 }
 
+// names are the variables to look into, in this order.
+func (f Finder) names() []string {
+	if f.Version == "v2" {
+		return []string{EnvV2, EnvV1}
+	}
+	return []string{EnvV1, EnvV2}
+}
+
 // byDefault takes the environment's token, and mints one where there is none or
 // where it is about to expire.
 func (f Finder) byDefault(ctx context.Context) (Token, error) {
-	names := []string{EnvV1, EnvV2}
-	if f.Version == "v2" {
-		names = []string{EnvV2, EnvV1}
-	}
-	for _, name := range names {
+	for _, name := range f.names() {
 		v := strings.TrimSpace(f.Getenv(name))
 		if v == "" {
 			continue

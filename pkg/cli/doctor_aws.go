@@ -1,0 +1,333 @@
+package cli
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/oidc-broker/oidc-broker/pkg/aws"
+)
+
+func awsChecks() []check {
+	return []check{
+		{"aws-keys", "the variables with AWS keys are whole", awsKeys},
+		{"aws-static-keys", "no long-lived AWS keys", awsStaticKeys},
+		{"aws-shadowed", "no AWS credentials hide others", awsShadowed},
+		{"aws-security-token", "AWS_SECURITY_TOKEN is not set", awsSecurityToken},
+		{"aws-expiration", "AWS_CREDENTIAL_EXPIRATION is not left from earlier", awsExpiration},
+		{"aws-profile", "the profile that AWS_PROFILE names is there", awsProfile},
+		{"aws-web-identity", "what the SDKs do with a web identity by themselves works", awsWebIdentity},
+		{"aws-container", "no container credentials", awsContainer},
+		{"aws-role", "AWS_ROLE_ARN is a role's ARN", awsRole},
+		{"aws-region", "the region is known to every SDK", awsRegion},
+		{"aws-endpoint", "AWS is called where it is", awsEndpoint},
+		{"aws-ca-bundle", "AWS_CA_BUNDLE holds certificates", awsCABundle},
+	}
+}
+
+// usesAWS says whether anything here is about AWS.
+func (v *view) usesAWS() bool {
+	some := v.set("AWS_ROLE_ARN", "AWS_ACCESS_KEY_ID", "AWS_PROFILE", "AWS_DEFAULT_PROFILE", "AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_ENDPOINT_URL_STS", "AWS_ENDPOINT_URL")
+	return len(some) > 0 || len(v.aws().profiles) > 0
+}
+
+func awsKeys(v *view) []finding {
+	id, secret, session := v.get("AWS_ACCESS_KEY_ID"), v.get("AWS_SECRET_ACCESS_KEY"), v.get("AWS_SESSION_TOKEN")
+	const unset = "unset all of AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN, in the step, the context and the project's settings, and deliver them anew"
+	switch {
+	case id != "" && secret == "", id == "" && secret != "":
+		there, lacks := "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"
+		if id == "" {
+			there, lacks = lacks, there
+		}
+		return []finding{fails("%s is set and %s is not", there, lacks).
+			because("the AWS CLI and boto3 refuse half a pair and look no further; Go programs pass it over and take other credentials").
+			remedy(unset)}
+	case id == "" && session != "":
+		return []finding{warns("AWS_SESSION_TOKEN is set without the keys that it belongs to").
+			because("with keys that somebody sets later, AWS refuses both").
+			remedy(unset)}
+	case aws.KindOfKey(id) == aws.LongLived && session != "":
+		return []finding{fails("AWS_SESSION_TOKEN is set beside a long-lived AWS_ACCESS_KEY_ID (AKIA...)").
+			because("they do not belong together: AWS refuses every call with InvalidClientTokenId").
+			remedy(unset)}
+	case aws.KindOfKey(id) == aws.Temporary && session == "":
+		return []finding{fails("AWS_ACCESS_KEY_ID is temporary (ASIA...), and AWS_SESSION_TOKEN is not set").
+			because("AWS refuses every call with InvalidClientTokenId").
+			remedy(unset)}
+	}
+	return nil
+}
+
+func awsStaticKeys(v *view) []finding {
+	var all []finding
+	const why = "they do not end by themselves, and whoever gets hold of them has them for good: that is what a job's token is for"
+	if aws.KindOfKey(v.get("AWS_ACCESS_KEY_ID")) == aws.LongLived {
+		all = append(all, warns("AWS_ACCESS_KEY_ID is long-lived (AKIA...)").because(why).
+			remedy("take it out of the context or the project's settings, and use a role: oidc-broker aws"))
+	}
+	var names []string
+	for _, p := range v.aws().profiles {
+		if aws.KindOfKey(p.Value("aws_access_key_id")) == aws.LongLived {
+			names = append(names, profileName(p.Name))
+		}
+	}
+	if len(names) > 0 {
+		all = append(all, warns("long-lived keys (AKIA...) in %s", someOf(names)).because(why).
+			remedy("replace them with a role's: oidc-broker aws profile --profile NAME"))
+	}
+	return all
+}
+
+// someOf lists names, the first few of many.
+func someOf(names []string) string {
+	const most = 8
+	if len(names) > most {
+		return fmt.Sprintf("%s and %d more", strings.Join(names[:most], ", "), len(names)-most)
+	}
+	return strings.Join(names, ", ")
+}
+
+// awsShadowed goes through the SDKs' order: keys in the environment, then the web
+// identity in the environment, then the profile.
+func awsShadowed(v *view) []finding {
+	var all []finding
+	profile, name := v.first("AWS_PROFILE", "AWS_DEFAULT_PROFILE")
+	identity := len(v.set("AWS_ROLE_ARN", "AWS_WEB_IDENTITY_TOKEN_FILE")) == 2
+	ways := v.aws().effective().Ways()
+	if v.get("AWS_ACCESS_KEY_ID") != "" && v.get("AWS_SECRET_ACCESS_KEY") != "" {
+		var hidden []string
+		if identity {
+			hidden = append(hidden, "AWS_WEB_IDENTITY_TOKEN_FILE")
+		}
+		if profile != "" {
+			hidden = append(hidden, name)
+		} else if len(ways) > 0 {
+			hidden = append(hidden, "the profile \"default\"")
+		}
+		if len(hidden) > 0 {
+			all = append(all, warns("the keys in AWS_ACCESS_KEY_ID win over %s", strings.Join(hidden, " and ")).
+				because("every SDK takes keys from the environment first; only --profile on the AWS CLI's own command line wins over them").
+				remedy("unset AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN where the other credentials are meant; a context may set them"))
+		}
+	} else if identity && (profile != "" || len(ways) > 0) {
+		hidden := name
+		if profile == "" {
+			hidden = "the profile \"default\""
+		}
+		all = append(all, warns("AWS_ROLE_ARN with AWS_WEB_IDENTITY_TOKEN_FILE win over %s", hidden).
+			because("every SDK assumes that role by itself before it looks at a profile").
+			remedy("unset AWS_WEB_IDENTITY_TOKEN_FILE; oidc-broker wants AWS_ROLE_ARN alone, or --role-arn"))
+	}
+	if a, b := v.get("AWS_PROFILE"), v.get("AWS_DEFAULT_PROFILE"); a != "" && b != "" && a != b {
+		all = append(all, warns("AWS_PROFILE and AWS_DEFAULT_PROFILE name different profiles").
+			because("the AWS CLI and boto3 take AWS_DEFAULT_PROFILE, Go programs AWS_PROFILE").
+			remedy("unset AWS_DEFAULT_PROFILE"))
+	}
+	return all
+}
+
+func awsSecurityToken(v *view) []finding {
+	old := v.get("AWS_SECURITY_TOKEN")
+	if old == "" {
+		return nil
+	}
+	f := warns("AWS_SECURITY_TOKEN is set").remedy("unset AWS_SECURITY_TOKEN; 'oidc-broker aws env' and 'exec' do")
+	switch {
+	case v.get("AWS_ACCESS_KEY_ID") == "":
+		return []finding{f.because("with the next keys in the environment, the AWS CLI and boto3 take it instead of AWS_SESSION_TOKEN, and AWS refuses them")}
+	case old == v.get("AWS_SESSION_TOKEN"):
+		f.Severity = remark
+		return []finding{f.because("it is the same as AWS_SESSION_TOKEN now; renewed keys would not go with it")}
+	}
+	f.Severity = severe
+	return []finding{f.because("the AWS CLI and boto3 take it instead of AWS_SESSION_TOKEN, and AWS refuses the keys; Go programs do not, so that one tool works and the other does not")}
+}
+
+func awsExpiration(v *view) []finding {
+	value := v.get("AWS_CREDENTIAL_EXPIRATION")
+	if value == "" {
+		return nil
+	}
+	const remedy = "get new ones (oidc-broker aws env), or unset AWS_CREDENTIAL_EXPIRATION with the keys"
+	f := notes("AWS_CREDENTIAL_EXPIRATION is no time or over, and there are no keys in the environment").
+		because("with the next keys there, the AWS CLI and boto3 would refuse those").remedy(remedy)
+	keys := v.get("AWS_ACCESS_KEY_ID") != ""
+	end, err := time.Parse(time.RFC3339, value)
+	switch {
+	case err != nil && keys:
+		return []finding{fails("AWS_CREDENTIAL_EXPIRATION is not a time").
+			because("the AWS CLI and boto3 refuse the keys beside it").remedy(remedy)}
+	case err != nil:
+		return []finding{f}
+	case !end.After(v.now) && keys:
+		return []finding{fails("AWS_CREDENTIAL_EXPIRATION was %s ago, at %s", v.now.Sub(end).Round(time.Second), end.UTC().Format(time.RFC3339)).
+			because("the AWS CLI and boto3 refuse the keys beside it, also where they are good ones; AWS refuses those that have ended").remedy(remedy)}
+	case !end.After(v.now):
+		return []finding{f}
+	case end.Sub(v.now) < soon && keys:
+		return []finding{warns("the keys in the environment end in %s", end.Sub(v.now).Round(time.Second)).
+			because("a step that takes longer fails halfway").
+			remedy("get new ones (oidc-broker aws env) in the step that needs them, or use a profile that renews itself: oidc-broker aws --mode process")}
+	}
+	return nil
+}
+
+func awsProfile(v *view) []finding {
+	var all []finding
+	for _, name := range []string{"AWS_PROFILE", "AWS_DEFAULT_PROFILE"} {
+		raw, set := v.env[name]
+		want := strings.TrimSpace(raw)
+		switch {
+		case set && raw == "":
+			all = append(all, fails("%s is set and empty", name).
+				because("the AWS CLI and boto3 look for a profile without a name, and refuse to go on").
+				remedy("unset it: an empty value is not the same (unset %s)", name))
+		case want == "" || v.aws().broken():
+		case !slices.ContainsFunc(v.aws().profiles, func(p aws.Profile) bool { return p.Name == want }):
+			all = append(all, fails("%s names %s, which is in neither AWS file", name, profileName(want)).
+				because("every SDK refuses to go on, even with good keys in the environment").
+				remedy("write it (oidc-broker aws profile --profile NAME), or unset %s", name))
+		}
+	}
+	return all
+}
+
+func awsWebIdentity(v *view) []finding {
+	path := v.get("AWS_WEB_IDENTITY_TOKEN_FILE")
+	if path == "" {
+		return nil
+	}
+	const unset = "unset AWS_WEB_IDENTITY_TOKEN_FILE and use oidc-broker aws"
+	if v.get("AWS_ROLE_ARN") == "" {
+		return []finding{fails("AWS_WEB_IDENTITY_TOKEN_FILE is set without AWS_ROLE_ARN").
+			because("the AWS CLI and boto3 refuse to go on").remedy(unset)}
+	}
+	if f, bad := tokenFile(v, "AWS_WEB_IDENTITY_TOKEN_FILE names", path, nil); bad {
+		return []finding{f.because("every SDK takes the token from there before it looks at a profile, as it is").remedy(unset)}
+	}
+	return nil
+}
+
+func awsContainer(v *view) []finding {
+	some := v.set("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "AWS_CONTAINER_CREDENTIALS_FULL_URI")
+	if len(some) == 0 {
+		return nil
+	}
+	if path := v.get("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE"); path != "" {
+		if _, _, err := v.read(path, 1); err != nil {
+			return []finding{warns("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE names %s, which cannot be read: %v", v.place(path), err).
+				because("SDKs that get as far as the container's credentials fail").
+				remedy("unset it, and %s", strings.Join(some, " and "))}
+		}
+	}
+	return []finding{notes("%s is set", strings.Join(some, " and ")).
+		because("where keys, web identity and profile all are missing, every SDK takes the container's role without a word").
+		remedy("unset it in the steps that are to have the job's role; 'oidc-broker aws env' and 'exec' do")}
+}
+
+func awsRole(v *view) []finding {
+	arn := v.get("AWS_ROLE_ARN")
+	if arn == "" {
+		return nil
+	}
+	if err := aws.CheckRole("AWS_ROLE_ARN", arn, v.region()); err != nil {
+		return []finding{v.foreign(err, "AWS_ROLE_ARN").because("oidc-broker aws takes the role from there, and so does every SDK")}
+	}
+	return nil
+}
+
+func awsRegion(v *view) []finding {
+	one, two := v.get("AWS_REGION"), v.get("AWS_DEFAULT_REGION")
+	var all []finding
+	for _, name := range v.set("AWS_REGION", "AWS_DEFAULT_REGION") {
+		if err := aws.CheckRegion(v.get(name)); err != nil {
+			f := v.foreign(err, name).because("calls go to a host that is not there")
+			f.Message = name + ": " + f.Message
+			all = append(all, f)
+		}
+	}
+	configured := v.aws().effective().Value("region") != ""
+	switch {
+	case len(all) > 0:
+	case one != "" && two != "" && one != two:
+		all = append(all, warns("AWS_REGION is %s and AWS_DEFAULT_REGION is %s", one, two).
+			because("the AWS CLI v1 and boto3 take the second, the AWS CLI v2, Go and Node programs the first").
+			remedy("set both to the same region; 'oidc-broker aws env --region' does"))
+	case one != "" && two == "" && !configured && v.usesAWS():
+		all = append(all, notes("AWS_REGION is set and AWS_DEFAULT_REGION is not").
+			because("the AWS CLI v1 and boto3 read only AWS_DEFAULT_REGION, and have no region").
+			remedy("set both"))
+	case one == "" && two != "" && !configured && v.usesAWS():
+		all = append(all, notes("AWS_DEFAULT_REGION is set and AWS_REGION is not").
+			because("Node and Java programs read only AWS_REGION, and have no region").
+			remedy("set both"))
+	case one == "" && two == "" && !configured && v.usesAWS():
+		all = append(all, warns("no region: AWS_REGION, AWS_DEFAULT_REGION and the profile name none").
+			because("most calls of the AWS CLI and the SDKs refuse to go on, and STS's global endpoint gives credentials that newer regions do not take").
+			remedy("give --region, or set AWS_REGION and AWS_DEFAULT_REGION"))
+	}
+	return all
+}
+
+func awsEndpoint(v *view) []finding {
+	var names []string
+	for name, value := range v.env {
+		if strings.HasPrefix(name, "AWS_ENDPOINT_URL") && strings.TrimSpace(value) != "" {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	var all []finding
+	if err := aws.CheckEndpoint(v.getenvBut("AWS_CA_BUNDLE")); err != nil {
+		all = append(all, v.foreign(err, names...).remedy("set it to an https:// URL, or unset it").because("oidc-broker aws refuses to call it"))
+	}
+	for _, name := range names {
+		value := v.get(name)
+		if v.sandboxed() && loopback(value) {
+			continue
+		}
+		f := warns("%s is set: calls go to %s", name, host(value)).
+			because("whoever answers there gets the token and the requests, and its credentials are no good elsewhere").
+			remedy("unset %s unless it is meant", name)
+		if strings.EqualFold(v.get("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS"), "true") {
+			f.Severity = remark
+			f.Message += ", but for AWS_IGNORE_CONFIGURED_ENDPOINT_URLS"
+		}
+		all = append(all, f)
+	}
+	return all
+}
+
+// getenvBut is the environment without some variables.
+func (v *view) getenvBut(names ...string) func(string) string {
+	return func(name string) string {
+		if slices.Contains(names, name) {
+			return ""
+		}
+		return v.get(name)
+	}
+}
+
+func awsCABundle(v *view) []finding {
+	path := v.get("AWS_CA_BUNDLE")
+	if path == "" {
+		return nil
+	}
+	only := func(name string) string {
+		if name == "AWS_CA_BUNDLE" {
+			return v.abs(path)
+		}
+		return ""
+	}
+	why := "it holds no PEM certificate"
+	if _, _, err := v.read(path, 1); err != nil {
+		why = err.Error()
+	} else if aws.CheckEndpoint(only) == nil {
+		return nil
+	}
+	return []finding{fails("AWS_CA_BUNDLE names %s, which is of no use: %s", v.place(path), why).
+		because("every AWS SDK and oidc-broker trust nobody but what stands in there, so that no call is made").
+		remedy("name a PEM file of the authorities, or unset AWS_CA_BUNDLE to trust the system's")}
+}

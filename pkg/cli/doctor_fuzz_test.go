@@ -1,0 +1,84 @@
+package cli
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// FuzzCredentials: what has the form of credentials is taken out of every text.
+func FuzzCredentials(f *testing.F) {
+	for _, s := range []string{
+		"AKIAABCDEFGHIJKLMNOP", "xASIAABCDEFGHIJKLMNOP ", "hvs.ABCDEFGHIJKLMNOPQRSTUVWX", "ya29.abcdefghijklmnopqrstuvwxyz",
+		"-----BEGIN RSA PRIVATE KEY-----\nAAAA\\nBBBB", "eyJhbGciOiJub25lIn0.eyJpc3MiOiJhIn0.YWFhYWFhYWE", "AKIAIOSFODNN7EXAMPLE",
+	} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		if left := credentialsIn([]byte(withoutCredentials(text)), doctorNow); len(left) > 0 {
+			t.Errorf("%q still holds %v", withoutCredentials(text), left)
+		}
+	})
+}
+
+// FuzzDockerRules: whatever the file says, it is read; a name without anything
+// special ignores itself, an exception takes that back.
+func FuzzDockerRules(f *testing.F) {
+	for _, s := range []string{"**/x", "[a-", "\\", "!", "# c\n\uFEFFx", "a/../b", "**/**", "[^a]", "[]a]", "*\n!x"} {
+		f.Add(s, "x")
+	}
+	f.Fuzz(func(t *testing.T, text, name string) {
+		ignoredBy(dockerRules(text), name)
+		if strings.Trim(name, "abcdefghijklmnopqrstuvwxyz0123456789-_()+$|{}") != "" || name == "" {
+			return
+		}
+		if !ignoredBy(dockerRules(text+"\n"+name), name) || ignoredBy(dockerRules(text+"\n!"+name), name) {
+			if strings.Count(text, "\n") < 900 { // the rules beyond a thousand are not read
+				t.Errorf("%q after %q is not the last word", name, text)
+			}
+		}
+	})
+}
+
+// FuzzDoctor: every file that is read may hold anything, every variable too.
+func FuzzDoctor(f *testing.F) {
+	for _, s := range []string{
+		"[a]\ncredential_process = 'x\n", "{\"type\":\"external_account\",\"credential_source\":{\"executable\":{\"command\":\"\\u0000\"}}}",
+		"# >>> oidc-broker aws >>>\nexport AWS_CREDENTIAL_EXPIRATION='2000-01-01T00:00:00Z'\n# <<< oidc-broker aws <<<\nexit 1\n",
+		"*\n!x", "~", "\x1b[31m", "arn:aws:iam::1:role/x", "$X", "https://u:p@h/", "http://[::1", "\xff\xfe",
+	} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		r := visit{env: "AWS_SHARED_CREDENTIALS_FILE=$DIR/work/f\nAWS_CONFIG_FILE=$DIR/work/f\nBASH_ENV=$DIR/work/f\n" + adc + "CIRCLECI=true\n"}
+		v := r.view(t)
+		v.client.Transport = answering{}
+		dir := filepath.Dir(v.dir)
+		for _, name := range []string{"work/f", "adc.json", "work/.dockerignore", "work/Dockerfile"} {
+			if err := os.WriteFile(filepath.Join(dir, filepath.FromSlash(name)), []byte(text), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for i, name := range plainVariables() {
+			if i%3 == len(text)%3 && v.env[name] == "" {
+				v.env[name] = text
+			}
+		}
+		v.env["AWS_SECRET_ACCESS_KEY"] = "CANARY" + text + "CANARYCANARY"
+		v.token.Env = "MINE"
+		v.env["MINE"] = text + "CANARYCANARYCANARY"
+		e := examine(v.prepared(), groups(true))
+		shown := string(e.text(true))
+		if strings.Contains(shown, "CANARYCANARY") && !strings.Contains(text, "CANARY") {
+			t.Error("a secret is shown")
+		}
+		if strings.ContainsFunc(shown, func(r rune) bool { return r < ' ' && r != '\n' || r == 0x7f || r == 0x9b }) {
+			t.Error("a control character is shown")
+		}
+		if _, err := json.Marshal(e.object()); err != nil {
+			t.Error(err)
+		}
+	})
+}

@@ -1,0 +1,229 @@
+package cli
+
+import (
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"testing"
+)
+
+const (
+	bashEnvOf = "BASH_ENV=$DIR/bash_env\n"
+	bashEnvAt = "-- bash_env --\n"
+	ourBlock  = "# >>> oidc-broker aws >>>\nexport AWS_ACCESS_KEY_ID='x'\nexport AWS_CREDENTIAL_EXPIRATION='2026-11-22T12:30:00Z'\n# <<< oidc-broker aws <<<\n"
+)
+
+func TestDoctorShell(t *testing.T) {
+	bash := realBash(t)
+	old := strings.ReplaceAll(ourBlock, "12:30", "11:30")
+	visits(t, "shell", []visit{
+		{check: "bash-env", name: "no job"},
+		{check: "bash-env", name: "there", env: jobEnv + bashEnvOf, files: bashEnvAt},
+		{check: "bash-env", name: "not written yet", env: jobEnv + bashEnvOf},
+		{check: "bash-env", name: "not set", env: jobEnv, want: "warning BASH_ENV is not set"},
+		{check: "bash-env", name: "not set on Windows", env: jobEnv, set: func(v *view) { v.goos = "windows" }},
+		{check: "bash-env", name: "a directory", env: "BASH_ENV=$DIR/home", want: "error cannot be read: it is a directory"},
+
+		{check: "bash-missing", name: "no job"},
+		{check: "bash-missing", name: "there", env: jobEnv, files: "-- bin/bash 755 --\n"},
+		{check: "bash-missing", name: "Alpine", env: jobEnv, files: "-- bin/sh 755 --\n", want: "warning there is no bash on PATH"},
+		{check: "bash-missing", name: "Windows", env: jobEnv, set: func(v *view) { v.goos = "windows" }, want: "note PowerShell"},
+
+		{check: "bash-env-syntax", name: "fine", env: bashEnvOf, files: bashEnvAt + "export A='b c'\n" + ourBlock, set: bash},
+		{check: "bash-env-syntax", name: "empty", env: bashEnvOf, files: bashEnvAt, set: bash},
+		{check: "bash-env-syntax", name: "an error", env: bashEnvOf, files: bashEnvAt + "export A=1\nexport CANARY=(\n", set: bash, want: `error bash finds a syntax error in "`},
+		{check: "bash-env-syntax", name: "an open quote", env: bashEnvOf, files: bashEnvAt + "export A='1\nexport B=2\n", set: bash, want: `error on line `},
+		{check: "bash-env-syntax", name: "no bash", env: bashEnvOf, files: bashEnvAt + "export A='1\n"},
+
+		{check: "bash-env-exit", name: "none", env: bashEnvOf, files: bashEnvAt + "  exit 1\nexited=1\n"},
+		{check: "bash-env-exit", name: "exit", env: bashEnvOf, files: bashEnvAt + "export A=1\nexit 0\n", want: "warning line 2 of"},
+
+		{check: "bash-env-mode", name: "private", env: bashEnvOf, files: bashEnvAt + ourBlock},
+		{check: "bash-env-mode", name: "open, nothing in it", env: bashEnvOf, files: "-- bash_env 644 --\nexport PATH=$PATH:/x\n"},
+		{check: "bash-env-mode", name: "our block", env: bashEnvOf, files: "-- bash_env 644 --\n" + ourBlock, want: "warning its mode 0644"},
+		{check: "bash-env-mode", name: "somebody's keys", env: bashEnvOf, files: "-- bash_env 644 --\nexport AWS_SECRET_ACCESS_KEY=x\n", want: "warning its mode 0644"},
+		{check: "bash-env-mode", name: "a token under another name", env: bashEnvOf, files: "-- bash_env 644 --\nexport MINE={token v1}\n", want: "warning its mode 0644"},
+
+		{check: "bash-env-block", name: "good", env: bashEnvOf, files: bashEnvAt + ourBlock},
+		{check: "bash-env-block", name: "ended", env: bashEnvOf, files: bashEnvAt + old, want: `error the AWS credentials in the block "aws" of`},
+		{check: "bash-env-block", name: "another one ended", env: bashEnvOf, files: bashEnvAt + ourBlock + strings.ReplaceAll(old, "oidc-broker aws", "oidc-broker aws prod"), want: `error in the block "aws prod"`},
+		{check: "bash-env-block", name: "broken", env: bashEnvOf, files: bashEnvAt + "# >>> oidc-broker aws >>>\nx\n", want: `error block "aws" has no end`},
+
+		{check: "bash-env-shadowed", name: "before it", env: bashEnvOf, files: bashEnvAt + "export AWS_ACCESS_KEY_ID=x\n" + ourBlock + "export A=1\n"},
+		{check: "bash-env-shadowed", name: "after it", env: bashEnvOf, files: bashEnvAt + ourBlock + "export AWS_ACCESS_KEY_ID=x\nAWS_PROFILE=y\n", want: "warning AWS_ACCESS_KEY_ID on line 5, AWS_PROFILE on line 6"},
+		{check: "bash-env-shadowed", name: "no block", env: bashEnvOf, files: bashEnvAt + "export AWS_ACCESS_KEY_ID=x\n"},
+
+		{check: "unexpanded", name: "none", env: "AWS_REGION=eu-central-1"},
+		{check: "unexpanded", name: "a variable", env: "AWS_ROLE_ARN=$ROLE\nVAULT_ADDR=${X}\nAWS_PROFILE=<< parameters.p >>", want: "error AWS_ROLE_ARN, AWS_PROFILE, VAULT_ADDR: a variable in the value was not expanded"},
+		{check: "unexpanded", name: "a dollar", env: "AWS_ROLE_ARN=a$"},
+	})
+}
+
+func TestDoctorMachine(t *testing.T) {
+	visits(t, "machine", []visit{
+		{check: "ca-roots", name: "a bundle", env: "SSL_CERT_FILE=$DIR/ca", files: "-- ca --\n" + testCertificate},
+		{check: "ca-roots", name: "a directory", env: "SSL_CERT_FILE=$DIR/ca\nSSL_CERT_DIR=$DIR/x:$DIR/certs", files: "-- ca --\n-- certs/one --\n" + testCertificate},
+		{check: "ca-roots", name: "none", env: "SSL_CERT_FILE=$DIR/ca\nSSL_CERT_DIR=$DIR/home", want: "error SSL_CERT_FILE, SSL_CERT_DIR: name what is there"},
+		{check: "ca-roots", name: "a directory alone", env: "SSL_CERT_FILE=$DIR/ca\nSSL_CERT_DIR=$DIR/certs", files: "-- certs/one --\n" + testCertificate, want: "warning SSL_CERT_FILE names"},
+		{check: "ca-roots", name: "macOS has its own", env: "SSL_CERT_DIR=$DIR", set: func(v *view) { v.goos = "darwin" }},
+
+		{check: "temp-dir", name: "fine"},
+		{check: "temp-dir", name: "missing", env: "TMPDIR=$DIR/none", want: "error cannot be written to: no such file"},
+		{check: "temp-dir", name: "noexec", set: func(v *view) { v.noexec = func(string) bool { return true } }, want: "warning is mounted noexec"},
+
+		{check: "home", name: "fine"},
+		{check: "home", name: "not set", env: "HOME=", want: "warning HOME is not set"},
+		{check: "home", name: "missing", env: "HOME=/nonexistent", want: `warning the home directory "/nonexistent" cannot be written to: no such file`},
+		{check: "home", name: "a file", env: "HOME=$DIR/f", files: "-- f --\n", want: "warning it is no directory"},
+
+		{check: "proxy", name: "none"},
+		{check: "proxy", name: "all", env: "HTTPS_PROXY=http://p:3128\nNO_PROXY=127.0.0.1, localhost"},
+		{check: "proxy", name: "nobody by it", env: "https_proxy=http://p:3128\nno_proxy=*"},
+		{check: "proxy", name: "loopback", env: "HTTPS_PROXY=http://p:3128\nNO_PROXY=127.0.0.1", want: "note NO_PROXY lacks 127.0.0.1 or localhost"},
+		{check: "proxy", name: "no URL", env: "HTTPS_PROXY=p:3128\nNO_PROXY=*", want: "warning HTTPS_PROXY is no URL of a proxy"},
+		{check: "proxy", name: "differ", env: "HTTPS_PROXY=http://p:3128\nhttps_proxy=http://q:3128\nNO_PROXY=*", want: "warning HTTPS_PROXY and https_proxy differ"},
+
+		{check: "clock", name: "no token"},
+		{check: "clock", name: "agrees", env: withV1},
+		{check: "clock", name: "a little", env: "CIRCLE_OIDC_TOKEN={token v1 issued=59s}"},
+		{check: "clock", name: "behind", env: "CIRCLE_OIDC_TOKEN={token v1 issued=2m}", want: "warning issued 2m0s from now"},
+		{check: "clock", name: "far behind", env: "CIRCLE_OIDC_TOKEN={token v1 issued=1h}", want: "error issued 1h0m0s from now"},
+		{check: "clock", name: "not said", env: "CIRCLE_OIDC_TOKEN={token v1 claim=iat:null}"},
+
+		{check: "version", name: "this one"},
+	})
+}
+
+func TestDoctorLeaks(t *testing.T) {
+	const (
+		aws    = "AKIAABCDEFGHIJKLMNOP"
+		docker = "-- work/Dockerfile --\nFROM x\n"
+	)
+	visits(t, "leaks", []visit{
+		{check: "leak-file", name: "none", files: "-- work/README --\nhello\n"},
+		{check: "leak-file", name: "AWS", files: "-- work/a/.env --\nKEY=" + aws + "\n", want: `warning "a/.env" in the checkout holds an AWS access key`},
+		{check: "leak-file", name: "AWS, temporary", files: "-- work/x --\n" + strings.Replace(aws, "AKIA", "ASIA", 1) + "\n", want: "warning an AWS access key"},
+		{check: "leak-file", name: "AWS's own example", files: "-- work/x --\nAKIAIOSFODNN7EXAMPLE\n"},
+		{check: "leak-file", name: "a part of something longer", files: "-- work/x --\nx" + aws + "Q\n"},
+		{check: "leak-file", name: "Google", files: "-- work/k.json --\n" + `{"private_key": "-----BEGIN PRIVATE KEY-----\nMII"}` + "\n", want: "warning the private key of a Google service account"},
+		{check: "leak-file", name: "another private key", files: "-- work/k.pem --\n-----BEGIN PRIVATE KEY-----\nMII\n"},
+		{check: "leak-file", name: "a token", files: "-- work/t --\n{token v1}\n", want: "warning a token of CircleCI's"},
+		{check: "leak-file", name: "an expired token", files: "-- work/t --\n{token v1 expired}\n", want: "note an expired token of CircleCI's"},
+		{check: "leak-file", name: "another token", files: "-- work/t --\neyJhbGciOiJub25lIn0.eyJpc3MiOiJhIiwic3ViIjoiYiIsImF1ZCI6ImMiLCJleHAiOjE5MDAwMDAwMDB9.YWFhYWFhYWE\n"},
+		{check: "leak-file", name: "Vault", files: "-- work/t --\nhvs.ABCDEFGHIJKLMNOPQRSTUVWX\n", want: "warning a Vault token"},
+		{check: "leak-file", name: "Vault, by its name", files: "-- work/.vault-token --\ns.abc\n", want: "warning a Vault token"},
+		{check: "leak-file", name: "two in one", files: "-- work/t --\nhvs.ABCDEFGHIJKLMNOPQRSTUVWX " + aws + "\n", want: "warning an AWS access key and a Vault token"},
+		{check: "leak-file", name: "a configuration", files: "-- work/c.json --\n" + external(`{"file": "/x"}`), want: "note a Google credential configuration"},
+		{check: "leak-file", name: "not in .git", files: "-- work/.git/x --\n" + aws + "\n-- work/node_modules/x --\n" + aws + "\n"},
+		{check: "leak-file", name: "CircleCI's working directory", env: "CIRCLE_WORKING_DIRECTORY=~/project", files: "-- home/project/x --\n" + aws + "\n-- work/y --\n" + aws + "\n", want: `warning "x" in the checkout`},
+		{check: "leak-file", name: "a home in the checkout", env: "HOME=$DIR/work", files: "-- work/.aws/credentials --\n" + aws + "\n"},
+		{check: "leak-file", name: "a home beside it", files: "-- work/.aws/credentials --\n" + aws + "\n", want: `warning ".aws/credentials"`},
+		{check: "leak-file", name: "many", files: manyLeaks(aws), want: strings.Repeat("warning in the checkout holds an AWS access key\n", maxLeakShown) + "warning 3 files more"},
+
+		{check: "leak-path", name: "outside", env: "AWS_SHARED_CREDENTIALS_FILE=$DIR/c", files: "-- c --\nx\n"},
+		{check: "leak-path", name: "nothing there yet", env: "AWS_SHARED_CREDENTIALS_FILE=$DIR/work/c"},
+		{check: "leak-path", name: "a profile", env: "AWS_SHARED_CREDENTIALS_FILE=$DIR/work/c", files: "-- work/c --\nx\n", want: `warning AWS_SHARED_CREDENTIALS_FILE names "c", in the checkout`},
+		{check: "leak-path", name: "a token", token: tokenOptions{File: "t"}, files: "-- work/t --\n{token v1}\n", want: `warning --token-file names "t"`},
+		{check: "leak-path", name: "Google's", env: "GOOGLE_APPLICATION_CREDENTIALS=$DIR/adc.json", files: "-- adc.json --\n" + external(`{"file": "$DIR/work/sub/token"}`) + "-- work/sub/token --\nx\n", want: `warning the credential configuration names "sub/token"`},
+		{check: "leak-path", name: "beside the checkout", env: "BASH_ENV=$DIR/work2", files: "-- work2 --\nx\n"},
+		{check: "leak-path", name: "a home in the checkout", env: "HOME=$DIR/work\nAWS_CONFIG_FILE=$DIR/work/.aws/config\nAWS_SHARED_CREDENTIALS_FILE=$DIR/work/.aws/credentials", files: "-- work/.aws/credentials --\nx\n"},
+
+		{check: "leak-docker", name: "no docker", files: "-- work/x --\n" + aws + "\n"},
+		{check: "leak-docker", name: "no credentials", files: docker},
+		{check: "leak-docker", name: "sent", files: docker + "-- work/x --\n" + aws + "\n", want: `warning 1 file with credentials would go along with 'docker build'`},
+		{check: "leak-docker", name: "ignored", files: docker + "-- work/x/y --\n" + aws + "\n-- work/.dockerignore --\n# c\n/x\n"},
+		{check: "leak-docker", name: "ignored, but for it", files: docker + "-- work/x/y --\n" + aws + "\n-- work/.dockerignore --\n*\n!x\n", want: `warning "x/y"`},
+		{check: "leak-docker", name: "delivered there", env: "AWS_SHARED_CREDENTIALS_FILE=$DIR/work/c", files: "-- work/app.dockerfile --\n-- work/c --\nx\n", want: `warning "c"`},
+	})
+}
+
+func manyLeaks(text string) string {
+	var b strings.Builder
+	for _, name := range strings.Split(strings.Repeat("x", maxLeakShown+3), "") {
+		b.WriteString("-- work/" + name + string(rune('a'+b.Len()%26)) + strings.Repeat("y", b.Len()/30) + " --\n" + text + "\n")
+	}
+	return b.String()
+}
+
+// TestLeakBounds: links are not followed, and a tree without end has one.
+func TestLeakBounds(t *testing.T) {
+	v := visit{files: "-- secret --\nAKIAABCDEFGHIJKLMNOP\n"}.view(t)
+	top := filepath.Dir(v.dir)
+	deep := v.dir
+	for range maxLeakDepth + 3 {
+		deep = filepath.Join(deep, "d")
+	}
+	if err := os.MkdirAll(deep, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for name, text := range map[string]string{
+		filepath.Join(deep, "x"):      "AKIAABCDEFGHIJKLMNOP", // too deep
+		filepath.Join(v.dir, "large"): strings.Repeat("x", maxLeakHead) + " AKIAABCDEFGHIJKLMNOP",
+	} {
+		if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if runtime.GOOS != "windows" {
+		for link, to := range map[string]string{"out": top, "file": filepath.Join(top, "secret"), "round": "."} {
+			if err := os.Symlink(to, filepath.Join(v.dir, link)); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	w := v.leaks()
+	if len(w.leaks) != 0 || !w.cut || w.files != 1 {
+		t.Errorf("%+v", w)
+	}
+	found := leakFiles(v)
+	if len(found) != 1 || found[0].Severity != remark || !strings.Contains(found[0].Message, "larger than what is looked at") {
+		t.Errorf("%+v", found)
+	}
+}
+
+func TestDockerRules(t *testing.T) {
+	for _, row := range []struct {
+		rules, name string
+		ignored     bool
+	}{
+		{"", "x", false},
+		{"x", "x", true},
+		{"x", "a/x", false},
+		{"/x", "x", true},
+		{"./x/", "x", true},
+		{"x", "x/y/z", true},
+		{"x", "xy", false},
+		{"*.json", "k.json", true},
+		{"*.json", "a/k.json", false},
+		{"*/*.json", "a/k.json", true},
+		{"**/*.json", "a/b/k.json", true},
+		{"**/*.json", "k.json", true},
+		{"**", "a/b", true},
+		{"a/**", "a/b/c", true},
+		{"a/**", "b/a", false},
+		{"k.json", "kxjson", false},
+		{"k?json", "k.json", true},
+		{"k?json", "k/json", false},
+		{"[a-c]x", "bx", true},
+		{"[a-c]x", "dx", false},
+		{"[", "[", false},
+		{`\*`, "*", true},
+		{`\*`, "x", false},
+		{"*\n!x", "x", false},
+		{"*\n!x", "y", true},
+		{"!x\n*", "x", true},
+		{"*\n!x\nx/secret", "x/secret", true},
+		{"# x\n", "# x", false},
+		{"  x  ", "x", true},
+		{"x\r\ny\r\n", "y", true},
+		{"\uFEFFx", "x", true},
+		{".", "x", false},
+		{"ü", "ü", true},
+		{"(x", "(x", true},
+	} {
+		if got := ignoredBy(dockerRules(row.rules), row.name); got != row.ignored {
+			t.Errorf("%q: %q is ignored: %v", row.rules, row.name, got)
+		}
+	}
+}
