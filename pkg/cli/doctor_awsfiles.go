@@ -194,7 +194,7 @@ func (v *view) process(profile, line string) []finding {
 			remedy("write the program's absolute path and its options, without quotes around the line")}
 	}
 	program := words[0]
-	f := finding{}
+	var f finding
 	switch named := v.place(program); {
 	case strings.HasPrefix(program, "~") || strings.HasPrefix(program, "$"):
 		f = fails("credential_process of %s names its program by ~ or a variable", profile).
