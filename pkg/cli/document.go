@@ -3,28 +3,83 @@ package cli
 import (
 	"io"
 	"os"
+	"strconv"
+	"strings"
 
 	"github.com/oidc-broker/oidc-broker/pkg/fault"
+	"github.com/oidc-broker/oidc-broker/pkg/policy"
 )
 
 // maxDocument is one byte more than any document may have, so that the reader
 // of a longer one sees that it is.
 const maxDocument = 1<<20 + 1
 
-// document reads the file that an option names; - is standard input.
+// document reads a file; - is standard input. option is the one that names it, ""
+// for an argument.
 func (a *app) document(option, path string) ([]byte, error) {
 	r := a.Stdin
 	if path != "-" {
 		f, err := os.Open(path)
 		if err != nil {
-			return nil, fault.New(fault.Local, "cannot read %s %q: %w", option, path, unwrapPath(err))
+			return nil, fault.New(fault.Local, "cannot read %s: %w", said(option, path), unwrapPath(err))
 		}
 		defer func() { _ = f.Close() }()
 		r = f
 	}
 	b, err := io.ReadAll(io.LimitReader(r, maxDocument))
 	if err != nil {
-		return nil, fault.New(fault.Local, "cannot read %s %q: %w", option, path, unwrapPath(err))
+		return nil, fault.New(fault.Local, "cannot read %s: %w", said(option, path), unwrapPath(err))
 	}
 	return b, nil
+}
+
+// said is how a message names a document.
+func said(option, path string) string { return strings.TrimSpace(option + " " + strconv.Quote(path)) }
+
+// parsed reads and parses a document. Without a path there is none.
+func parsed[T any](a *app, option, path string, parse func([]byte) (*T, error)) (*T, error) {
+	if path == "" {
+		return nil, nil
+	}
+	b, err := a.document(option, path)
+	if err != nil {
+		return nil, err
+	}
+	d, err := parse(b)
+	if err != nil {
+		return nil, fault.New(fault.KindOf(err), "%s: %w", said(option, path), err)
+	}
+	return d, nil
+}
+
+// vaultPolicy is a Vault role, and the configuration of its mount where that is
+// known.
+type vaultPolicy struct {
+	role   *policy.VaultRole
+	config *policy.VaultConfig
+}
+
+func parseVault(b []byte) (*vaultPolicy, error) {
+	role, config, err := policy.ParseVault(b)
+	return &vaultPolicy{role, config}, err
+}
+
+// parseClaimsFile reads a token's claims.
+func parseClaimsFile(b []byte) (*policy.Claims, error) {
+	c, err := policy.ParseClaims(b)
+	return &c, err
+}
+
+// oneStdin refuses standard input for two documents.
+func oneStdin(paths ...string) error {
+	n := 0
+	for _, p := range paths {
+		if p == "-" {
+			n++
+		}
+	}
+	if n > 1 {
+		return fault.New(fault.Usage, "standard input, -, is given for %d files", n)
+	}
+	return nil
 }

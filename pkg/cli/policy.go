@@ -40,36 +40,6 @@ cannot decide is called undecided.`,
 	return c
 }
 
-// parsed reads and parses a document. Without a path there is none.
-func parsed[T any](a *app, path string, parse func([]byte) (*T, error)) (*T, error) {
-	if path == "" {
-		return nil, nil
-	}
-	b, err := a.document("the file", path)
-	if err != nil {
-		return nil, err
-	}
-	d, err := parse(b)
-	if err != nil {
-		return nil, fault.New(fault.KindOf(err), "%s: %w", path, err)
-	}
-	return d, nil
-}
-
-// oneStdin refuses standard input for two documents.
-func oneStdin(paths ...string) error {
-	n := 0
-	for _, p := range paths {
-		if p == "-" {
-			n++
-		}
-	}
-	if n > 1 {
-		return fault.New(fault.Usage, "standard input, -, is given for %d files", n)
-	}
-	return nil
-}
-
 // oneFile demands the document's file.
 func oneFile(c *cobra.Command, args []string) error {
 	if len(args) != 1 {
@@ -180,42 +150,38 @@ func (a *app) lint(d policyDocuments, path string) ([]policy.Finding, error) {
 	}
 	switch d.cloud {
 	case "aws":
-		p, err := parsed(a, path, policy.ParseAWS)
+		p, err := parsed(a, "", path, policy.ParseAWS)
 		if err != nil {
 			return nil, err
 		}
 		return p.Lint(a.Now()), nil
 	case "gcp":
-		p, err := parsed(a, path, policy.ParseGCP)
+		p, err := parsed(a, "", path, policy.ParseGCP)
 		if err != nil {
 			return nil, err
 		}
-		iam, err := parsed(a, d.second, policy.ParseIAMPolicy)
+		iam, err := parsed(a, "--iam-policy", d.second, policy.ParseIAMPolicy)
 		if err != nil {
 			return nil, err
 		}
 		return p.Lint(iam, a.Now()), nil
 	}
-	r, config, err := a.vaultPolicy(d, path)
+	v, err := a.vaultDocuments(d, path)
 	if err != nil {
 		return nil, err
 	}
-	return r.Lint(config, a.Now()), nil
+	return v.role.Lint(v.config, a.Now()), nil
 }
 
-func (a *app) vaultPolicy(d policyDocuments, path string) (*policy.VaultRole, *policy.VaultConfig, error) {
-	b, err := a.document("the file", path)
-	if err != nil {
-		return nil, nil, err
+// vaultDocuments reads the role, and the mount's configuration from a file of its
+// own, or from the role's.
+func (a *app) vaultDocuments(d policyDocuments, path string) (*vaultPolicy, error) {
+	both, err := parsed(a, "", path, parseVault)
+	if err != nil || d.second == "" {
+		return both, err
 	}
-	r, config, err := policy.ParseVault(b)
-	if err != nil {
-		return nil, nil, fault.New(fault.KindOf(err), "%s: %w", path, err)
-	}
-	if d.second != "" {
-		config, err = parsed(a, d.second, policy.ParseVaultConfig)
-	}
-	return r, config, err
+	both.config, err = parsed(a, "--config", d.second, policy.ParseVaultConfig)
+	return both, err
 }
 
 func (a *app) showFindings(findings []policy.Finding, path, format, failOn string) error {
@@ -253,7 +219,11 @@ func findingsText(findings []policy.Finding, path string) []byte {
 		fmt.Fprintf(&b, "%s: nothing found\n", printable(path))
 	}
 	for _, f := range findings {
-		fmt.Fprintf(&b, "%s:%d:%d: %s %s: %s\n", printable(path), f.Line, f.Column, f.Severity, f.ID, printable(f.Message))
+		place := printable(path)
+		if f.Line > 0 {
+			place += fmt.Sprintf(":%d:%d", f.Line, f.Column)
+		}
+		fmt.Fprintf(&b, "%s: %s %s: %s\n", place, f.Severity, f.ID, printable(f.Message))
 		if f.Where != "" {
 			fmt.Fprintf(&b, "    at       %s\n", printable(f.Where))
 		}
@@ -351,10 +321,7 @@ func (a *app) check(ctx context.Context, d policyDocuments, path, claimsFile str
 		return policy.Judgement{}, err
 	}
 	if claimsFile != "" {
-		c, err := parsed(a, claimsFile, func(b []byte) (*policy.Claims, error) {
-			c, err := policy.ParseClaims(b)
-			return &c, err
-		})
+		c, err := parsed(a, "--claims", claimsFile, parseClaimsFile)
 		if err != nil {
 			return policy.Judgement{}, err
 		}
@@ -374,23 +341,23 @@ func (a *app) judge(d policyDocuments, path string) (func(policy.Claims) policy.
 	now := a.Now()
 	switch d.cloud {
 	case "aws":
-		p, err := parsed(a, path, policy.ParseAWS)
+		p, err := parsed(a, "", path, policy.ParseAWS)
 		return func(c policy.Claims) policy.Judgement {
 			return p.Check(policy.AWSRequest{Claims: c, RoleARN: d.roleARN, RoleSessionName: d.sessionName, Now: now})
 		}, err
 	case "gcp":
-		p, err := parsed(a, path, policy.ParseGCP)
+		p, err := parsed(a, "", path, policy.ParseGCP)
 		if err != nil {
 			return nil, err
 		}
-		iam, err := parsed(a, d.second, policy.ParseIAMPolicy)
+		iam, err := parsed(a, "--iam-policy", d.second, policy.ParseIAMPolicy)
 		return func(c policy.Claims) policy.Judgement {
 			return p.Check(policy.GCPRequest{Claims: c, IAM: iam, Now: now})
 		}, err
 	}
-	r, config, err := a.vaultPolicy(d, path)
+	v, err := a.vaultDocuments(d, path)
 	return func(c policy.Claims) policy.Judgement {
-		return r.Check(policy.VaultRequest{Claims: c, Config: config, Now: now})
+		return v.role.Check(policy.VaultRequest{Claims: c, Config: v.config, Now: now})
 	}, err
 }
 

@@ -38,7 +38,7 @@ not as expected.`,
 }
 
 func (a *app) policyTest(ctx context.Context, path, junit, format string) error {
-	b, err := a.document("the file", path)
+	b, err := a.document("", path)
 	if err != nil {
 		return err
 	}
@@ -47,10 +47,10 @@ func (a *app) policyTest(ctx context.Context, path, junit, format string) error 
 		if !filepath.IsAbs(name) {
 			name = filepath.Join(dir, name)
 		}
-		return a.document("the file", name)
+		return a.document("", name)
 	}, a.Now())
 	if err != nil {
-		return fault.New(fault.KindOf(err), "%s: %w", path, err)
+		return fault.New(fault.KindOf(err), "%s: %w", said("", path), err)
 	}
 	if junit != "" {
 		x, err := policy.JUnit(results)

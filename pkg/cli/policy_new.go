@@ -68,8 +68,8 @@ func (a *app) newCommand(cloud string) *cobra.Command {
 		o.text(&n.gcp.ProviderID, "provider-id", "GCP_WIP_PROVIDER_ID OIDC_WIP_PROVIDER_ID", "`id` of the provider")
 		o.text(&n.gcp.ServiceAccount, "service-account", "GCP_SERVICE_ACCOUNT_EMAIL OIDC_SERVICE_ACCOUNT_EMAIL", "`address` of the service account that jobs become")
 	case "vault":
-		o.text(&n.vault.AuthPath, "auth-path", "VAULT_AUTH_PATH", "`path` of the JWT auth mount (default jwt)")
-		o.text(&n.vault.Role, "role", "VAULT_ROLE", "`name` of the role")
+		o.text(&n.vault.AuthPath, "auth-path", "BAO_AUTH_PATH VAULT_AUTH_PATH", "`path` of the JWT auth mount (default jwt)")
+		o.text(&n.vault.Role, "role", "BAO_ROLE VAULT_ROLE", "`name` of the role")
 		o.text(&n.vault.Policy, "policy", "OIDC_BROKER_VAULT_POLICY", "`name` of the policy that the role grants")
 	}
 	o.text(&n.format, "format", "OIDC_BROKER_FORMAT", "`form` of the output: "+strings.Join(formats, ", ")+" (default json)")

@@ -14,6 +14,7 @@ import (
 
 	"github.com/oidc-broker/oidc-broker/pkg/deliver"
 	"github.com/oidc-broker/oidc-broker/pkg/fault"
+	"github.com/oidc-broker/oidc-broker/pkg/oidc"
 	"github.com/oidc-broker/oidc-broker/pkg/policy"
 	"github.com/oidc-broker/oidc-broker/pkg/sandbox"
 	"github.com/oidc-broker/oidc-broker/pkg/secret"
@@ -65,6 +66,9 @@ and dyn/creds/*, unless --vault-role says who gets in.`,
 	o.text(&s.provider, "gcp-provider", "OIDC_BROKER_SANDBOX_GCP_PROVIDER", "`file` with the workload identity provider, as for 'policy check gcp'")
 	o.switches(&s.explain, "explain", "OIDC_BROKER_SANDBOX_EXPLAIN", "say on stderr which condition of these documents refused a token")
 	o.text(&s.vaultRole, "vault-role", "OIDC_BROKER_SANDBOX_VAULT_ROLE", "`file` with what the Vault role "+sandbox.DefaultVaultRole+" is, as 'vault read -format=json' prints it (- is standard input)")
+	o.text(&s.token.Org, "org", "OIDC_BROKER_SANDBOX_ORG", "`UUID` of the organisation that the job is of, as your own documents name it (default: a made-up one)")
+	o.text(&s.token.Project, "project", "OIDC_BROKER_SANDBOX_PROJECT", "`UUID` of the project")
+	o.text(&s.token.Origin, "vcs-origin", "OIDC_BROKER_SANDBOX_VCS_ORIGIN", "`repository` of the project (default "+oidc.SampleOrigin+")")
 	o.text(&s.token.Branch, "branch", "OIDC_BROKER_SANDBOX_BRANCH", "`branch` the token is for (default main)")
 	o.text(&s.token.Tag, "tag", "OIDC_BROKER_SANDBOX_TAG", "`tag` the token is for, instead of a branch")
 	o.switches(&s.token.Fork, "fork", "OIDC_BROKER_SANDBOX_FORK", "a token of a forked pull request")
@@ -125,15 +129,22 @@ func (a *app) sandboxConfig(o sandboxOptions) (sandbox.Config, error) {
 	if err := oneStdin(o.trust, o.provider, o.vaultRole); err != nil {
 		return c, err
 	}
-	var err error
-	if c.TrustPolicy, err = parsed(a, o.trust, policy.ParseAWS); err != nil {
+	_, err := policy.Job{Org: o.token.OrgID(), Project: o.token.ProjectID(), VCSOrigin: o.token.OwnOrigin()}.Settle()
+	if err != nil {
 		return c, err
 	}
-	if c.GCPProvider, err = parsed(a, o.provider, policy.ParseGCP); err != nil {
+	if c.TrustPolicy, err = parsed(a, "--trust-policy", o.trust, policy.ParseAWS); err != nil {
 		return c, err
 	}
-	if c.VaultRole, c.VaultConfig, err = a.vaultDocuments(o.vaultRole); err != nil {
+	if c.GCPProvider, err = parsed(a, "--gcp-provider", o.provider, policy.ParseGCP); err != nil {
 		return c, err
+	}
+	v, err := parsed(a, "--vault-role", o.vaultRole, parseVault)
+	if err != nil {
+		return c, err
+	}
+	if v != nil {
+		c.VaultRole, c.VaultConfig = v.role, v.config
 	}
 	if o.explain {
 		c.Explain = func(what string, j policy.Judgement) { a.explained(what, j) }
@@ -153,24 +164,6 @@ func (a *app) explained(what string, j policy.Judgement) {
 			a.note(h)
 		}
 	}
-}
-
-// vaultDocuments reads the role, and the auth mount's configuration where the
-// document holds both. Without a path there is neither.
-func (a *app) vaultDocuments(path string) (*policy.VaultRole, *policy.VaultConfig, error) {
-	if path == "" {
-		return nil, nil, nil
-	}
-	const option = "--vault-role"
-	text, err := a.document(option, path)
-	if err != nil {
-		return nil, nil, err
-	}
-	role, config, err := policy.ParseVault(text)
-	if err != nil {
-		return nil, nil, fault.New(fault.Usage, "%s %q: %w", option, path, err)
-	}
-	return role, config, nil
 }
 
 // sandboxEnvironment points everything at the sandbox. This program's own

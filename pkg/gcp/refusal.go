@@ -38,12 +38,15 @@ var refusals = []refusal{
 		explained}},
 	{text: "exceeds the 127 bytes limit", hints: []string{
 		"the token's subject has {subbytes} bytes, and google.subject takes 127: a V2 subject never fits; use the V1 token (--token-version v1)",
-		"or map less of it: google.subject=assertion.sub.split('/vcs-origin/')[0], which is the V1 subject for both"}},
+		"or map less of it: google.subject=assertion.sub.split('/vcs-origin/')[0], which is the V1 subject for both",
+		explained}},
 	{text: "does not match the expected audience", hints: []string{
 		"the provider expects another audience than {aud}: gcloud iam workload-identity-pools providers update-oidc {id} --workload-identity-pool={pool} --location=global --project={number} --allowed-audiences={aud}",
-		"or mint a token for the one it expects: --audience https://iam.googleapis.com/{provider}"}},
+		"or mint a token for the one it expects: --audience https://iam.googleapis.com/{provider}",
+		explained}},
 	{text: "The issuer in ID Token", hints: []string{
-		"the provider expects another issuer than {iss}: is it for this organisation, and without a slash at its end?"}},
+		"the provider expects another issuer than {iss}: is it for this organisation, and without a slash at its end?",
+		explained}},
 	{text: issuerUnreachable, hints: []string{
 		"Google could not fetch the keys of {iss}; a CircleCI server that Google cannot reach needs its keys uploaded (--jwk-json-path)"}},
 	{text: "is stale to sign-in", hints: []string{

@@ -249,3 +249,27 @@ func TestAttempts(t *testing.T) {
 		})
 	}
 }
+
+// What the provider or the account's policy decides ends with the command that
+// explains it.
+func TestTheLastHintIsTheCheck(t *testing.T) {
+	for _, row := range []struct{ at, code, text string }{
+		{atSTS, "unauthorized_client", "The given credential is rejected by the attribute condition."},
+		{atSTS, "unauthorized_client", "Could not obtain a value for google.subject from the given credential."},
+		{atSTS, "invalid_request", "The size of mapped attribute google.subject exceeds the 127 bytes limit."},
+		{atSTS, "invalid_grant", "The audience in ID Token [AUD] does not match the expected audience."},
+		{atSTS, "invalid_grant", "The issuer in ID Token https://a does not match the expected ones: https://b"},
+		{atIAM, "PERMISSION_DENIED", denied},
+	} {
+		body := oauth(row.code, row.text)
+		if row.at == atIAM {
+			body = api(row.code, row.text, "")
+		}
+		net := google(map[string][]answer{row.at: {{400, body}}})
+		_, err := settled(t, Options{ServiceAccount: testAccount}).Exchange(t.Context(), net.client(), testToken())
+		hints := fault.Hints(err)
+		if last := hints[len(hints)-1]; !strings.Contains(last, "--format=json | oidc-broker policy check gcp -") {
+			t.Errorf("%s: the last hint is %q", row.text, last)
+		}
+	}
+}

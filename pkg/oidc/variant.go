@@ -74,6 +74,15 @@ func (v Variant) Check() error {
 	return nil
 }
 
+// OrgID returns the organisation's UUID.
+func (v Variant) OrgID() string { return or(v.Org, SampleOrg) }
+
+// ProjectID returns the project's UUID.
+func (v Variant) ProjectID() string { return or(v.Project, SampleProject) }
+
+// OwnOrigin returns the project's own repository, whichever one the job builds.
+func (v Variant) OwnOrigin() string { return or(v.Origin, SampleOrigin) }
+
 // BuiltBranch is the branch that the job builds: empty where it has none.
 func (v Variant) BuiltBranch() string {
 	switch {
@@ -98,20 +107,20 @@ func (v Variant) origin() string {
 	if v.Fork {
 		return strangerOrigin
 	}
-	return or(v.Origin, SampleOrigin)
+	return v.OwnOrigin()
 }
 
 func (v Variant) issuer() string {
 	if v.RootIssuer {
 		return RootIssuer
 	}
-	return OrgIssuer(or(v.Org, SampleOrg))
+	return OrgIssuer(v.OrgID())
 }
 
 // subjects returns the subject of a V1 and of a V2 token. They differ by what
 // the token knows of the repository, which for a webhook is nothing.
 func (v Variant) subjects() (v1, v2 string) {
-	v1 = "org/" + or(v.Org, SampleOrg) + "/project/" + or(v.Project, SampleProject) + "/user/" + or(v.User, SampleUser)
+	v1 = "org/" + v.OrgID() + "/project/" + v.ProjectID() + "/user/" + or(v.User, SampleUser)
 	if v.Webhook {
 		return v1, v1
 	}
@@ -132,15 +141,15 @@ func (v Variant) Payload(now time.Time) (v1, v2 map[string]any) {
 	v1 = map[string]any{
 		"iss":                                  v.issuer(),
 		"sub":                                  sub1,
-		"aud":                                  or(v.Audience, or(v.Org, SampleOrg)),
+		"aud":                                  or(v.Audience, v.OrgID()),
 		"iat":                                  issued.Unix(),
 		"exp":                                  issued.Add(ttl).Unix(),
 		claimPrefix + "context-ids":            []string{SampleContext},
 		claimPrefix + "job-id":                 SampleJob,
-		claimPrefix + "org-id":                 or(v.Org, SampleOrg),
+		claimPrefix + "org-id":                 v.OrgID(),
 		claimPrefix + "pipeline-definition-id": SamplePipelineDefinition,
 		claimPrefix + "pipeline-id":            SamplePipeline,
-		claimPrefix + "project-id":             or(v.Project, SampleProject),
+		claimPrefix + "project-id":             v.ProjectID(),
 		claimPrefix + "ssh-rerun":              v.SSHRerun,
 		claimPrefix + "workflow-id":            SampleWorkflow,
 	}

@@ -105,7 +105,7 @@ type serviceAccount struct {
 func members(c Config) []string {
 	switch {
 	case c.GCPProvider == nil:
-		return []string{principalSet + defaultPool + "/attribute.project/" + projectID}
+		return []string{principalSet + defaultPool + "/attribute.project/" + c.Token.ProjectID()}
 	case c.GCPProvider.IAM() != nil:
 		return c.GCPProvider.IAM().Members()
 	}

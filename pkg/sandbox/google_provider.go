@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"strings"
 
+	"github.com/oidc-broker/oidc-broker/pkg/oidc"
 	"github.com/oidc-broker/oidc-broker/pkg/policy"
 )
 
@@ -37,9 +38,9 @@ type judgement struct {
 // newProvider returns the provider that the user gave, else the default one.
 func newProvider(c Config) *workloadProvider {
 	if c.GCPProvider == nil {
-		return defaultProvider()
+		return defaultProvider(c.Token)
 	}
-	p := defaultProvider()
+	p := defaultProvider(c.Token)
 	if pool, ok := c.GCPProvider.Pool(); ok {
 		p.pool, p.name = pool, c.GCPProvider.Name()
 	}
@@ -82,15 +83,15 @@ func documentJudge(j policy.GCPJudgement) judgement {
 	return own
 }
 
-func defaultProvider() *workloadProvider {
+func defaultProvider(own Variant) *workloadProvider {
 	return &workloadProvider{
 		pool:   defaultPool,
 		name:   DefaultGCPProvider,
-		issuer: orgIssuer,
+		issuer: oidc.OrgIssuer(own.OrgID()),
 		// Google's own default audiences count only where none are listed, so
 		// that a provider for both has to list them too.
-		audiences: []string{orgID, "https:" + googleAPIs + DefaultGCPProvider, googleAPIs + DefaultGCPProvider},
-		judge:     defaultJudge,
+		audiences: []string{own.OrgID(), "https:" + googleAPIs + DefaultGCPProvider, googleAPIs + DefaultGCPProvider},
+		judge:     func(claims map[string]json.RawMessage) judgement { return defaultJudge(own, claims) },
 	}
 }
 
@@ -103,7 +104,7 @@ func defaultProvider() *workloadProvider {
 //	attribute.org     = assertion['oidc.circleci.com/org-id']
 //
 // A V1 subject has all of the 127 bytes that there are, a V2 subject has more.
-func defaultJudge(claims map[string]json.RawMessage) judgement {
+func defaultJudge(own Variant, claims map[string]json.RawMessage) judgement {
 	j := judgement{attributes: map[string]string{}}
 	for attribute, claim := range map[string]string{
 		googleSubject:       "sub",
@@ -120,12 +121,12 @@ func defaultJudge(claims map[string]json.RawMessage) judgement {
 	var rerun *bool
 	origin, ofRepository := text(claims[claimPrefix+"vcs-origin"])
 	switch {
-	case j.attributes["attribute.project"] != projectID:
+	case j.attributes["attribute.project"] != own.ProjectID():
 		j.why = "the claim project-id is not the sandbox's project"
 	case json.Unmarshal(claims[claimPrefix+"ssh-rerun"], &rerun) != nil || rerun == nil || *rerun:
 		j.why = "the claim ssh-rerun is not false"
-	case ofRepository && origin != ownOrigin, !ofRepository && claims[claimPrefix+"vcs-origin"] != nil:
-		j.why = "the claim vcs-origin is not " + ownOrigin
+	case ofRepository && origin != own.OwnOrigin(), !ofRepository && claims[claimPrefix+"vcs-origin"] != nil:
+		j.why = "the claim vcs-origin is not " + own.OwnOrigin()
 	default:
 		j.admitted = true
 	}

@@ -13,12 +13,12 @@ import (
 	"github.com/go-jose/go-jose/v4"
 
 	"github.com/oidc-broker/oidc-broker/pkg/fault"
+	"github.com/oidc-broker/oidc-broker/pkg/oidc"
 )
 
 const (
 	discoveryPath = "/.well-known/openid-configuration"
 	keysPath      = "/.well-known/jwks-pub.json"
-	orgPath       = "/org/" + orgID
 	mintPath      = "/run/oidc/get"
 
 	// mintURLEnv tells the circleci stand-in where tokens are minted.
@@ -93,12 +93,13 @@ func (i *issuer) sign(claims map[string]any) (string, error) {
 
 // open returns the issuer's endpoint, once it is known where it will be.
 func (i *issuer) open(base string) (endpoint, map[string]string) {
+	orgPath := "/org/" + i.token.OrgID()
 	serve := func(w http.ResponseWriter, r *http.Request) string {
 		switch r.URL.Path {
 		case discoveryPath:
 			return reply(w, "discovery", http.StatusOK, discovery(rootIssuer, base))
 		case orgPath + discoveryPath:
-			return reply(w, "discovery", http.StatusOK, discovery(orgIssuer, base+orgPath))
+			return reply(w, "discovery", http.StatusOK, discovery(oidc.OrgIssuer(i.token.OrgID()), base+orgPath))
 		case keysPath, orgPath + keysPath:
 			return reply(w, "keys", http.StatusOK, jose.JSONWebKeySet{Keys: []jose.JSONWebKey{i.public}})
 		case mintPath:

@@ -12,6 +12,16 @@ import (
 	"time"
 
 	"github.com/go-jose/go-jose/v4"
+
+	"github.com/oidc-broker/oidc-broker/pkg/oidc"
+)
+
+// The sample project, which is the sandbox's unless its token is of another.
+const (
+	orgID     = oidc.SampleOrg
+	projectID = oidc.SampleProject
+	ownOrigin = oidc.SampleOrigin
+	orgIssuer = rootIssuer + "/org/" + orgID
 )
 
 // at is the time of every test that needs no independent client.

@@ -38,7 +38,7 @@ func documentTrust(p *policy.AWSPolicy, arn string, now func() time.Time, explai
 	}
 }
 
-func newRoles(arns []string, externalIDs map[string]string) (map[string]*role, error) {
+func newRoles(arns []string, externalIDs map[string]string, own Variant) (map[string]*role, error) {
 	if len(arns) == 0 {
 		arns = []string{DefaultRole}
 	}
@@ -53,7 +53,7 @@ func newRoles(arns []string, externalIDs map[string]string) (map[string]*role, e
 			arn: arn, partition: p[1], account: p[2], name: p[4],
 			id:         "AROA" + base32ID(17),
 			externalID: externalIDs[arn],
-			trust:      defaultTrust,
+			trust:      defaultTrust(own),
 		}
 	}
 	for arn := range externalIDs {
@@ -68,17 +68,19 @@ func newRoles(arns []string, externalIDs map[string]string) (map[string]*role, e
 // that names the project in the subject. Where the subject names a repository
 // too, it has to be the project's own. A V1 subject of a fork is admitted: it
 // is the same as the project's own, here as at AWS.
-func defaultTrust(id identity) (admitted bool, why string) {
-	if id.tagged {
-		return false, "the token carries session tags or a source identity, which the trust policy does not allow"
+func defaultTrust(own Variant) trust {
+	return func(id identity) (admitted bool, why string) {
+		if id.tagged {
+			return false, "the token carries session tags or a source identity, which the trust policy does not allow"
+		}
+		rest, ours := strings.CutPrefix(id.subject, "org/"+own.OrgID()+"/project/"+own.ProjectID()+"/")
+		if !ours {
+			return false, "the subject is not of the sandbox's project"
+		}
+		// The first one is CircleCI's: whatever follows it, a branch can be named.
+		if _, vcs, named := strings.Cut(rest, "/vcs-origin/"); named && !strings.HasPrefix(vcs, own.OwnOrigin()+"/vcs-ref/") {
+			return false, "the subject's vcs-origin is not " + own.OwnOrigin()
+		}
+		return true, ""
 	}
-	rest, ours := strings.CutPrefix(id.subject, "org/"+orgID+"/project/"+projectID+"/")
-	if !ours {
-		return false, "the subject is not of the sandbox's project"
-	}
-	// The first one is CircleCI's: whatever follows it, a branch can be named.
-	if _, vcs, named := strings.Cut(rest, "/vcs-origin/"); named && !strings.HasPrefix(vcs, ownOrigin+"/vcs-ref/") {
-		return false, "the subject's vcs-origin is not " + ownOrigin
-	}
-	return true, ""
 }

@@ -69,6 +69,16 @@ type Config struct {
 	Log func(format string, args ...any)
 }
 
+// clients are the audiences that the identity provider of the AWS accounts is
+// registered for. No trust policy tells: with one of the user's own, it is the
+// token's audience too, so that the policy decides.
+func (c Config) clients() []string {
+	if c.TrustPolicy != nil && c.Token.Audience != "" {
+		return []string{c.Token.OrgID(), c.Token.Audience}
+	}
+	return []string{c.Token.OrgID()}
+}
+
 // An explainer is told of a judgement, and what judged.
 type explainer func(what string, j policy.Judgement)
 

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/go-jose/go-jose/v4"
+
+	"github.com/oidc-broker/oidc-broker/pkg/oidc"
 )
 
 // maxRequest bounds the body of a request to a cloud.
@@ -19,11 +21,13 @@ type sts struct {
 	now      func() time.Time
 	key      jose.JSONWebKey // of the issuer, as its published keys have it
 	roles    map[string]*role
+	issuer   string   // that every account with a role has as a provider
+	clients  []string // of that provider
 	sessions *sessions
 }
 
 func newSTS(c Config, key jose.JSONWebKey, l *ledger) (*sts, error) {
-	roles, err := newRoles(c.Roles, c.ExternalIDs)
+	roles, err := newRoles(c.Roles, c.ExternalIDs, c.Token)
 	if err != nil {
 		return nil, err
 	}
@@ -32,7 +36,7 @@ func newSTS(c Config, key jose.JSONWebKey, l *ledger) (*sts, error) {
 			r.trust = documentTrust(c.TrustPolicy, arn, c.Now, c.Explain)
 		}
 	}
-	return &sts{now: c.Now, key: key, roles: roles, sessions: &sessions{byKey: map[string]*session{}, ledger: l}}, nil
+	return &sts{now: c.Now, key: key, roles: roles, issuer: oidc.OrgIssuer(c.Token.OrgID()), clients: c.clients(), sessions: &sessions{byKey: map[string]*session{}, ledger: l}}, nil
 }
 
 func (s *sts) open(base string) (endpoint, map[string]string) {

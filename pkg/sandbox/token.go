@@ -6,19 +6,14 @@ import (
 	"github.com/oidc-broker/oidc-broker/pkg/oidc"
 )
 
-// The job that every token of the sandbox speaks of.
+// What the job's environment and every token of the sandbox have in common.
 const (
-	orgID      = oidc.SampleOrg
-	projectID  = oidc.SampleProject
 	jobID      = oidc.SampleJob
 	pipelineID = oidc.SamplePipeline
 	workflowID = oidc.SampleWorkflow
 	commit     = "3f786850e387550fdab836ed7e6dc881de23001b"
 
-	ownOrigin = oidc.SampleOrigin
-
 	rootIssuer = oidc.RootIssuer
-	orgIssuer  = rootIssuer + "/org/" + orgID
 
 	// claimPrefix leads every claim that is CircleCI's own.
 	claimPrefix = "oidc.circleci.com/"

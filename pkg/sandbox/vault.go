@@ -11,6 +11,7 @@ import (
 	"github.com/go-jose/go-jose/v4"
 
 	"github.com/oidc-broker/oidc-broker/pkg/fault"
+	"github.com/oidc-broker/oidc-broker/pkg/oidc"
 	"github.com/oidc-broker/oidc-broker/pkg/policy"
 )
 
@@ -72,11 +73,11 @@ func newVault(c Config, key jose.JSONWebKey, l *ledger) (*vault, error) {
 		if err != nil {
 			return nil, err
 		}
-		config = &policy.VaultConfig{BoundIssuer: orgIssuer, JWTSupportedAlgs: []string{"RS256"}, JWTValidationPubkeys: []string{pem}}
+		config = &policy.VaultConfig{BoundIssuer: oidc.OrgIssuer(c.Token.OrgID()), JWTSupportedAlgs: []string{"RS256"}, JWTValidationPubkeys: []string{pem}}
 	}
 	if role == nil {
 		var err error
-		if role, err = defaultVaultRole(); err != nil {
+		if role, err = defaultVaultRole(c.Token); err != nil {
 			return nil, err
 		}
 	}
@@ -115,9 +116,9 @@ func publicPEM(key jose.JSONWebKey) (string, error) {
 // repository: no fork gets in, and no job that somebody may be logged in to. A
 // role cannot ask for a claim only where there is one, so that a webhook's
 // token, which names no repository, is refused, too.
-func defaultVaultRole() (*policy.VaultRole, error) {
+func defaultVaultRole(own Variant) (*policy.VaultRole, error) {
 	set, err := policy.VaultSetup{
-		Job:  policy.Job{Org: orgID, Project: projectID, VCSOrigin: ownOrigin},
+		Job:  policy.Job{Org: own.OrgID(), Project: own.ProjectID(), VCSOrigin: own.OwnOrigin()},
 		Role: DefaultVaultRole, Policy: jobPolicy,
 	}.Write("json")
 	if err != nil {

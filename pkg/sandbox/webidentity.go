@@ -84,14 +84,14 @@ func (s *sts) judge(raw string, partition, account string) (identity, error) {
 // with a role has one for the organisation; nobody should have one for the
 // root issuer, which signs for every customer of CircleCI.
 func (s *sts) provider(issuer, partition, account string) *provider {
-	if issuer != orgIssuer {
+	if issuer != s.issuer {
 		return nil
 	}
 	for _, r := range s.roles {
 		if r.partition == partition && r.account == account {
 			return &provider{
 				arn:     "arn:" + partition + ":iam::" + account + ":oidc-provider/" + strings.TrimPrefix(issuer, "https://"),
-				clients: []string{orgID},
+				clients: s.clients,
 			}
 		}
 	}

@@ -48,11 +48,14 @@ type refusal struct {
 // refusals, the first that fits. Texts are the server's own.
 var refusals = []refusal{
 	{login, 400, "no audiences bound to the role", []string{
-		"the role {role} names no audience, which the server demands where the token has one: vault write {mount}/role/{rolename} bound_audiences={aud}"}},
+		"the role {role} names no audience, which the server demands where the token has one: vault write {mount}/role/{rolename} bound_audiences={aud}",
+		explained}},
 	{login, 400, "invalid audience (aud) claim", []string{
-		"the token's audience is {aud}: add it to the role's bound_audiences, or mint a token for the one it has with --audience"}},
+		"the token's audience is {aud}: add it to the role's bound_audiences, or mint a token for the one it has with --audience",
+		explained}},
 	{login, 400, "invalid issuer (iss) claim", []string{
-		"the token's issuer is {iss}: it has to be the bound_issuer of {mount}, which is another for each CircleCI organisation"}},
+		"the token's issuer is {iss}: it has to be the bound_issuer of {mount}, which is another for each CircleCI organisation",
+		"to see both: vault read -format=json {mount}/config > config.json; vault read -format=json {mount}/role/{rolename} | oidc-broker policy check vault - --config config.json{choice}"}},
 	{login, 400, "does not match any associated bound claim values", []string{
 		"the token's {claim} is {value}; comparison is by letter case, and with bound_claims_type=string a * is only a *",
 		explained}},
@@ -80,11 +83,14 @@ var refusals = []refusal{
 	{login, 400, "missing role", []string{
 		"{mount} has no default role: give --role"}},
 	{login, 400, "role with oidc role_type is not allowed", []string{
-		"the role {role} is for people, who log in with a browser: vault write {mount}/role/{rolename} role_type=jwt"}},
+		"the role {role} is for people, who log in with a browser: vault write {mount}/role/{rolename} role_type=jwt",
+		explained}},
 	{login, 400, "not found in token", []string{
-		"the role's user_claim names the claim {claim}, which the token does not have; one that it has: oidc.circleci.com/project-id"}},
+		"the role's user_claim names the claim {claim}, which the token does not have; one that it has: oidc.circleci.com/project-id",
+		explained}},
 	{login, 400, "error converting claim", []string{
-		"the role's claim_mappings name {claim}, which is a list: a mapping takes text alone"}},
+		"the role's claim_mappings name {claim}, which is a list: a mapping takes text alone",
+		explained}},
 	{login, 400, "could not load configuration", []string{
 		"{mount} was enabled and never configured: vault write {mount}/config ...; or it is not the mount meant: --auth-path, --namespace"}},
 	{login, 403, "", []string{

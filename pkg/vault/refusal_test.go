@@ -152,3 +152,26 @@ func TestNoLogin(t *testing.T) {
 	_, err := server(t, Options{Role: "deploy"}).Login(t.Context(), vault(map[string][]reply{"auth/jwt/login": {mfa}}).client(), testToken())
 	wantFault(t, err, fault.Refused, "a second factor")
 }
+
+// What the role or the mount's configuration decides ends with the command that
+// explains it.
+func TestTheLastHintIsTheCheck(t *testing.T) {
+	for _, text := range []string{
+		"audience claim found in JWT but no audiences bound to the role",
+		"error validating token: invalid audience (aud) claim: audience claim does not match any expected audience",
+		"error validating token: invalid issuer (iss) claim",
+		`error validating claims: claim "x" does not match any associated bound claim values`,
+		`error validating claims: claim "x" is missing`,
+		"error validating token: invalid subject (sub) claim",
+		"role with oidc role_type is not allowed",
+		`claim "email" not found in token`,
+		"error converting claim 'x' to string",
+	} {
+		n := vault(map[string][]reply{"auth/jwt/login": {refused(400, text)}})
+		_, err := server(t, Options{Role: "deploy"}).Login(t.Context(), n.client(), testToken())
+		hints := fault.Hints(err)
+		if last := hints[len(hints)-1]; !strings.Contains(last, "vault read -format=json auth/jwt/role/deploy | oidc-broker policy check vault -") {
+			t.Errorf("%s: the last hint is %q", text, last)
+		}
+	}
+}
