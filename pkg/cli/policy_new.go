@@ -142,7 +142,7 @@ func newLong(cloud string) string {
 		return `Write the identity provider and the role: json is the role's trust policy alone.
 
 AWS sees of the token its subject, its audience and its project-id. A branch or a tag is
-therefore held against the subject of V2 tokens: use --token-version v2 with it.`
+therefore held against the subject of V2 tokens: the job needs --token-version v2.`
 	case "gcp":
 		return `Write the pool, the provider with its mapping and condition, and the binding of the
 service account: json is an object with the provider and the account's policy.`

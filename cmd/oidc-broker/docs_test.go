@@ -1,0 +1,442 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/goccy/go-yaml"
+
+	"github.com/oidc-broker/oidc-broker/pkg/oidc"
+	"github.com/oidc-broker/oidc-broker/pkg/sandbox"
+)
+
+// TestDocs runs every command that the documentation shows: each page in a
+// sandbox and in a directory of its own, its blocks in their order.
+//
+// A block of sh or bash is a script, and so is each run step in a block of yaml.
+// What a reader does not see stands in a comment before the block:
+//
+//	<!-- docs-test: exits 4 -->          the exit code that is expected
+//	<!-- docs-test: not run: REASON -->
+//	<!-- docs-test: background -->       one command, which serves until the page's end
+//	<!-- docs-test: setup                commands that come before
+//	...
+//	-->
+//
+// testdata/docs holds what stands in for programs that would leave this machine.
+func TestDocs(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		t.Skip("the commands are for bash")
+	}
+	for _, name := range []string{"bash", "aws", "gcloud"} {
+		needed(t, name)
+	}
+	for _, page := range pages(t) {
+		t.Run(page.name, func(t *testing.T) {
+			t.Parallel()
+			page.run(t)
+		})
+	}
+}
+
+// needed skips a test where a laptop lacks a program. CI may not lack it.
+func needed(t *testing.T, program string) {
+	t.Helper()
+	missing, err := condition("missing:" + program)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if missing {
+		t.Skipf("%s is not installed", program)
+	}
+}
+
+// repository is the top directory.
+func repository(t *testing.T) string {
+	t.Helper()
+	top, err := filepath.Abs(filepath.Join("..", ".."))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return top
+}
+
+// A page of the documentation.
+type page struct {
+	name   string // from the top directory
+	text   string
+	blocks []block
+}
+
+// A block is fenced.
+type block struct {
+	language, text string
+	line           int // of its fence
+	notes          []string
+}
+
+// pages are the README and all pages under docs, but for those that are generated.
+func pages(t *testing.T) []page {
+	t.Helper()
+	top := repository(t)
+	names := []string{"README.md"}
+	err := filepath.WalkDir(filepath.Join(top, "docs"), func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		name, err := filepath.Rel(top, path)
+		switch {
+		case err != nil:
+			return err
+		case d.IsDir() && name == filepath.Join("docs", "reference"):
+			return fs.SkipDir
+		case strings.HasSuffix(name, ".md"):
+			names = append(names, filepath.ToSlash(name))
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all []page
+	for _, name := range names {
+		b, err := os.ReadFile(filepath.Join(top, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		p := page{name: name, text: string(b)}
+		p.blocks, err = blocks(p.text)
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		all = append(all, p)
+	}
+	return all
+}
+
+const noteStart = "<!-- docs-test:"
+
+// blocks finds the fenced blocks of a page, with the notes before each.
+func blocks(text string) ([]block, error) {
+	var all []block
+	var notes []string
+	lines := strings.Split(text, "\n")
+	for i := 0; i < len(lines); i++ {
+		line := lines[i]
+		switch {
+		case strings.HasPrefix(line, noteStart):
+			note := strings.TrimPrefix(line, noteStart)
+			for !strings.Contains(note, "-->") {
+				if i++; i >= len(lines) {
+					return nil, fmt.Errorf("a comment without an end")
+				}
+				note += "\n" + lines[i]
+			}
+			note, _, _ = strings.Cut(note, "-->")
+			notes = append(notes, strings.TrimSpace(note))
+		case strings.HasPrefix(strings.TrimLeft(line, " "), "```"):
+			fence := strings.TrimLeft(line, " ")
+			b := block{language: strings.TrimPrefix(fence, "```"), line: i + 1, notes: notes}
+			var body []string
+			for i++; i < len(lines) && strings.TrimLeft(lines[i], " ") != "```"; i++ {
+				body = append(body, lines[i])
+			}
+			if i >= len(lines) {
+				return nil, fmt.Errorf("line %d: a block without an end", b.line)
+			}
+			b.text = strings.Join(body, "\n") + "\n"
+			all, notes = append(all, b), nil
+		}
+	}
+	if len(notes) > 0 {
+		return nil, fmt.Errorf("a note that no block follows: %q", notes[0])
+	}
+	return all, nil
+}
+
+// scripts are the commands in a block, each a script.
+func (b block) scripts() ([]string, error) {
+	switch b.language {
+	case "sh", "bash":
+		return []string{b.text}, nil
+	case "yaml":
+		var document any
+		if err := yaml.Unmarshal([]byte(b.text), &document); err != nil {
+			return nil, err
+		}
+		return steps(document), nil
+	}
+	return nil, nil
+}
+
+// steps finds the run steps in a part of a CircleCI configuration, in the order
+// in which they stand.
+func steps(v any) []string {
+	var all []string
+	switch v := v.(type) {
+	case []any:
+		for _, item := range v {
+			all = append(all, steps(item)...)
+		}
+	case map[string]any:
+		switch run := v["run"].(type) {
+		case string:
+			return []string{run}
+		case map[string]any:
+			if command, ok := run["command"].(string); ok {
+				return []string{command}
+			}
+		}
+		for _, key := range slices.Sorted(mapKeys(v)) {
+			all = append(all, steps(v[key])...)
+		}
+	}
+	return all
+}
+
+func mapKeys(m map[string]any) func(func(string) bool) {
+	return func(yield func(string) bool) {
+		for k := range m {
+			if !yield(k) {
+				return
+			}
+		}
+	}
+}
+
+// run runs the page's commands.
+func (p page) run(t *testing.T) {
+	var job *job
+	for _, b := range p.blocks {
+		scripts, err := b.scripts()
+		if err != nil {
+			t.Errorf("%s:%d: %v", p.name, b.line, err)
+			continue
+		}
+		want, setup, not, background := 0, "", "", false
+		for _, note := range b.notes {
+			kind, rest, _ := strings.Cut(note, " ")
+			switch {
+			case kind == "exits":
+				if want, err = strconv.Atoi(rest); err != nil {
+					t.Fatalf("%s:%d: %v", p.name, b.line, err)
+				}
+			case note == "background":
+				background = true
+			case strings.HasPrefix(note, "not run: "):
+				not = note
+			case strings.HasPrefix(note, "setup\n"):
+				setup = strings.TrimPrefix(note, "setup\n")
+			default:
+				t.Fatalf("%s:%d: the note %q is not known", p.name, b.line, note)
+			}
+		}
+		if not != "" || len(scripts) == 0 {
+			continue
+		}
+		if job == nil {
+			job = newJob(t, p.name)
+		}
+		if setup != "" {
+			job.step(t, fmt.Sprintf("%s:%d, its setup", p.name, b.line), setup, 0)
+		}
+		for _, s := range scripts {
+			if background {
+				job.serve(t, s)
+				continue
+			}
+			job.step(t, fmt.Sprintf("%s:%d", p.name, b.line), s, want)
+		}
+	}
+}
+
+// A job is the environment that a page's commands run in.
+type job struct {
+	dir string
+	env []string
+}
+
+// newJob makes one: a sandbox, and a project's directory with what the
+// documentation supposes to be there.
+func newJob(t *testing.T, name string) *job {
+	t.Helper()
+	dir := t.TempDir()
+	own := filepath.Join(dir, "sandbox")
+	j := &job{dir: filepath.Join(dir, "project")}
+	for _, d := range []string{own, j.dir, filepath.Join(dir, "home")} {
+		if err := os.MkdirAll(d, 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	self, err := lookPath("oidc-broker", os.Getenv("PATH"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := sandbox.Start(context.Background(), sandbox.Config{
+		Now: time.Now, Dir: own, Executable: self,
+		Roles: []string{
+			sandbox.DefaultRole, "arn:aws:iam::111122223333:role/ci",
+			"arn:aws:iam::222233334444:role/deploy", "arn:aws:iam::333344445555:role/deploy",
+		},
+		GCPServiceAccounts: []string{"deploy@my-project.iam.gserviceaccount.com"},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = s.Close() })
+	standIns := filepath.Join(repository(t), "testdata", "docs")
+	if err := os.CopyFS(j.dir, os.DirFS(filepath.Join(standIns, "project"))); err != nil {
+		t.Fatal(err)
+	}
+	set, _ := s.Environment()
+	for name, value := range map[string]string{
+		"HOME":     filepath.Join(dir, "home"),
+		"REALPATH": os.Getenv("PATH"),
+		"PATH":     strings.Join([]string{filepath.Join(standIns, "bin"), s.Bin(), os.Getenv("PATH")}, string(filepath.ListSeparator)),
+		"TMPDIR":   dir,
+		// What the documentation tells to put into a context.
+		"AWS_ROLE_ARN": sandbox.DefaultRole, "AWS_REGION": "eu-central-1",
+		"GOOGLE_PROJECT_NUMBER": "123456789012", "GCP_WIP_ID": "circleci", "GCP_WIP_PROVIDER_ID": "circleci",
+		"GCP_SERVICE_ACCOUNT_EMAIL": sandbox.DefaultGCPServiceAccount,
+		"VAULT_ROLE":                sandbox.DefaultVaultRole,
+	} {
+		set[name] = value
+	}
+	for _, name := range []string{"GOCACHE", "GOPATH", "LANG"} {
+		if v := os.Getenv(name); v != "" {
+			set[name] = v
+		}
+	}
+	for name, value := range set {
+		j.env = append(j.env, name+"="+value)
+	}
+	return j
+}
+
+// filled puts values for the names in a script that a reader puts his own for.
+func filled(script string) string {
+	for _, name := range []struct{ pattern, value string }{
+		{`\bORG(_UUID)?\b`, oidc.SampleOrg}, {`\bPROJECT(_UUID)?\b`, oidc.SampleProject},
+		{`go run \./cmd/oidc-broker`, "oidc-broker"},
+	} {
+		script = regexp.MustCompile(name.pattern).ReplaceAllString(script, name.value)
+	}
+	return script
+}
+
+// step runs a script as a step of a job runs it.
+func (j *job) step(t *testing.T, where, script string, want int) {
+	t.Helper()
+	script = filled(script)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+	defer cancel()
+	c := exec.CommandContext(ctx, "bash", "-eo", "pipefail", "-c", script)
+	c.Dir, c.Env, c.WaitDelay = j.dir, j.env, time.Second
+	var output bytes.Buffer
+	c.Stdout, c.Stderr = &output, &output
+	err := c.Run()
+	if c.ProcessState == nil {
+		t.Fatalf("%s: %v", where, err)
+	}
+	if got := c.ProcessState.ExitCode(); got != want {
+		t.Errorf("%s: exit code %d, want %d\n%s\n%s", where, got, want, script, output.String())
+	}
+}
+
+// serve starts a command that says on stderr when it serves, and ends it with the
+// test.
+func (j *job) serve(t *testing.T, script string) {
+	t.Helper()
+	c := exec.Command("bash", "-c", "exec "+filled(script))
+	c.Dir, c.Env = j.dir, j.env
+	stderr, err := c.StderrPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = c.Process.Signal(os.Interrupt)
+		_, _ = io.Copy(io.Discard, stderr)
+		if err := c.Wait(); err != nil {
+			t.Errorf("%s: %v", script, err)
+		}
+	})
+	for line := bufio.NewScanner(stderr); line.Scan(); {
+		if strings.Contains(line.Text(), "serves until") {
+			return
+		}
+	}
+	t.Fatalf("%s: it ended without serving", script)
+}
+
+// TestDocsNameWhatThereIs holds each command and option of ours that a page
+// mentions, in a block or between backquotes, against --help.
+func TestDocsNameWhatThereIs(t *testing.T) {
+	help := map[string]string{}
+	helpOf := func(words []string) string {
+		key := strings.Join(words, " ")
+		if _, known := help[key]; !known {
+			self, err := lookPath("oidc-broker", os.Getenv("PATH"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			out, err := exec.Command(self, append(slices.Clone(words), "--help")...).Output()
+			if err != nil {
+				out = nil
+			}
+			help[key] = string(out)
+		}
+		return help[key]
+	}
+	for _, p := range pages(t) {
+		for _, m := range regexp.MustCompile("(?s)`+[^`]*`+").FindAllString(p.text, -1) {
+			m = strings.ReplaceAll(strings.Trim(m, "`"), "\\\n", " ")
+			for _, c := range regexp.MustCompile(`(?:^|[\s'"(/;&|$-])oidc-broker ((?:[a-z][a-z-]*)(?: [^\n'"|;&)]*)?)`).FindAllStringSubmatch(m, -1) {
+				if err := mentioned(strings.Fields(c[1]), helpOf); err != nil {
+					t.Errorf("%s: oidc-broker %s: %v", p.name, c[1], err)
+				}
+			}
+		}
+	}
+}
+
+// mentioned finds the command that the words begin with, and their options in its
+// help.
+func mentioned(words []string, helpOf func([]string) string) error {
+	var command []string
+	for len(words) > 0 && regexp.MustCompile(`^[a-z][a-z-]*$`).MatchString(words[0]) {
+		if !strings.Contains(helpOf(command), "\n  "+words[0]+" ") {
+			if len(command) == 0 {
+				return fmt.Errorf("there is no command %q", words[0])
+			}
+			break
+		}
+		command, words = append(command, words[0]), words[1:]
+	}
+	for _, w := range words {
+		if w == "--" {
+			break
+		}
+		name, _, _ := strings.Cut(w, "=")
+		if regexp.MustCompile(`^--[a-z][a-z0-9-]*$`).MatchString(name) && !regexp.MustCompile(name+`[ \n]`).MatchString(helpOf(command)) {
+			return fmt.Errorf("'%s' has no option %s", strings.Join(command, " "), name)
+		}
+	}
+	return nil
+}
