@@ -97,17 +97,12 @@ another way is removed from both; every other byte of both files is kept.`,
 			if err := deliver.ProfileName(profile); err != nil {
 				return err
 			}
-			if mode != "" {
-				if err := oneOf("mode", mode, []string{"static"}); err != nil {
-					return err
-				}
-			}
 			return r.profile(c.Context(), profile)
 		},
 	}
 	o := r.own(c)
 	o.text(&profile, "profile", "OIDC_BROKER_PROFILE", "`name` of the profile to write; AWS_PROFILE is not read (default \"default\")")
-	o.text(&mode, "mode", "OIDC_BROKER_MODE", "static: keys in the file (default)")
+	o.choice(&mode, "mode", "OIDC_BROKER_MODE", []string{"static"}, "static: keys in the file (default)")
 	return c
 }
 
@@ -239,9 +234,6 @@ func (r *awsRun) whoamiCommand() *cobra.Command {
 		Example: "  oidc-broker aws whoami --role-arn arn:aws:iam::111122223333:role/deploy",
 		Args:    noArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			if err := formatOption(format); err != nil {
-				return err
-			}
 			x, err := r.settle()
 			if err != nil {
 				return err

@@ -26,7 +26,7 @@ type envOutput struct {
 }
 
 func (e *envOutput) declare(o options) {
-	o.text(&e.shell, "shell", "OIDC_BROKER_SHELL", "`shell` to print for: "+strings.Join(deliver.Shells(), ", ")+" (default sh)")
+	o.choice(&e.shell, "shell", "OIDC_BROKER_SHELL", deliver.Shells(), "`shell` to print for: "+strings.Join(deliver.Shells(), ", ")+" (default sh)")
 	defer func() { o.exclusive("shell", "bash-env") }()
 	o.switches(&e.bashEnv, "bash-env", "OIDC_BROKER_BASH_ENV", "write to the file $BASH_ENV instead of standard output")
 	if !e.plain {
@@ -46,9 +46,6 @@ func (e *envOutput) settle() error {
 	}
 	if e.shell == "" {
 		e.shell = "sh"
-	}
-	if err := oneOf("shell", e.shell, deliver.Shells()); err != nil {
-		return err
 	}
 	if !e.bashEnv && e.plain {
 		return nil
@@ -139,14 +136,7 @@ func commandArgs(c *cobra.Command, args []string) error {
 }
 
 func declareFormat(o options, p *string) {
-	o.text(p, "format", "OIDC_BROKER_FORMAT", "`form` of the output: text, json (default text)")
-}
-
-func formatOption(format string) error {
-	if format == "" {
-		return nil
-	}
-	return oneOf("format", format, []string{"text", "json"})
+	o.choice(p, "format", "OIDC_BROKER_FORMAT", []string{"text", "json"}, "`form` of the output: text, json (default text)")
 }
 
 // until says when something ends and how long that is from now.

@@ -128,9 +128,6 @@ not count. --verbose shows the checks that found nothing too.`,
   oidc-broker doctor --format json`,
 		Args: noArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			if err := formatOption(format); err != nil {
-				return err
-			}
 			if err := a.finder(t).Check(); err != nil {
 				return err
 			}

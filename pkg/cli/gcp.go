@@ -71,14 +71,7 @@ func (f *gcpFiles) declare(o options) {
 }
 
 func (f *gcpFiles) declareSource(o options) {
-	o.text(&f.source, "source", "OIDC_BROKER_GCP_SOURCE", "where the configuration has the token from: file, or executable, this program, which mints new ones (default file)")
-}
-
-func (f *gcpFiles) settle() error {
-	if f.source == "" {
-		f.source = "file"
-	}
-	return oneOf("source", f.source, []string{"file", "executable"})
+	o.choice(&f.source, "source", "OIDC_BROKER_GCP_SOURCE", []string{"file", "executable"}, "where the configuration has the token from: file, or executable, this program, which mints new ones (default file)")
 }
 
 // settle checks the options: every usage error ends here.
@@ -168,9 +161,6 @@ checkout, 0600.`,
 			if err != nil {
 				return err
 			}
-			if err := f.settle(); err != nil {
-				return err
-			}
 			_, err = r.login(c.Context(), x, f)
 			return err
 		},
@@ -194,9 +184,6 @@ every client library find the credentials with no 'gcloud auth login'.`,
 		RunE: func(c *cobra.Command, _ []string) error {
 			x, err := r.settle()
 			if err != nil {
-				return err
-			}
-			if err := f.settle(); err != nil {
 				return err
 			}
 			if err := out.settle(); err != nil {
@@ -227,9 +214,6 @@ func (r *gcpRun) execCommand() *cobra.Command {
 		RunE: func(c *cobra.Command, args []string) error {
 			x, err := r.settle()
 			if err != nil {
-				return err
-			}
-			if err := f.settle(); err != nil {
 				return err
 			}
 			return r.exec(c.Context(), x, f, args)

@@ -122,9 +122,6 @@ func (r *credConfigRun) edits(ctx context.Context, sourceGiven bool) ([]secret.E
 		r.unrecorded = true // as gcloud's own: the file is the user's, and cleanup leaves it
 		return g.Edits(files)
 	}
-	if err := r.files.settle(); err != nil {
-		return nil, err
-	}
 	by, err := r.sourceProgram(r.files.source, r.token)
 	if err != nil {
 		return nil, err

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"bytes"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -103,4 +104,39 @@ func TestClean(t *testing.T) {
 			t.Errorf("clean(%q) = %q, want %q", in, got, want)
 		}
 	}
+}
+
+// TestChoices: an option that takes one of a few values names them in its help,
+// takes each of them, and refuses any other.
+func TestChoices(t *testing.T) {
+	a := &app{World: World{Getenv: func(string) string { return "" }}}
+	seen := 0
+	walk(a.root(), func(c *cobra.Command) {
+		c.LocalFlags().VisitAll(func(f *pflag.Flag) {
+			choices, ok := f.Annotations[oneOfNote]
+			if !ok {
+				return
+			}
+			seen++
+			for _, v := range choices {
+				if !regexp.MustCompile(`\b` + v + `\b`).MatchString(f.Usage) {
+					t.Errorf("%s --%s does not say that there is %s", c.CommandPath(), f.Name, v)
+				}
+				if err := settleOne(f, v); err != nil {
+					t.Errorf("%s --%s %s: %v", c.CommandPath(), f.Name, v, err)
+				}
+			}
+			if err := settleOne(f, choices[0]+"x"); err == nil || !strings.HasSuffix(err.Error(), `x" is none of `+strings.Join(choices, ", ")) {
+				t.Errorf("%s --%s takes anything: %v", c.CommandPath(), f.Name, err)
+			}
+		})
+	})
+	if seen < 10 {
+		t.Errorf("only %d options seen", seen)
+	}
+}
+
+// settleOne settles one option from its variable.
+func settleOne(f *pflag.Flag, value string) error {
+	return settle(pflag.NewFlagSet("", pflag.ContinueOnError), f, func(string) string { return value })
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -30,6 +31,7 @@ const (
 	rawNote   = "raw"
 	groupNote = "group"
 	fromNote  = "from"  // the variable that its value came from
+	oneOfNote = "oneof" // the values that there are
 	linesNote = "lines" // white space and commas part no items
 )
 
@@ -54,6 +56,12 @@ func (o options) text(p *string, name, env, usage string) {
 func (o options) raw(p *string, name, env, usage string) {
 	o.text(p, name, env, usage)
 	o.flags.Lookup(name).Annotations[rawNote] = nil
+}
+
+// choice declares an option that takes one of a few values.
+func (o options) choice(p *string, name, env string, choices []string, usage string) {
+	o.text(p, name, env, usage)
+	o.flags.Lookup(name).Annotations[oneOfNote] = choices
 }
 
 // list declares an option that can be repeated. In the environment, white
@@ -158,7 +166,7 @@ func settle(all *pflag.FlagSet, f *pflag.Flag, getenv func(string) string) error
 			return fault.New(fault.Usage, "%s is empty", from).
 				Hint("is the variable behind it set in this step? Leave the option out to take its default")
 		}
-		return expanded(f, from)
+		return checked(f, from)
 	}
 	for _, other := range f.Annotations[groupNote] {
 		if all.Changed(other) {
@@ -174,7 +182,7 @@ func settle(all *pflag.FlagSet, f *pflag.Flag, getenv func(string) string) error
 			return fault.New(fault.Usage, "the variable %s has no value that --%s takes: %w", name, f.Name, err)
 		}
 		f.Annotations[fromNote] = []string{name}
-		return expanded(f, "the variable "+name)
+		return checked(f, "the variable "+name)
 	}
 	return nil
 }
@@ -310,6 +318,19 @@ func empty(f *pflag.Flag) bool {
 // of a shell or << x >> of CircleCI's configuration.
 const leftover = `\$[A-Za-z_][A-Za-z0-9_]*|\$\{[^}]*\}|<<[^>]*>>`
 
+// checked refuses a value in which a variable was left, and one that is none of
+// those that there are.
+func checked(f *pflag.Flag, from string) error {
+	if err := expanded(f, from); err != nil {
+		return err
+	}
+	choices, ok := f.Annotations[oneOfNote]
+	if v := f.Value.String(); ok && !slices.Contains(choices, v) {
+		return fault.New(fault.Usage, "--%s %q is none of %s", f.Name, v, strings.Join(choices, ", "))
+	}
+	return nil
+}
+
 func expanded(f *pflag.Flag, from string) error {
 	for _, v := range values(f) {
 		if oidc.LooksLikeToken(v) {
@@ -331,16 +352,6 @@ func expanded(f *pflag.Flag, from string) error {
 		}
 	}
 	return nil
-}
-
-// oneOf refuses a value that is none of the choices.
-func oneOf(option, value string, choices []string) error {
-	for _, c := range choices {
-		if value == c {
-			return nil
-		}
-	}
-	return fault.New(fault.Usage, "--%s %s is none of %s", option, strconv.Quote(value), strings.Join(choices, ", "))
 }
 
 // table prints rows of two columns.

@@ -116,18 +116,8 @@ func (a *app) lintCommand(cloud string) *cobra.Command {
 			if format == "" {
 				format = "text"
 			}
-			if err := oneOf("format", format, []string{"text", "json", "sarif"}); err != nil {
-				return err
-			}
 			if failOn == "" {
 				failOn = string(policy.High)
-			}
-			levels := []string{"none"}
-			for _, s := range policy.Severities() {
-				levels = append(levels, string(s))
-			}
-			if err := oneOf("fail-on", failOn, levels); err != nil {
-				return err
 			}
 			findings, err := a.lint(d, args[0])
 			if err != nil {
@@ -138,8 +128,12 @@ func (a *app) lintCommand(cloud string) *cobra.Command {
 	}
 	o := a.own(c)
 	d.declare(o)
-	o.text(&format, "format", "OIDC_BROKER_FORMAT", "`form` of the output: text, json, sarif (default text)")
-	o.text(&failOn, "fail-on", "OIDC_BROKER_FAIL_ON", "`severity` from which the exit code is 4: critical, high, medium, info, none (default high)")
+	o.choice(&format, "format", "OIDC_BROKER_FORMAT", []string{"text", "json", "sarif"}, "`form` of the output: text, json, sarif (default text)")
+	levels := []string{"none"}
+	for _, s := range policy.Severities() {
+		levels = append(levels, string(s))
+	}
+	o.choice(&failOn, "fail-on", "OIDC_BROKER_FAIL_ON", levels, "`severity` from which the exit code is 4: critical, high, medium, info, none (default high)")
 	return c
 }
 
@@ -289,9 +283,6 @@ func (a *app) checkCommand(cloud string) *cobra.Command {
 		Example: "  oidc-broker policy check " + cloud + " trust.json --claims claims.json",
 		Args:    oneFile,
 		RunE: func(c *cobra.Command, args []string) error {
-			if err := formatOption(format); err != nil {
-				return err
-			}
 			if err := oneStdin(args[0], d.second, claims, t.File); err != nil {
 				return err
 			}

@@ -25,9 +25,6 @@ not as expected.`,
 		Example: "  oidc-broker policy test trust-cases.yaml --junit results.xml",
 		Args:    oneFile,
 		RunE: func(c *cobra.Command, args []string) error {
-			if err := formatOption(format); err != nil {
-				return err
-			}
 			return a.policyTest(c.Context(), args[0], junit, format)
 		},
 	}

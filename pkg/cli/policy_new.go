@@ -45,9 +45,6 @@ func (a *app) newCommand(cloud string) *cobra.Command {
 			if n.format == "" {
 				n.format = "json"
 			}
-			if err := oneOf("format", n.format, formats); err != nil {
-				return err
-			}
 			return n.run(c.Context(), cloud)
 		},
 	}
@@ -72,7 +69,7 @@ func (a *app) newCommand(cloud string) *cobra.Command {
 		o.text(&n.vault.Role, "role", "BAO_ROLE VAULT_ROLE", "`name` of the role")
 		o.text(&n.vault.Policy, "policy", "OIDC_BROKER_VAULT_POLICY", "`name` of the policy that the role grants")
 	}
-	o.text(&n.format, "format", "OIDC_BROKER_FORMAT", "`form` of the output: "+strings.Join(formats, ", ")+" (default json)")
+	o.choice(&n.format, "format", "OIDC_BROKER_FORMAT", formats, "`form` of the output: "+strings.Join(formats, ", ")+" (default json)")
 	return c
 }
 
