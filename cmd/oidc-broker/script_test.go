@@ -151,6 +151,9 @@ func startSandbox(ts *testscript.TestScript, neg bool, args []string) {
 		case "--ttl":
 			c.Token.TTL, err = time.ParseDuration(value())
 			ts.Check(err)
+		case "--session-ttl":
+			c.SessionTTL, err = time.ParseDuration(value())
+			ts.Check(err)
 		case "--aws-role":
 			c.Roles = append(c.Roles, value())
 		case "--external-id":

@@ -28,6 +28,7 @@ type sandboxOptions struct {
 	trust     string // a file: the trust policy of the AWS roles
 	provider  string // a file: Google's provider
 	explain   bool
+	session   time.Duration // that AWS sessions and Google access tokens last; 0: as long as they do
 	token     sandbox.Variant
 }
 
@@ -78,6 +79,7 @@ and dyn/creds/*, unless --vault-role says who gets in.`,
 	o.switches(&s.token.RootIssuer, "root-issuer", "OIDC_BROKER_SANDBOX_ROOT_ISSUER", "a token of the issuer that all organisations share")
 	o.text(&s.token.Audience, "audience", "OIDC_BROKER_SANDBOX_AUDIENCE", "`audience` of the token (default: the organisation's id)")
 	o.duration(&s.token.TTL, "ttl", "OIDC_BROKER_SANDBOX_TTL", time.Hour, "how long the token is valid")
+	o.duration(&s.session, "session-ttl", "OIDC_BROKER_SANDBOX_SESSION_TTL", 0, "`time` that AWS sessions and Google access tokens last at most, whatever is asked for (default: as long as in the clouds)")
 	o.flags.StringArrayVar(&s.claims, "claim", nil, "`NAME=JSON`: a claim to set, last (repeatable)")
 	o.note("claim", "")
 	c.AddCommand(a.circleciRunCommand())
@@ -91,6 +93,9 @@ func (a *app) sandbox(ctx context.Context, o sandboxOptions, argv []string) (err
 	}
 	if o.token.TTL <= 0 {
 		return fault.New(fault.Usage, "--ttl %s is not more than zero", o.token.TTL).Hint("for a token that has expired: --expired")
+	}
+	if o.session != 0 && o.session < time.Second {
+		return fault.New(fault.Usage, "--session-ttl %s is less than a second", o.session)
 	}
 	c, err := a.sandboxConfig(o)
 	if err != nil {
@@ -125,7 +130,7 @@ func (a *app) sandbox(ctx context.Context, o sandboxOptions, argv []string) (err
 
 // sandboxConfig reads the documents by which the sandbox judges.
 func (a *app) sandboxConfig(o sandboxOptions) (sandbox.Config, error) {
-	c := sandbox.Config{Now: a.Now, Log: a.progress, Roles: o.roles, Token: o.token}
+	c := sandbox.Config{Now: a.Now, Log: a.progress, Roles: o.roles, SessionTTL: o.session, Token: o.token}
 	if err := oneStdin(o.trust, o.provider, o.vaultRole); err != nil {
 		return c, err
 	}

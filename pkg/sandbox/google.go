@@ -43,6 +43,7 @@ type google struct {
 	provider *workloadProvider
 	accounts []*serviceAccount
 	tokens   *googleTokens
+	life     func(asked time.Duration) time.Duration // of access tokens
 	// idKey signs id tokens. Few jobs ask for one, and a key takes its time.
 	idKey func() (jose.JSONWebKey, error)
 }
@@ -60,6 +61,7 @@ func newGoogle(c Config, key jose.JSONWebKey, l *ledger) (*google, error) {
 		now: c.Now, key: key, project: project,
 		provider: newProvider(c),
 		tokens:   &googleTokens{byText: map[string]*googleToken{}, ledger: l},
+		life:     c.life,
 		idKey:    sync.OnceValues(newKey),
 	}
 	for _, email := range append([]string{DefaultGCPServiceAccount}, c.GCPServiceAccounts...) {

@@ -82,7 +82,7 @@ func (g *google) generateAccessToken(r *http.Request, name string) (any, error) 
 		return nil, err
 	}
 	now := g.now()
-	made := &googleToken{email: account.email, scopes: ask.Scope, issued: now, expires: now.Add(lifetime)}
+	made := &googleToken{email: account.email, scopes: ask.Scope, issued: now, expires: now.Add(g.life(lifetime))}
 	return accessTokenAnswer{
 		AccessToken: g.tokens.issue(made),
 		// Google sends whole seconds, and Python's library reads no others.

@@ -53,7 +53,8 @@ func (g *google) exchange(p *workloadProvider, raw string, scopes []string) (*go
 	case !j.admitted:
 		return nil, rejectedByCondition().because("%s", j.why)
 	}
-	return &googleToken{pool: p.pool, attributes: j.attributes, scopes: scopes, issued: g.now(), expires: expires}, nil
+	now := g.now()
+	return &googleToken{pool: p.pool, attributes: j.attributes, scopes: scopes, issued: now, expires: now.Add(g.life(expires.Sub(now)))}, nil
 }
 
 // verify checks the signature with the issuer's key.

@@ -62,6 +62,10 @@ type Config struct {
 	// Explain is told what such a document made of a token that it did not let
 	// in; several at once may call it. Nil: nobody is.
 	Explain explainer
+	// SessionTTL is how long AWS's sessions and Google's access tokens last at
+	// most, whatever was asked for: what a command does past the hour shows in a
+	// minute. 0: no less than the clouds give.
+	SessionTTL time.Duration
 	// Token is what the job's token says.
 	Token Variant
 	// Log gets a line for each request, never a token; several at once may
@@ -77,6 +81,14 @@ func (c Config) clients() []string {
 		return []string{c.Token.OrgID(), c.Token.Audience}
 	}
 	return []string{c.Token.OrgID()}
+}
+
+// life is how long what is asked for so long lasts.
+func (c Config) life(asked time.Duration) time.Duration {
+	if c.SessionTTL > 0 {
+		return min(asked, c.SessionTTL)
+	}
+	return asked
 }
 
 // An explainer is told of a judgement, and what judged.
@@ -116,6 +128,10 @@ type endpoint func(http.ResponseWriter, *http.Request) (note string)
 func Start(ctx context.Context, c Config) (*Sandbox, error) {
 	if c.Now == nil || c.Dir == "" {
 		return nil, errors.New("a sandbox needs a clock and a directory")
+	}
+	// Google counts whole seconds.
+	if c.SessionTTL != 0 && c.SessionTTL < time.Second {
+		return nil, fault.New(fault.Usage, "sessions cannot last %s", c.SessionTTL).Hint("give a second or more")
 	}
 	if c.Log == nil {
 		c.Log = func(string, ...any) {}

@@ -16,6 +16,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -192,6 +193,7 @@ func TestBadConfig(t *testing.T) {
 		{"service account", Config{Now: fixed, Dir: "x", GCPServiceAccounts: []string{"deploy"}}, fault.Usage, `"deploy" is not the address of a service account`},
 		{"somebody's address", Config{Now: fixed, Dir: "x", GCPServiceAccounts: []string{"me@example.com"}}, fault.Usage,
 			`"me@example.com" is not the address of a service account`},
+		{"sessions", Config{Now: fixed, Dir: "x", SessionTTL: time.Millisecond}, fault.Usage, "sessions cannot last 1ms"},
 		{"token", Config{Now: fixed, Dir: "x", Token: Variant{TTL: -1}}, fault.Usage, "a token cannot live for -1ns"},
 	} {
 		_, err := Start(t.Context(), row.c)

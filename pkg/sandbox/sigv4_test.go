@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"strings"
 	"testing"
 	"time"
@@ -190,6 +191,61 @@ func TestExpiredCredentials(t *testing.T) {
 	}
 	l.now = at.Add(time.Hour)
 	l.do(l.signed(s, callerIdentity(), nil)).wantRefusal(t, "over", 403, "ExpiredToken", "The security token included in the request is expired")
+}
+
+// With a session TTL what was given for an hour ends after it: the answer says so,
+// and afterwards it is refused. What was asked for shorter ends as it was.
+func TestShortSessions(t *testing.T) {
+	second := "arn:aws:iam::222233334444:role/second"
+	l := newLab(t, Config{SessionTTL: 20 * time.Minute, Roles: []string{DefaultRole, second}})
+	first := l.post(webIdentity(l.v1(Variant{}, nil), nil))
+	_, id, _ := strings.Cut(first.body, "<AccessKeyId>")
+	id, _, _ = strings.Cut(id, "</AccessKeyId>")
+	s := l.sts.sessions.find(id)
+	chained := l.do(l.signed(s, url.Values{"Action": {"AssumeRole"}, "Version": {"2011-06-15"}, "RoleArn": {second}, "RoleSessionName": {"build-1"}}, nil))
+	if !strings.Contains(chained.body, "<Expiration>2026-11-22T12:20:00Z</Expiration>") {
+		t.Errorf("the chained one does not end at 12:20: %s", chained.body)
+	}
+	for _, row := range []struct{ asked, ends string }{{"", "12:20:00"}, {"3600", "12:20:00"}, {"900", "12:15:00"}} {
+		form := url.Values{}
+		if row.asked != "" {
+			form.Set("DurationSeconds", row.asked)
+		}
+		if a := l.post(webIdentity(l.v1(Variant{}, nil), form)); !strings.Contains(a.body, "<Expiration>2026-11-22T"+row.ends+"Z</Expiration>") {
+			t.Errorf("%q seconds do not end at %s: %s", row.asked, row.ends, a.body)
+		}
+	}
+	token := l.federated()
+	account := l.iam(token, DefaultGCPServiceAccount, "generateAccessToken", `{`+goodScope+`}`)
+	if account.ExpireTime != "2026-11-22T12:20:00Z" {
+		t.Errorf("Google's ends %s", account.ExpireTime)
+	}
+	if short := l.iam(token, DefaultGCPServiceAccount, "generateAccessToken", `{`+goodScope+`,"lifetime":"600s"}`); short.ExpireTime != "2026-11-22T12:10:00Z" {
+		t.Errorf("Google's of ten minutes ends %s", short.ExpireTime)
+	}
+	if a := l.googleForm("/v1/token", exchangeForm(l.v1(Variant{}, nil), nil)); a.ExpiresIn != 1200 {
+		t.Errorf("Google's federated one lasts %d seconds", a.ExpiresIn)
+	}
+	project := func(bearer string) googleAnswer {
+		r := httptest.NewRequest(http.MethodGet, "http://127.0.0.1:1/v1/projects/123456789012", nil)
+		r.Header.Set("Authorization", "Bearer "+bearer)
+		return l.askGoogle(l.google.serveCRM, r)
+	}
+	l.later(20*time.Minute - time.Second)
+	if a := l.do(l.signed(s, callerIdentity(), nil)); a.status != 200 {
+		t.Errorf("in the last second: %d %s", a.status, a.code)
+	}
+	for _, bearer := range []string{token, account.SAToken} {
+		if a := project(bearer); a.status != 200 {
+			t.Errorf("in the last second: %d %s", a.status, a.body)
+		}
+	}
+	l.later(time.Second)
+	l.do(l.signed(s, callerIdentity(), nil)).wantRefusal(t, "over", 403, "ExpiredToken", "The security token included in the request is expired")
+	for _, bearer := range []string{token, account.SAToken} {
+		project(bearer).wantAPI(t, "over", 401, "UNAUTHENTICATED", wrongBearerText, "")
+	}
+	l.iam(token, DefaultGCPServiceAccount, "generateAccessToken", `{`+goodScope+`}`).wantAPI(t, "over", 401, "UNAUTHENTICATED", wrongBearerText, "")
 }
 
 // A signature over headers that are not there, or in another order than the

@@ -23,6 +23,7 @@ type sts struct {
 	roles    map[string]*role
 	issuer   string   // that every account with a role has as a provider
 	clients  []string // of that provider
+	life     func(asked time.Duration) time.Duration
 	sessions *sessions
 }
 
@@ -36,7 +37,7 @@ func newSTS(c Config, key jose.JSONWebKey, l *ledger) (*sts, error) {
 			r.trust = documentTrust(c.TrustPolicy, arn, c.Now, c.Explain)
 		}
 	}
-	return &sts{now: c.Now, key: key, roles: roles, issuer: oidc.OrgIssuer(c.Token.OrgID()), clients: c.clients(), sessions: &sessions{byKey: map[string]*session{}, ledger: l}}, nil
+	return &sts{now: c.Now, key: key, roles: roles, issuer: oidc.OrgIssuer(c.Token.OrgID()), clients: c.clients(), life: c.life, sessions: &sessions{byKey: map[string]*session{}, ledger: l}}, nil
 }
 
 func (s *sts) open(base string) (endpoint, map[string]string) {
@@ -136,7 +137,7 @@ func (s *sts) assumeRoleWithWebIdentity(r *http.Request, _ []byte, form url.Valu
 	if ask.duration > maxSession {
 		return nil, overMaxSession()
 	}
-	made := s.sessions.issue(found, ask.sessionName, s.now().Add(ask.duration))
+	made := s.sessions.issue(found, ask.sessionName, s.now().Add(s.life(ask.duration)))
 	return xmlWebIdentityResult{
 		Subject:          id.subject,
 		Audience:         id.audience,
@@ -173,7 +174,7 @@ func (s *sts) assumeRole(r *http.Request, body []byte, form url.Values) (any, er
 	case ask.tagged:
 		return nil, userNotAuthorized(caller.arn(), "sts:TagSession", ask.roleARN)
 	}
-	made := s.sessions.issue(found, ask.sessionName, s.now().Add(ask.duration))
+	made := s.sessions.issue(found, ask.sessionName, s.now().Add(s.life(ask.duration)))
 	return xmlAssumeRoleResult{
 		AssumedRoleUser:  made.userXML(),
 		Credentials:      made.credentialsXML(),
