@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/goccy/go-yaml"
+	"github.com/google/go-cmp/cmp"
 
 	"github.com/oidc-broker/oidc-broker/pkg/oidc"
 	"github.com/oidc-broker/oidc-broker/pkg/sandbox"
@@ -32,6 +33,7 @@ import (
 //
 //	<!-- docs-test: exits 4 -->          the exit code that is expected
 //	<!-- docs-test: not run: REASON -->
+//	<!-- docs-test: printed by COMMAND --> the block is what the command prints on stdout
 //	<!-- docs-test: background -->       one command, which serves until the page's end
 //	<!-- docs-test: setup                commands that come before
 //	...
@@ -227,7 +229,7 @@ func (p page) run(t *testing.T) {
 			t.Errorf("%s:%d: %v", p.name, b.line, err)
 			continue
 		}
-		want, setup, not, background := 0, "", "", false
+		want, setup, printedBy, not, background := 0, "", "", "", false
 		for _, note := range b.notes {
 			kind, rest, _ := strings.Cut(note, " ")
 			switch {
@@ -235,6 +237,8 @@ func (p page) run(t *testing.T) {
 				if want, err = strconv.Atoi(rest); err != nil {
 					t.Fatalf("%s:%d: %v", p.name, b.line, err)
 				}
+			case strings.HasPrefix(note, "printed by "):
+				printedBy = strings.TrimPrefix(note, "printed by ")
 			case note == "background":
 				background = true
 			case strings.HasPrefix(note, "not run: "):
@@ -245,11 +249,17 @@ func (p page) run(t *testing.T) {
 				t.Fatalf("%s:%d: the note %q is not known", p.name, b.line, note)
 			}
 		}
-		if not != "" || len(scripts) == 0 {
+		if printedBy != "" {
+			scripts = nil
+		}
+		if not != "" || len(scripts) == 0 && printedBy == "" {
 			continue
 		}
 		if job == nil {
 			job = newJob(t, p.name)
+		}
+		if printedBy != "" {
+			job.prints(t, fmt.Sprintf("%s:%d", p.name, b.line), printedBy, b.text)
 		}
 		if setup != "" {
 			job.step(t, fmt.Sprintf("%s:%d, its setup", p.name, b.line), setup, 0)
@@ -354,6 +364,22 @@ func (j *job) step(t *testing.T, where, script string, want int) {
 	}
 	if got := c.ProcessState.ExitCode(); got != want {
 		t.Errorf("%s: exit code %d, want %d\n%s\n%s", where, got, want, script, output.String())
+	}
+}
+
+// prints demands that a command prints what a block shows.
+func (j *job) prints(t *testing.T, where, command, want string) {
+	t.Helper()
+	c := exec.Command("bash", "-eo", "pipefail", "-c", filled(command))
+	c.Dir, c.Env = j.dir, j.env
+	got, err := c.Output()
+	if err != nil {
+		t.Fatalf("%s: %s: %v", where, command, err)
+	}
+	// The names that the page shows in place of values.
+	text := strings.NewReplacer(oidc.SampleOrg, "ORG_UUID", oidc.SampleProject, "PROJECT_UUID").Replace(string(got))
+	if diff := cmp.Diff(want, strings.TrimSuffix(text, "\n")+"\n"); diff != "" {
+		t.Errorf("%s: not what '%s' prints (- page, + command):\n%s", where, command, diff)
 	}
 }
 
