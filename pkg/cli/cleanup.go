@@ -155,6 +155,9 @@ func (r *vaultRun) revokeNoted(ctx context.Context, n map[string]string) {
 		session, err = s.Resume(r.client(), token)
 	}
 	if err == nil {
+		// A server that is away must not hold up a job that is over.
+		ctx, cancel := context.WithTimeout(ctx, revokeTime)
+		defer cancel()
 		err = session.Revoke(ctx)
 	}
 	switch {

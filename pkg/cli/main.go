@@ -14,8 +14,10 @@ package cli
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
+	"sync/atomic"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -110,16 +112,26 @@ delivers short-lived credentials in the form that the next tool understands.`,
 	o := a.options(root)
 	o.switches(&a.verbose, "verbose", "OIDC_BROKER_VERBOSE", "say on stderr what is done")
 	o.switches(&a.quiet, "quiet", "OIDC_BROKER_QUIET", "say nothing but errors")
-	o.duration(&a.timeout, "timeout", "OIDC_BROKER_TIMEOUT", time.Minute, "limit on the whole command's calls")
-	o.count(&a.attempts, "max-attempts", "OIDC_BROKER_MAX_ATTEMPTS", 5, "how often a call is made at most")
+	o.duration(&a.timeout, "timeout", "OIDC_BROKER_TIMEOUT", 3*time.Minute, "limit on the whole command's calls")
+	o.count(&a.attempts, "max-attempts", "OIDC_BROKER_MAX_ATTEMPTS", 50, "how often a call is made at most")
 	root.PersistentPreRunE = func(c *cobra.Command, _ []string) error { return a.settle(c) }
 	root.AddCommand(a.commands()...)
 	return root
 }
 
+// quietAttempts is how many attempts may fail before a user who did not ask for
+// --verbose hears of it: by then some seconds have passed.
+const quietAttempts = 4
+
 // client returns the HTTP client for one command.
 func (a *app) client() *remote.Client {
-	return &remote.Client{Transport: a.Transport, Now: a.Now, Attempts: a.attempts, Log: a.progress}
+	var failed atomic.Int32
+	return &remote.Client{Transport: a.Transport, Now: a.Now, Attempts: a.attempts, Log: func(format string, args ...any) {
+		a.progress(format, args...)
+		if failed.Add(1) == quietAttempts && !a.verbose {
+			a.note(fmt.Sprintf(format, args...) + fmt.Sprintf(", for %s in all (--timeout)", a.timeout))
+		}
+	}}
 }
 
 // bounded limits a command's calls in time. What runs a child does not use it:

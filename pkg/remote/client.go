@@ -27,8 +27,13 @@ const (
 	attemptTime = 15 * time.Second
 	// The pause after attempt n is drawn from [0, min(maxPause, firstPause·2ⁿ⁻¹)):
 	// full jitter spreads the jobs of a fleet that failed at the same moment.
-	firstPause = 200 * time.Millisecond
-	maxPause   = 5 * time.Second
+	// The figures are those with which a fleet outlives an outage of a minute
+	// and a quota that is used up until the next one: TestFleet.
+	firstPause = time.Second
+	maxPause   = 20 * time.Second
+	// unknownHost bounds the attempts to reach a host whose name does not exist:
+	// names come back from an outage, but a typing error is likelier.
+	unknownHost = 5
 )
 
 // Client makes calls. Its zero value is not usable: Transport and Now are
@@ -46,8 +51,10 @@ type Client struct {
 	// Log is told of each attempt that will be repeated; nil means nobody is.
 	Log func(format string, args ...any)
 
-	// For tests: pause waits between attempts, nil means by the clock.
+	// For tests: pause waits between attempts, nil means by the clock; draw
+	// returns a part of the longest pause, nil means by chance.
 	pause func(context.Context, time.Duration) error
+	draw  func(time.Duration) time.Duration
 }
 
 // A Request is a call that can be made again.
@@ -154,13 +161,13 @@ func (c *Client) Retry(ctx context.Context, attempt func(context.Context) error)
 		if ctx.Err() == context.Canceled {
 			return context.Canceled // an interrupt is not the server's failure
 		}
-		if !f.Again || n >= c.Attempts || ctx.Err() != nil {
+		if !f.Again || n >= c.Attempts || f.Attempts > 0 && n >= f.Attempts || ctx.Err() != nil {
 			return f.final(err, n)
 		}
 		// On top of what the server asks for, too: it tells a whole fleet the same.
-		wait := f.After + rand.N(min(maxPause, firstPause<<min(n-1, 10))) // #nosec G404 -- spreads load, guards nothing
-		if deadline, ok := ctx.Deadline(); ok && f.After > 0 && time.Until(deadline) < f.After {
-			return f.final(err, n)
+		wait := f.After + c.jitter(n)
+		if deadline, ok := ctx.Deadline(); ok && time.Until(deadline) < wait {
+			return f.final(err, n) // nothing would come after the pause
 		}
 		if c.Log != nil {
 			c.Log("%v; trying again in %s", err, wait.Round(time.Millisecond))
@@ -172,6 +179,15 @@ func (c *Client) Retry(ctx context.Context, attempt func(context.Context) error)
 			return f.final(err, n)
 		}
 	}
+}
+
+// jitter is the pause after attempt n, beside what the server asked for.
+func (c *Client) jitter(n int) time.Duration {
+	longest := min(maxPause, firstPause<<min(n-1, 10))
+	if c.draw != nil {
+		return c.draw(longest)
+	}
+	return rand.N(longest) // #nosec G404 -- spreads load, guards nothing
 }
 
 func (c *Client) sleep(ctx context.Context, d time.Duration) error {

@@ -337,14 +337,14 @@ func TestAttempts(t *testing.T) {
 }
 
 func TestRetryAfter(t *testing.T) {
-	const soon, never = 200 * time.Millisecond, -1
+	const soon, never = firstPause, -1
 	for _, row := range []struct {
 		header string
 		want   time.Duration // soon: by jitter alone; never: gives up
 		words  string
 	}{
 		{"3", 3 * time.Second, ""},
-		{"59", 59 * time.Second, ""},
+		{"58", 58 * time.Second, ""}, // and a second of jitter
 		{"61", never, "; it asks to wait 1m1s"},
 		{"86400", never, "; it asks to wait 1h0m0s"},
 		{"99999999999999999999", soon, ""},
@@ -366,8 +366,8 @@ func TestRetryAfter(t *testing.T) {
 				w.Header().Set("Retry-After", row.header)
 				w.WriteHeader(http.StatusTooManyRequests)
 			})
-			// Between the longest pause above that fits and the shortest that
-			// does not there is a second, so this test may take that long.
+			// Between the longest pause above that fits and the end there is a
+			// second, so this test may take that long.
 			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 			defer cancel()
 			_, err := l.post(ctx, url)
@@ -408,7 +408,7 @@ func justOver(pause, asked time.Duration) bool { return pause >= asked && pause 
 
 // Every pause is within its bound, and some are near either end of it.
 func TestFullJitter(t *testing.T) {
-	bounds := []time.Duration{200, 400, 800, 1600, 3200, 5000, 5000, 5000, 5000, 5000, 5000, 5000, 5000, 5000}
+	bounds := []time.Duration{1000, 2000, 4000, 8000, 16000, 20000, 20000, 20000, 20000, 20000, 20000, 20000, 20000, 20000}
 	least, most := make([]time.Duration, len(bounds)), make([]time.Duration, len(bounds))
 	for run := range 300 {
 		l := newLab(t, nil)
@@ -531,6 +531,7 @@ func TestDeadline(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 		defer cancel()
 		n := 0
+		l.draw = func(time.Duration) time.Duration { return 0 }
 		l.pause = func(ctx context.Context, _ time.Duration) error { <-ctx.Done(); return ctx.Err() }
 		err := l.Retry(ctx, func(context.Context) error {
 			n++
@@ -539,6 +540,17 @@ func TestDeadline(t *testing.T) {
 		l.fails(err, fault.Unavailable, "h answers 503")
 		if n != 1 || strings.Contains(err.Error(), "tried") {
 			t.Errorf("%d attempts: %v", n, err)
+		}
+	})
+	t.Run("before the pause would end", func(t *testing.T) {
+		l := newLab(t, nil)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
+		defer cancel()
+		l.draw = func(time.Duration) time.Duration { return time.Hour }
+		err := l.Retry(ctx, func(context.Context) error { return &Failure{Host: "h", Why: "answers 503", Again: true} })
+		l.fails(err, fault.Unavailable, "h answers 503")
+		if len(l.pauses) != 0 {
+			t.Error("it waits, although nothing can come of it")
 		}
 	})
 	t.Run("during an attempt", func(t *testing.T) {

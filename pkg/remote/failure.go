@@ -25,6 +25,9 @@ type Failure struct {
 	Again bool          // another attempt can succeed
 	After time.Duration // the pause the server asked for; 0: none
 	Hint  string        // what the user can do; may be empty
+	// Attempts bounds how often a call that fails so is made, where the client
+	// allows more; 0: it does not.
+	Attempts int
 }
 
 // Error returns "HOST WHY".
@@ -78,6 +81,9 @@ func (c *Client) failure(req *http.Request, err error) error {
 	case errors.As(err, &dns):
 		f.Why = "cannot be found: " + dns.Err
 		f.Hint = "is the region right, and does this network resolve and reach it?"
+		if dns.IsNotFound {
+			f.Attempts = unknownHost
+		}
 	case errors.As(err, &timeout) && timeout.Timeout(), errors.Is(err, context.DeadlineExceeded):
 		f.Why = "did not answer in time"
 	case errors.As(err, &errno):

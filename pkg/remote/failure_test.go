@@ -163,6 +163,10 @@ func TestUnknownHost(t *testing.T) {
 	if len(fault.Hints(err)) != 1 {
 		t.Errorf("hints %q", fault.Hints(err))
 	}
+	// However patient the client is: it is a typing error, more likely than not.
+	l.Attempts = 50
+	_, err = l.post(t.Context(), "https://sts.moon-1.amazonaws.com")
+	l.fails(err, fault.Unavailable, "no such host (tried 5 times)")
 }
 
 // ca makes certificates that are good for the hour around now.
