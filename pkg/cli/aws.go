@@ -81,8 +81,9 @@ func (r *awsRun) exchange(ctx context.Context, x *aws.Exchange) (aws.Credentials
 func (r *awsRun) profileCommand() *cobra.Command {
 	var profile, mode string
 	c := &cobra.Command{
-		Use:   "profile",
-		Short: "Write the credentials into a profile of the shared AWS files",
+		Use:        "profile",
+		SuggestFor: []string{"login", "auth", "configure", "assume-role"},
+		Short:      "Write the credentials into a profile of the shared AWS files",
 		Long: `Write the credentials into a profile: the keys into the shared credentials file
 (AWS_SHARED_CREDENTIALS_FILE, else ~/.aws/credentials), the region into the config file
 (AWS_CONFIG_FILE, else ~/.aws/config). What the profile held for finding credentials

@@ -112,8 +112,9 @@ func (a *app) doctorCommand() *cobra.Command {
 		online bool
 	)
 	c := &cobra.Command{
-		Use:   "doctor",
-		Short: "Look at this job, shell and machine, and say what would go wrong",
+		Use:        "doctor",
+		SuggestFor: []string{"diagnose", "debug", "status"},
+		Short:      "Look at this job, shell and machine, and say what would go wrong",
 		Long: `Look at the job's token, the variables and files of the AWS, Google and Vault tools,
 $BASH_ENV, this machine and the checkout, and say what would go wrong, why, and what to
 do about it. Nothing is changed, no token is minted, no value of a variable is shown but

@@ -193,10 +193,15 @@ func (v *view) place(path string) string {
 
 // profileName shows a profile's name, for what it holds may be no name.
 func profileName(name string) string {
-	if deliver.ProfileName(name) != nil || len(name) > 36 || len(credentialsIn([]byte(name), time.Time{})) > 0 {
+	if !likelyProfile(name) {
 		return "a profile"
 	}
 	return "the profile " + strconv.Quote(name)
+}
+
+// likelyProfile is false for what may be a key that somebody took for a name.
+func likelyProfile(name string) bool {
+	return deliver.ProfileName(name) == nil && len(name) <= 36 && len(credentialsIn([]byte(name), time.Time{})) == 0
 }
 
 // host shows where a URL leads, or says that it is none.

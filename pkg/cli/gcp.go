@@ -148,8 +148,9 @@ func (a *app) sourceProgram(source string, t tokenOptions) (*gcp.Executable, err
 func (r *gcpRun) loginCommand() *cobra.Command {
 	var f gcpFiles
 	c := &cobra.Command{
-		Use:   "login",
-		Short: "Write a credential configuration, once the exchange has worked",
+		Use:        "login",
+		SuggestFor: []string{"login", "auth"},
+		Short:      "Write a credential configuration, once the exchange has worked",
 		Long: `Make the exchange and the impersonation once, so that a wrong pool, condition or binding
 fails here, and write the credential configuration that Google's tools read
 (GOOGLE_APPLICATION_CREDENTIALS). The token that it names is written outside of the

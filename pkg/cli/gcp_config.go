@@ -153,6 +153,7 @@ func (a *app) executableSourceCommand() *cobra.Command {
 		Use:         "executable-source",
 		Short:       "Answer Google's libraries with the job's token",
 		Long:        "Answer in Google's protocol for executable-sourced credentials: JSON on stdout, nothing on\nstderr, exit code 0 even on failure. 'gcp login --source executable' writes a\nconfiguration that names this command.",
+		Example:     "  oidc-broker gcp login --source executable",
 		Annotations: map[string]string{executableNote: ""},
 		Args:        noArgs,
 		RunE: func(c *cobra.Command, _ []string) error {

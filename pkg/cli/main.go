@@ -43,6 +43,11 @@ func Main(ctx context.Context, w World) int {
 	a := &app{World: w}
 	root := a.root()
 	root.SetArgs(w.Args)
+	if completing(w.Args) {
+		if err := a.complete(root); err != nil {
+			return a.report(err)
+		}
+	}
 	command, err := root.ExecuteContextC(ctx)
 	if a.answered(command, err) {
 		return 0
@@ -59,19 +64,41 @@ type app struct {
 	unrecorded     bool // what is written is not for cleanup
 }
 
-// commands returns all commands. A new provider is a line here.
-func (a *app) commands() []*cobra.Command {
-	return []*cobra.Command{
-		a.awsCommand(),
-		a.gcpCommand(),
-		a.vaultCommand(),
-		a.tokenCommand(),
-		a.policyCommand(),
-		a.sandboxCommand(),
-		a.doctorCommand(),
-		a.cleanupCommand(),
-		a.versionCommand(),
+// aboutGroup is the group of cobra's own help command, too.
+const aboutGroup = "About oidc-broker"
+
+// commands adds all commands. A new provider is a line here.
+func (a *app) commands(root *cobra.Command) {
+	for _, group := range []struct {
+		title    string
+		commands []*cobra.Command
+	}{
+		{"Credentials for the job", []*cobra.Command{
+			a.awsCommand(),
+			a.gcpCommand(),
+			a.vaultCommand(),
+		}},
+		{"The trust behind them", []*cobra.Command{
+			a.tokenCommand(),
+			a.policyCommand(),
+		}},
+		{"This job and this machine", []*cobra.Command{
+			a.sandboxCommand(),
+			a.doctorCommand(),
+			a.cleanupCommand(),
+		}},
+		{aboutGroup, []*cobra.Command{
+			a.completionCommand(),
+			a.versionCommand(),
+		}},
+	} {
+		root.AddGroup(&cobra.Group{ID: group.title, Title: group.title})
+		for _, c := range group.commands {
+			c.GroupID = group.title
+		}
+		root.AddCommand(group.commands...)
 	}
+	root.SetHelpCommandGroupID(aboutGroup)
 }
 
 func (a *app) root() *cobra.Command {
@@ -80,7 +107,11 @@ func (a *app) root() *cobra.Command {
 		Use:   "oidc-broker",
 		Short: "Exchange a CI job's OpenID Connect token for short-lived cloud credentials",
 		Long: `oidc-broker reads the CI job's OpenID Connect token, exchanges it at a cloud, and
-delivers short-lived credentials in the form that the next tool understands.`,
+delivers short-lived credentials in the form that the next tool understands.
+
+Every option can come from the environment; [NAME] behind it is the variable. The exit
+code says whose move it is: 0 done, 2 the command line, 3 the token, 4 refused by the
+cloud or a policy, 5 unavailable, 6 this machine.`,
 		Example: `  # a profile for the steps that follow
   oidc-broker aws --role-arn arn:aws:iam::111122223333:role/deploy --profile deploy
 
@@ -104,9 +135,7 @@ delivers short-lived credentials in the form that the next tool understands.`,
 	root.SetIn(a.Stdin)
 	root.SetOut(a.Stdout)
 	root.SetErr(a.Stderr)
-	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
-		return fault.New(fault.Usage, "%s", lowerFirst(err.Error())).Hint("see '%s --help'", c.CommandPath())
-	})
+	root.SetFlagErrorFunc(flagError)
 	f := root.PersistentFlags()
 	f.SortFlags = false
 	o := a.options(root)
@@ -114,8 +143,13 @@ delivers short-lived credentials in the form that the next tool understands.`,
 	o.switches(&a.quiet, "quiet", "OIDC_BROKER_QUIET", "say nothing but errors")
 	o.duration(&a.timeout, "timeout", "OIDC_BROKER_TIMEOUT", 3*time.Minute, "limit on the whole command's calls")
 	o.count(&a.attempts, "max-attempts", "OIDC_BROKER_MAX_ATTEMPTS", 50, "how often a call is made at most")
-	root.PersistentPreRunE = func(c *cobra.Command, _ []string) error { return a.settle(c) }
-	root.AddCommand(a.commands()...)
+	root.PersistentPreRunE = func(c *cobra.Command, _ []string) error {
+		if completing(a.Args) {
+			return nil // a variable that is wrong is said when the command runs
+		}
+		return a.settle(c)
+	}
+	a.commands(root)
 	return root
 }
 
@@ -149,9 +183,8 @@ func noArgs(c *cobra.Command, args []string) error {
 		return fault.New(fault.Usage, "%s takes no argument, got %q", c.CommandPath(), args[0]).Hint("see '%s --help'", c.CommandPath())
 	}
 	e := fault.New(fault.Usage, "%s has no command %q", c.CommandPath(), args[0])
-	c.SuggestionsMinimumDistance = 2
-	for _, s := range c.SuggestionsFor(args[0]) {
-		_ = e.Hint("did you mean '%s %s'?", c.CommandPath(), s)
+	for _, s := range nearestCommands(c, args[0]) {
+		_ = e.Hint("did you mean '%s'?", s)
 	}
 	return e.Hint("see '%s --help'", c.CommandPath())
 }

@@ -24,8 +24,9 @@ func (statusRefused) ExitCode() int { return int(fault.Refused) }
 
 func (a *app) policyCommand() *cobra.Command {
 	c := &cobra.Command{
-		Use:   "policy",
-		Short: "The trust on the cloud's side: write it, check it, find its holes",
+		Use:        "policy",
+		SuggestFor: []string{"trust", "iam"},
+		Short:      "The trust on the cloud's side: write it, check it, find its holes",
 		Long: `Work on the documents by which a cloud trusts the CI's tokens: the trust policy of an AWS
 role, a provider of a Google Cloud workload identity pool, a Vault role. Nothing is sent
 anywhere: a verdict is made from the documents and the token's claims, and what they

@@ -35,8 +35,9 @@ type sandboxOptions struct {
 func (a *app) sandboxCommand() *cobra.Command {
 	var s sandboxOptions
 	c := &cobra.Command{
-		Use:   "sandbox [-- COMMAND [ARG...]]",
-		Short: "Try everything without CI and without a cloud",
+		Use:        "sandbox [-- COMMAND [ARG...]]",
+		SuggestFor: []string{"mock", "local", "emulator", "try"},
+		Short:      "Try everything without CI and without a cloud",
 		Long: `Start, on loopback only, an issuer that signs tokens as CircleCI does, and an AWS STS,
 Google services and a Vault that judge them as the real ones do, and run COMMAND in the
 environment of a CircleCI job that uses them. Profiles and $BASH_ENV are files of the

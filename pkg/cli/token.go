@@ -76,8 +76,9 @@ func (a *app) tokenCommand() *cobra.Command {
 		jwksURL string
 	)
 	c := &cobra.Command{
-		Use:   "token",
-		Short: "Show what the job's token says, never the token itself",
+		Use:        "token",
+		SuggestFor: []string{"claims", "decode", "inspect"},
+		Short:      "Show what the job's token says, never the token itself",
 		Long: `Show the claims of the token that the other commands would use: who issued it, for
 which organisation, project, branch and audience, and how long it is valid. The token
 and its signature are never printed.

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"fmt"
 	"strings"
 
@@ -25,14 +26,7 @@ func usage(c *cobra.Command) error {
 	if c.HasExample() {
 		fmt.Fprintf(&b, "\nExamples:\n%s\n", c.Example)
 	}
-	if c.HasAvailableSubCommands() {
-		b.WriteString("\nCommands:\n")
-		for _, sub := range c.Commands() {
-			if sub.IsAvailableCommand() || sub.Name() == "help" {
-				fmt.Fprintf(&b, "  %-*s %s\n", c.NamePadding(), sub.Name(), sub.Short)
-			}
-		}
-	}
+	writeCommands(&b, c)
 	if c.HasAvailableLocalFlags() {
 		fmt.Fprintf(&b, "\nOptions:\n%s", c.LocalFlags().FlagUsagesWrapped(helpWidth))
 	}
@@ -44,4 +38,26 @@ func usage(c *cobra.Command) error {
 	}
 	_, err := fmt.Fprint(c.OutOrStderr(), b.String())
 	return err
+}
+
+// writeCommands lists a command's subcommands, by groups where there are some.
+func writeCommands(b *strings.Builder, c *cobra.Command) {
+	if !c.HasAvailableSubCommands() {
+		return
+	}
+	titles := []string{""}
+	if groups := c.Groups(); len(groups) > 0 {
+		titles = nil
+		for _, g := range groups {
+			titles = append(titles, g.ID)
+		}
+	}
+	for _, title := range titles {
+		fmt.Fprintf(b, "\n%s:\n", cmp.Or(title, "Commands"))
+		for _, sub := range c.Commands() {
+			if sub.GroupID == title && (sub.IsAvailableCommand() || sub.Name() == "help") {
+				fmt.Fprintf(b, "  %-*s %s\n", c.NamePadding(), sub.Name(), sub.Short)
+			}
+		}
+	}
 }

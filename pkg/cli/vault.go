@@ -152,8 +152,9 @@ func ending(session *vault.Session) string {
 
 func (r *vaultRun) loginCommand() *cobra.Command {
 	return &cobra.Command{
-		Use:   "login",
-		Short: "Log in, and write the token where the Vault CLI looks for it",
+		Use:        "login",
+		SuggestFor: []string{"login", "auth"},
+		Short:      "Log in, and write the token where the Vault CLI looks for it",
 		Long: `Log in and write the token to ~/.vault-token (BAO_TOKEN_PATH, where that is set), 0600, as
 the Vault CLI's own login does. The steps that follow can use vault and bao until the
 token ends. Nothing revokes it: 'vault exec' does.`,
