@@ -448,7 +448,7 @@ func mentioned(words []string, helpOf func([]string) string) error {
 	var command []string
 	for len(words) > 0 && regexp.MustCompile(`^[a-z][a-z-]*$`).MatchString(words[0]) {
 		if !strings.Contains(helpOf(command), "\n  "+words[0]+" ") {
-			if strings.Contains(helpOf(command), "\nCommands:\n") {
+			if len(command) == 0 || strings.Contains(helpOf(command), "\nCommands:\n") {
 				return fmt.Errorf("'%s' has no command %q", strings.Join(command, " "), words[0])
 			}
 			break

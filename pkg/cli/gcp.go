@@ -71,7 +71,7 @@ func (f *gcpFiles) declare(o options) {
 }
 
 func (f *gcpFiles) declareSource(o options) {
-	o.choice(&f.source, "source", "OIDC_BROKER_GCP_SOURCE", []string{"file", "executable"}, "where the configuration has the token from: file, or executable, this program, which mints new ones (default file)")
+	o.choice(&f.source, "source", "OIDC_BROKER_GCP_SOURCE", []string{"file", "executable"}, "`source` of the configuration's tokens: file, or executable, this program, which mints new ones (default file)")
 }
 
 // settle checks the options: every usage error ends here.

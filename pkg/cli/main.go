@@ -109,9 +109,9 @@ func (a *app) root() *cobra.Command {
 		Long: `oidc-broker reads the CI job's OpenID Connect token, exchanges it at a cloud, and
 delivers short-lived credentials in the form that the next tool understands.
 
-Every option can come from the environment; [NAME] behind it is the variable. The exit
-code says whose move it is: 0 done, 2 the command line, 3 the token, 4 refused by the
-cloud or a policy, 5 unavailable, 6 this machine.`,
+Every option can come from the environment; --help names its variables. The exit code
+says whose move it is: 0 done, 2 the command line, 3 the token, 4 refused by the cloud or
+a policy, 5 unavailable, 6 this machine.`,
 		Example: `  # a profile for the steps that follow
   oidc-broker aws --role-arn arn:aws:iam::111122223333:role/deploy --profile deploy
 
@@ -141,8 +141,8 @@ cloud or a policy, 5 unavailable, 6 this machine.`,
 	o := a.options(root)
 	o.switches(&a.verbose, "verbose", "OIDC_BROKER_VERBOSE", "say on stderr what is done")
 	o.switches(&a.quiet, "quiet", "OIDC_BROKER_QUIET", "say nothing but errors")
-	o.duration(&a.timeout, "timeout", "OIDC_BROKER_TIMEOUT", 3*time.Minute, "limit on the whole command's calls")
-	o.count(&a.attempts, "max-attempts", "OIDC_BROKER_MAX_ATTEMPTS", 50, "how often a call is made at most")
+	o.duration(&a.timeout, "timeout", "OIDC_BROKER_TIMEOUT", 3*time.Minute, "`time` that the whole command's calls may take")
+	o.count(&a.attempts, "max-attempts", "OIDC_BROKER_MAX_ATTEMPTS", 50, "`number` of times a call is made at most")
 	root.PersistentPreRunE = func(c *cobra.Command, _ []string) error {
 		if completing(a.Args) {
 			return nil // a variable that is wrong is said when the command runs

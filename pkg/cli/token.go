@@ -28,7 +28,7 @@ func (t *tokenOptions) declare(o options) {
 	o.text(&t.Env, "token-env", "OIDC_BROKER_TOKEN_ENV", "`variable` that holds the token (default: CIRCLE_OIDC_TOKEN, else CIRCLE_OIDC_TOKEN_V2)")
 	o.text(&t.File, "token-file", "OIDC_BROKER_TOKEN_FILE", "`file` that holds the token, - for standard input")
 	o.text(&t.Audience, "audience", "OIDC_BROKER_AUDIENCE", "mint a token for this `audience` with 'circleci run oidc get'")
-	o.choice(&t.Version, "token-version", "OIDC_BROKER_TOKEN_VERSION", []string{"v1", "v2"}, "v1 or v2: which of the job's two tokens to prefer (default v1)")
+	o.choice(&t.Version, "token-version", "OIDC_BROKER_TOKEN_VERSION", []string{"v1", "v2"}, "which `version` of the job's two tokens to prefer: v1 or v2 (default v1)")
 	o.exclusive("token-env", "token-file", "audience")
 	o.lines(&t.Claims, "require-claim", "OIDC_BROKER_REQUIRE_CLAIM", "refuse a token without this claim: `NAME=VALUE`, as vcs-ref=refs/heads/main (repeatable; no boundary, see docs/security.md)")
 	o.switches(&t.RefuseSSHRerun, "refuse-ssh-rerun", "OIDC_BROKER_REFUSE_SSH_RERUN", "refuse the token of a job that was rerun with SSH (no boundary)")

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 )
 
 // helpWidth is the column at which descriptions of options are wrapped.
@@ -18,7 +19,7 @@ func usage(c *cobra.Command) error {
 	var b strings.Builder
 	b.WriteString("Usage:\n")
 	if c.Runnable() {
-		fmt.Fprintf(&b, "  %s\n", c.UseLine())
+		fmt.Fprintf(&b, "  %s\n", useLine(c))
 	}
 	if c.HasAvailableSubCommands() {
 		fmt.Fprintf(&b, "  %s [command]\n", c.CommandPath())
@@ -28,16 +29,38 @@ func usage(c *cobra.Command) error {
 	}
 	writeCommands(&b, c)
 	if c.HasAvailableLocalFlags() {
-		fmt.Fprintf(&b, "\nOptions:\n%s", c.LocalFlags().FlagUsagesWrapped(helpWidth))
+		fmt.Fprintf(&b, "\nOptions:\n%s", localFlags(c).FlagUsagesWrapped(helpWidth))
 	}
 	if c.HasAvailableInheritedFlags() {
-		fmt.Fprintf(&b, "\nOptions of every %s:\n%s", strings.TrimSuffix(c.Parent().CommandPath()+" command", " "), c.InheritedFlags().FlagUsagesWrapped(helpWidth))
+		fmt.Fprintf(&b, "\nOptions of every %s:\n%s", strings.TrimSuffix(c.Parent().CommandPath()+" command", " "), inheritedFlags(c).FlagUsagesWrapped(helpWidth))
 	}
 	if c.HasAvailableSubCommands() {
 		fmt.Fprintf(&b, "\n'%s [command] --help' says more about a command.\n", c.CommandPath())
 	}
 	_, err := fmt.Fprint(c.OutOrStderr(), b.String())
 	return err
+}
+
+// useLine is how a command is called. Options stand before its arguments, for
+// some of these are a command of their own.
+func useLine(c *cobra.Command) string {
+	_, arguments, _ := strings.Cut(c.Use, " ")
+	return strings.TrimSpace(c.CommandPath() + " [options] " + arguments)
+}
+
+// localFlags and inheritedFlags keep the order in which options are declared: what
+// matters most comes first.
+func localFlags(c *cobra.Command) *pflag.FlagSet {
+	c.Flags().SortFlags = false
+	f := c.LocalFlags()
+	f.SortFlags = false
+	return f
+}
+
+func inheritedFlags(c *cobra.Command) *pflag.FlagSet {
+	f := c.InheritedFlags()
+	f.SortFlags = false
+	return f
 }
 
 // writeCommands lists a command's subcommands, by groups where there are some.
