@@ -37,12 +37,20 @@ func (c Credentials) Environment() deliver.Environment {
 		},
 		Unset: Shadows(),
 	}
-	if c.Region != "" {
-		// The AWS CLI v1 and boto3 read the second alone.
-		e.Set = append(e.Set, deliver.Var{Name: "AWS_REGION", Value: secret.New(c.Region)},
-			deliver.Var{Name: "AWS_DEFAULT_REGION", Value: secret.New(c.Region)})
-	}
+	e.Set = append(e.Set, regionVars(c.Region)...)
 	return e
+}
+
+// regionVars are the variables of a region that is known. The AWS CLI v1 and boto3
+// read the second alone.
+func regionVars(region string) []deliver.Var {
+	if region == "" {
+		return nil
+	}
+	return []deliver.Var{
+		{Name: "AWS_REGION", Value: secret.New(region)},
+		{Name: "AWS_DEFAULT_REGION", Value: secret.New(region)},
+	}
 }
 
 // Process returns the credentials as the SDKs' credential_process contract

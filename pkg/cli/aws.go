@@ -168,28 +168,41 @@ read first, so that the following steps have them.`,
 }
 
 func (r *awsRun) execCommand() *cobra.Command {
-	return &cobra.Command{
+	var refresh bool
+	c := &cobra.Command{
 		Use:   "exec -- COMMAND [ARG...]",
 		Short: "Run a command with the credentials in its environment",
 		Long: `Run a command with the credentials in its environment. The job's token and what would
 win over the credentials are taken out of it, and so is BASH_ENV when a block of ours is
-in that file. The command's exit code and the signals for it pass through.`,
-		Example: `  oidc-broker aws exec --role-arn arn:aws:iam::111122223333:role/deploy -- aws s3 ls`,
-		Args:    commandArgs,
+in that file. The command's exit code and the signals for it pass through.
+
+With --refresh the credentials are not in the environment: an endpoint on 127.0.0.1,
+which ends with the command, hands them to every AWS SDK (as ECS's and EKS's do), and
+renews them ahead of their end, with a newly minted token when the job's has expired.
+For commands that take longer than the credentials last.`,
+		Example: `  oidc-broker aws exec --role-arn arn:aws:iam::111122223333:role/deploy -- aws s3 ls
+  oidc-broker aws exec --role-arn arn:aws:iam::111122223333:role/deploy --refresh -- ./three-hours.sh`,
+		Args: commandArgs,
 		RunE: func(c *cobra.Command, args []string) error {
 			x, err := r.settle()
 			if err != nil {
 				return err
 			}
-			ctx, cancel := r.bounded(c.Context())
-			defer cancel()
-			got, err := r.exchange(ctx, x)
+			if refresh {
+				if err := r.settleRefresh(); err != nil {
+					return err
+				}
+				return r.refreshed(c.Context(), x, args)
+			}
+			got, err := r.within(c.Context(), x)
 			if err != nil {
 				return err
 			}
 			return r.child(c.Context(), args, got.Environment(), r.token.Env)
 		},
 	}
+	r.own(c).switches(&refresh, "refresh", "OIDC_BROKER_REFRESH", "renew the credentials while the command runs: an endpoint on loopback hands them to every SDK")
+	return c
 }
 
 func (r *awsRun) processCommand() *cobra.Command {

@@ -102,6 +102,7 @@ func Variables() []Variable {
 		{"AWS_USE_DUALSTACK_ENDPOINT", "AWS's endpoints with IPv6"},
 		{"AWS_USE_FIPS_ENDPOINT", "AWS's FIPS endpoints"},
 		{"BAO_TOKEN_PATH", "where vault login writes the token, instead of ~/.vault-token"},
+		{"BOTO_CONFIG", "a file of old boto's: keys in it would win over aws exec --refresh, which refuses them"},
 		{"BASH_ENV", "the file that --bash-env writes"},
 		{"CIRCLECI, CIRCLE_BUILD_URL, CIRCLE_PR_REPONAME, CIRCLE_PR_USERNAME", "tell why a job has no token"},
 		{"CIRCLE_JOB", "the default of --role-session-name"},

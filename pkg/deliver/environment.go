@@ -5,6 +5,7 @@ package deliver
 
 import (
 	"runtime"
+	"slices"
 	"strings"
 
 	"github.com/oidc-broker/oidc-broker/pkg/fault"
@@ -128,4 +129,26 @@ func isName(s string) bool {
 		}
 	}
 	return s != ""
+}
+
+// NoProxy returns the variables that keep a host from the proxy, with the hosts
+// that they keep from it already: Python's and Node's libraries send loopback
+// through HTTP_PROXY too. Which of the two spellings wins differs from tool to
+// tool, so each gets what both had.
+func NoProxy(getenv func(string) string, host string) []Var {
+	var all []string
+	for _, name := range []string{"NO_PROXY", "no_proxy"} {
+		for _, item := range strings.Split(getenv(name), ",") {
+			if item = strings.TrimSpace(item); item != "" && !slices.Contains(all, item) {
+				all = append(all, item)
+			}
+		}
+	}
+	if slices.Contains(all, "*") { // which is no item to all of them, beside others
+		all = []string{"*"}
+	} else if !slices.Contains(all, host) {
+		all = append(all, host)
+	}
+	value := secret.New(strings.Join(all, ","))
+	return []Var{{Name: "NO_PROXY", Value: value}, {Name: "no_proxy", Value: value}}
 }

@@ -1,0 +1,141 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/oidc-broker/oidc-broker/pkg/aws"
+	"github.com/oidc-broker/oidc-broker/pkg/deliver"
+	"github.com/oidc-broker/oidc-broker/pkg/fault"
+	"github.com/oidc-broker/oidc-broker/pkg/secret"
+)
+
+// settleRefresh refuses what cannot be renewed.
+func (r *awsRun) settleRefresh() error {
+	if r.token.File == "-" {
+		return fault.New(fault.Usage, "--token-file - cannot be read again: it does not go with --refresh").
+			Hint("without --token-file a new token is minted when the job's has expired")
+	}
+	return nil
+}
+
+// refreshed runs a command beside an endpoint, which the SDKs ask for credentials
+// as often as they need some. The first are there before the command starts: what
+// AWS refuses, it refuses here.
+func (r *awsRun) refreshed(ctx context.Context, x *aws.Exchange, argv []string) error {
+	own, err := r.withoutDefault()
+	if err != nil {
+		return err
+	}
+	defer own.remove()
+	first, err := r.within(ctx, x)
+	if err != nil {
+		return err
+	}
+	if err := ctx.Err(); err != nil { // an interrupt that came while the last answer did
+		return err
+	}
+	life, end := context.WithCancel(context.WithoutCancel(ctx))
+	kept := aws.Keep(first, func(ctx context.Context) (aws.Credentials, error) { return r.within(ctx, x) }, r.Now, r.notRenewed)
+	running := make(chan struct{})
+	go func() {
+		defer close(running)
+		kept.Run(life)
+	}()
+	defer func() { end(); <-running }()
+	endpoint, err := aws.Serve(life, func(ctx context.Context) (aws.Credentials, error) {
+		got, err := kept.Get(ctx)
+		return got, inOneLine(err)
+	})
+	if err != nil {
+		return err
+	}
+	defer endpoint.Close()
+	env := endpoint.Environment(first.Region, r.Getenv)
+	env.Set = append(env.Set, own.variables...)
+	for _, n := range own.notes {
+		r.note(n)
+	}
+	return r.child(ctx, argv, env, r.token.Env)
+}
+
+// within is exchange in the time that a command's calls may take.
+func (r *awsRun) within(ctx context.Context, x *aws.Exchange) (aws.Credentials, error) {
+	ctx, cancel := r.bounded(ctx)
+	defer cancel()
+	return r.exchange(ctx, x)
+}
+
+// notRenewed says once what will happen to a command that goes on.
+func (r *awsRun) notRenewed(end time.Time, err error) {
+	r.note(fmt.Sprintf("the AWS credentials end at %s and could not be renewed yet: %v", end.UTC().Format(time.RFC3339), err))
+	for _, h := range fault.Hints(err) {
+		r.note(h)
+	}
+}
+
+// inOneLine is an error as it is to be shown by another program.
+func inOneLine(err error) error {
+	if err == nil {
+		return nil
+	}
+	text := err.Error()
+	if hints := fault.Hints(err); len(hints) > 0 {
+		text += " (" + strings.Join(hints, "; ") + ")"
+	}
+	return errors.New(clean(text))
+}
+
+// ownFiles are copies of a user's files for a command alone.
+type ownFiles struct {
+	dir       string // "": there are none
+	variables []deliver.Var
+	notes     []string
+}
+
+func (o ownFiles) remove() {
+	if o.dir != "" {
+		_ = os.RemoveAll(o.dir)
+	}
+}
+
+// withoutDefault gives the command copies of AWS's files where the default profile
+// has credentials: the SDKs would take those, and never ask the endpoint.
+func (r *awsRun) withoutDefault() (ownFiles, error) {
+	getenv, err := r.environment("AWS_SHARED_CREDENTIALS_FILE", "AWS_CONFIG_FILE", "HOME", "BOTO_CONFIG")
+	if err != nil {
+		return ownFiles{}, err
+	}
+	if file := aws.BotoKeys(getenv); file != "" {
+		return ownFiles{}, fault.New(fault.Local, "%q holds AWS keys, which the AWS CLI and boto3 would use instead", file).
+			Hint("take them out, or name another file to the command: BOTO_CONFIG=%s", os.DevNull)
+	}
+	files, err := aws.FindFiles(getenv)
+	if err != nil {
+		return ownFiles{}, nil // without a home directory the SDKs find none
+	}
+	copies, err := files.Unshadowed()
+	if err != nil || len(copies) == 0 {
+		return ownFiles{}, err
+	}
+	dir, err := os.MkdirTemp("", "oidc-broker-aws-")
+	if err != nil {
+		return ownFiles{}, fault.New(fault.Local, "cannot make a temporary directory: %w", unwrapPath(err))
+	}
+	own := ownFiles{dir: dir}
+	for _, c := range copies {
+		path := filepath.Join(dir, c.Name)
+		if err := os.WriteFile(path, c.Content, 0o600); err != nil {
+			own.remove()
+			return ownFiles{}, fault.New(fault.Local, "cannot write a copy of %q: %w", c.Of, unwrapPath(err))
+		}
+		own.variables = append(own.variables, deliver.Var{Name: c.Variable, Value: secret.New(path)})
+		own.notes = append(own.notes, fmt.Sprintf("the command reads a copy of %q, without the credentials of the default profile: they would win over those that are renewed", c.Of))
+	}
+	return own, nil
+}
