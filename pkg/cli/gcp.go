@@ -84,39 +84,39 @@ func (r *gcpRun) settle() (*gcp.Exchange, error) {
 }
 
 // login makes the exchange once, so that what is wrong fails here, and then
-// writes the files.
-func (r *gcpRun) login(ctx context.Context, x *gcp.Exchange, f gcpFiles) (gcp.Files, error) {
+// writes the files. It returns the token that they hold, too.
+func (r *gcpRun) login(ctx context.Context, x *gcp.Exchange, f gcpFiles) (gcp.Files, oidc.Token, error) {
 	ctx, cancel := r.bounded(ctx)
 	defer cancel()
 	t, err := r.finder(r.token).Find(ctx)
 	if err != nil {
-		return gcp.Files{}, err
+		return gcp.Files{}, oidc.Token{}, err
 	}
 	files, err := gcp.FindFiles(r.Getenv, f.output, x.Provider.String(), t)
 	if err != nil {
-		return gcp.Files{}, err
+		return gcp.Files{}, oidc.Token{}, err
 	}
 	by, err := r.sourceProgram(f.source, r.token)
 	if err != nil {
-		return gcp.Files{}, err
+		return gcp.Files{}, oidc.Token{}, err
 	}
 	edits, err := x.Write(files, t, by)
 	if err != nil {
-		return gcp.Files{}, err
+		return gcp.Files{}, oidc.Token{}, err
 	}
 	got, err := x.Exchange(ctx, r.client(), t)
 	if err != nil {
-		return gcp.Files{}, err
+		return gcp.Files{}, oidc.Token{}, err
 	}
 	r.progress("access to Google Cloud until %s", got.Expiry.Format(time.RFC3339))
 	if err := r.commit(ctx, edits...); err != nil {
-		return gcp.Files{}, fault.New(fault.KindOf(err), "cannot write the credential configuration: %w", err)
+		return gcp.Files{}, oidc.Token{}, fault.New(fault.KindOf(err), "cannot write the credential configuration: %w", err)
 	}
 	r.progress("wrote %q", files.Config)
 	if by != nil {
 		files.Token = ""
 	}
-	return files, nil
+	return files, t, nil
 }
 
 // sourceProgram returns this program as a token source, or nil for a file.
@@ -162,7 +162,7 @@ checkout, 0600.`,
 			if err != nil {
 				return err
 			}
-			_, err = r.login(c.Context(), x, f)
+			_, _, err = r.login(c.Context(), x, f)
 			return err
 		},
 	}
@@ -190,7 +190,7 @@ every client library find the credentials with no 'gcloud auth login'.`,
 			if err := out.settle(); err != nil {
 				return err
 			}
-			files, err := r.login(c.Context(), x, f)
+			files, _, err := r.login(c.Context(), x, f)
 			if err != nil {
 				return err
 			}
@@ -207,9 +207,12 @@ every client library find the credentials with no 'gcloud auth login'.`,
 func (r *gcpRun) execCommand() *cobra.Command {
 	var f gcpFiles
 	c := &cobra.Command{
-		Use:     "exec -- COMMAND [ARG...]",
-		Short:   "Run a command that finds the credentials, and leave nothing behind",
-		Long:    "Run a command with the variables of 'gcp env'. The credential configuration and the\ntoken lie in a directory that is removed when the command ends.",
+		Use:   "exec -- COMMAND [ARG...]",
+		Short: "Run a command that finds the credentials, and leave nothing behind",
+		Long: `Run a command with the variables of 'gcp env'. The credential configuration and the
+token lie in a directory that is removed when the command ends. While it runs, a new
+token is minted ahead of the old one's end, where the job can mint one, so that Google's
+libraries, which read the file again each time, keep their access.`,
 		Example: "  oidc-broker gcp exec -- gcloud storage ls",
 		Args:    commandArgs,
 		RunE: func(c *cobra.Command, args []string) error {
@@ -242,7 +245,7 @@ func (r *gcpRun) exec(ctx context.Context, x *gcp.Exchange, f gcpFiles, argv []s
 	}
 	withinApp.unrecorded = true // it is gone when the command ends
 	within.app = &withinApp
-	files, err := within.login(ctx, x, f)
+	files, t, err := within.login(ctx, x, f)
 	if err != nil {
 		return err
 	}
@@ -250,7 +253,32 @@ func (r *gcpRun) exec(ctx context.Context, x *gcp.Exchange, f gcpFiles, argv []s
 		// The program that mints needs what the job has: its tokens stay.
 		return r.run(ctx, argv, r.overBashEnv(x.Environment(files)))
 	}
+	if err := ctx.Err(); err != nil { // an interrupt that came while the last answer did
+		return err
+	}
+	life, end := context.WithCancel(context.WithoutCancel(ctx))
+	kept := make(chan struct{})
+	go func() {
+		defer close(kept)
+		r.keepToken(life, files.Token, t)
+	}()
+	defer func() { end(); <-kept }() // before the directory goes
 	return r.child(ctx, argv, x.Environment(files), r.token.Env)
+}
+
+// keepToken keeps the file from which Google's libraries renew their access.
+func (r *gcpRun) keepToken(ctx context.Context, path string, t oidc.Token) {
+	renew := func(ctx context.Context, old oidc.Token) (oidc.Token, error) {
+		ctx, cancel := r.bounded(ctx)
+		defer cancel()
+		return r.finder(r.token).Renew(ctx, old)
+	}
+	gcp.KeepToken(ctx, path, t, renew, r.Now, func(end time.Time, err error) {
+		r.note(fmt.Sprintf("Google's libraries can renew their access until %s, for there is no newer token yet: %v", end.UTC().Format(time.RFC3339), err))
+		for _, h := range fault.Hints(err) {
+			r.note(h)
+		}
+	})
 }
 
 func (r *gcpRun) accessTokenCommand() *cobra.Command {

@@ -76,7 +76,43 @@ func (f Finder) Check() error {
 // error is a fault.Token, but for a file that cannot be read (fault.Local),
 // options that Check refuses, and context.Canceled.
 func (f Finder) Find(ctx context.Context) (Token, error) {
-	t, err := f.find(ctx)
+	return f.judged(f.find(ctx))
+}
+
+// Renew returns a token that ends later than old, which Find returned: a minted
+// one for the same audience, or what the file of --token-file holds by now. Errors
+// are as those of Find.
+func (f Finder) Renew(ctx context.Context, old Token) (Token, error) {
+	if err := f.Check(); err != nil {
+		return Token{}, err
+	}
+	var t Token
+	var err error
+	switch {
+	case f.Env != "":
+		return Token{}, fault.New(fault.Token, "the variable %q, which --token-env names, gets no newer token", f.Env).
+			Hint("without --token-env, or with --audience, a new one is minted")
+	case f.File == "-":
+		return Token{}, fault.New(fault.Token, "standard input gives no second token").
+			Hint("without --token-file a new one is minted")
+	case f.File != "":
+		t, err = f.read(ctx)
+	case f.Audience != "":
+		t, err = f.mint(ctx, f.Audience)
+	default:
+		t, err = f.mint(ctx, old.Audience[0])
+	}
+	if t, err = f.judged(t, err); err != nil {
+		return Token{}, err
+	}
+	if !t.Expiry.After(old.Expiry) {
+		return Token{}, fault.New(fault.Token, "there is no newer token in %s than the one that ends at %s", t.Source, old.Expiry.Format(time.RFC3339))
+	}
+	return t, nil
+}
+
+// judged lets a token pass that is of use.
+func (f Finder) judged(t Token, err error) (Token, error) {
 	if err != nil {
 		return Token{}, err
 	}
