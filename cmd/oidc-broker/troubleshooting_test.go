@@ -50,10 +50,11 @@ type message struct{ text, at string }
 // given, as fault.New's format.
 func forwarders() map[string]string {
 	return map[string]string{
-		"fault.New": "",
-		"badLine":   "line %d: ",
-		"badBlock":  "line %d: ",
-		"malformed": "the token in %s ",
+		"fault.New":  "",
+		"distrusted": "",
+		"badLine":    "line %d: ",
+		"badBlock":   "line %d: ",
+		"malformed":  "the token in %s ",
 	}
 }
 

@@ -151,10 +151,7 @@ func (c Credentials) StaticProfile(name string, files Files) []secret.Edit {
 		credentials.Remove = append(append([]string{}, otherKeys...), "region")
 		config.Set = []deliver.Setting{{Key: "region", Value: secret.New(c.Region)}}
 	}
-	return []secret.Edit{
-		{Path: files.Credentials, Private: true, Apply: credentials.Edit},
-		{Path: files.Config, Apply: config.Edit},
-	}
+	return []secret.Edit{credentials.In(files.Credentials, true), config.In(files.Config, false)}
 }
 
 // configHeaders are the header's spellings in the config file.

@@ -6,7 +6,10 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io/fs"
+	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -24,7 +27,17 @@ func (a *app) journal() *secret.Journal {
 	if err != nil || dir == "" {
 		return nil
 	}
-	return &secret.Journal{Dir: dir, Log: a.progress}
+	j := secret.NewJournal(dir)
+	j.Job, j.Markers = strings.TrimSpace(a.Getenv("CIRCLE_WORKFLOW_JOB_ID")), deliver.Markers()
+	j.Log = func(err error) {
+		if len(fault.Hints(err)) > 0 && !errors.Is(err, fs.ErrPermission) {
+			// There is a record, and it cannot be used: nobody would know before cleanup.
+			a.note(fmt.Sprintf("not recorded for 'oidc-broker cleanup': %v", err))
+			return
+		}
+		a.progress("not recorded for 'oidc-broker cleanup': %v", err)
+	}
+	return j
 }
 
 // userDir returns this program's directory below the one that a variable names,
@@ -64,7 +77,9 @@ const (
 	noteDigest    = "digest"   // SHA-256 of the token: another's is not revoked
 )
 
-// noteToken records a Vault token that lives on, so that cleanup can revoke it.
+// noteToken records a Vault token that is about to be written to a file, so that
+// cleanup can revoke it, and keeps the one of ours that it replaces there: that one
+// lives on too.
 func (a *app) noteToken(ctx context.Context, s *vault.Session, where, path string) {
 	j := a.journal()
 	if j == nil {
@@ -73,11 +88,17 @@ func (a *app) noteToken(ctx context.Context, s *vault.Session, where, path strin
 	if abs, err := filepath.Abs(path); err == nil {
 		path = abs
 	}
-	err := j.Note(ctx, secret.Note{Kind: noteVault, Values: map[string]string{
+	notes, err := j.Notes()
+	for _, n := range notes {
+		if token := tokenAt(n.Values); n.Kind == noteVault && n.Values[where] == path && !token.Empty() && j.Kept(n).Empty() {
+			err = errors.Join(err, j.Keep(ctx, n, token))
+		}
+	}
+	err = errors.Join(err, j.Note(ctx, secret.Note{Kind: noteVault, Values: map[string]string{
 		noteAddr: s.Addr(), noteNamespace: s.Namespace(), where: path, noteDigest: digestOf(s.Token),
-	}})
+	}}))
 	if err != nil {
-		a.progress("the token is not recorded for 'oidc-broker cleanup': %v", err)
+		j.Log(err)
 	}
 }
 
@@ -86,7 +107,56 @@ func digestOf(v secret.Value) string {
 	return hex.EncodeToString(sum[:])
 }
 
+// tokenAt returns the token that a note speaks of from where it was written, or an
+// empty one where it is gone, or somebody else's.
+func tokenAt(n map[string]string) (token secret.Value) {
+	if path := n[noteFile]; path != "" {
+		if info, err := os.Stat(path); err != nil || !info.Mode().IsRegular() {
+			return token
+		}
+		if b, err := secret.ReadFile(path, 1<<20); err == nil {
+			token = secret.New(strings.TrimSpace(string(b)))
+		}
+	} else {
+		token = deliver.BlockValue(n[noteBashEnv], "vault", "VAULT_TOKEN")
+	}
+	if digestOf(token) != n[noteDigest] {
+		return secret.Value{}
+	}
+	return token
+}
+
+// notedToken is a Vault token that cleanup revokes.
+type notedToken struct {
+	Address   string `json:"address"`
+	Namespace string `json:"namespace,omitempty"`
+	File      string `json:"file"`
+	token     secret.Value
+}
+
+// notedTokens are the tokens of the notes that are still known.
+func notedTokens(j *secret.Journal, notes []secret.Note) []notedToken {
+	all := []notedToken{}
+	for _, n := range notes {
+		if n.Kind != noteVault {
+			continue
+		}
+		t := notedToken{n.Values[noteAddr], n.Values[noteNamespace], n.Values[noteFile] + n.Values[noteBashEnv], j.Kept(n)}
+		if t.token.Empty() {
+			t.token = tokenAt(n.Values)
+		}
+		if !t.token.Empty() {
+			all = append(all, t)
+		}
+	}
+	return all
+}
+
 func (a *app) cleanupCommand() *cobra.Command {
+	var (
+		format string
+		dryRun bool
+	)
 	r := &vaultRun{app: a}
 	c := &cobra.Command{
 		Use:   "cleanup",
@@ -95,18 +165,38 @@ func (a *app) cleanupCommand() *cobra.Command {
 become what they were, files and directories that were made are removed, the blocks in
 $BASH_ENV and the caches go, Vault tokens that live on are revoked. What somebody else
 has changed since is left, but for our own lines. It can run twice, and after a crash:
-in CircleCI, in a last step with 'when: always'.`,
-		Example: `  - run:
+in CircleCI, in a last step with 'when: always'. --dry-run shows what it would do.`,
+		Example: `  oidc-broker cleanup --dry-run
+
+  - run:
       command: oidc-broker cleanup
       when: always`,
 		Args: noArgs,
-		RunE: func(c *cobra.Command, _ []string) error { return r.cleanup(c.Context()) },
+		RunE: func(c *cobra.Command, _ []string) error {
+			return r.cleanup(c.Context(), format, dryRun)
+		},
 	}
-	r.connection(a.own(c))
+	o := a.own(c)
+	o.switches(&dryRun, "dry-run", "OIDC_BROKER_DRY_RUN", "show what would be taken back, and do nothing")
+	declareFormat(o, &format)
+	r.connection(o)
 	return c
 }
 
-func (r *vaultRun) cleanup(ctx context.Context) error {
+// takenBack is what cleanup did, or would do.
+type takenBack struct {
+	DryRun bool         `json:"dry_run"`
+	Files  []takenFile  `json:"files"`
+	Tokens []notedToken `json:"tokens"`
+}
+
+type takenFile struct {
+	Path   string `json:"path"`
+	Action string `json:"action"`
+	Left   string `json:"left,omitempty"`
+}
+
+func (r *vaultRun) cleanup(ctx context.Context, format string, dryRun bool) error {
 	ctx, cancel := r.bounded(ctx)
 	defer cancel()
 	j := r.journal()
@@ -114,45 +204,71 @@ func (r *vaultRun) cleanup(ctx context.Context) error {
 		return fault.New(fault.Local, "there is no home directory, and so no record of what was written").
 			Hint("set HOME as it was when the other commands ran")
 	}
-	for _, n := range j.Notes() {
-		if n.Kind == noteVault {
-			r.revokeNoted(ctx, n.Values)
-		}
-	}
-	done, err := j.Undo(ctx)
-	for _, u := range done {
-		if u.Left == "" {
-			r.progress("%q is as it was before", u.Path)
-		} else {
-			r.note(fmt.Sprintf("%q: %s", u.Path, u.Left))
-		}
-	}
+	notes, err := j.Notes()
 	if err != nil {
+		return fault.New(fault.Local, "nothing is taken back: %w", err)
+	}
+	out := takenBack{DryRun: dryRun, Files: []takenFile{}, Tokens: notedTokens(j, notes)}
+	var done []secret.Undone
+	if dryRun {
+		done, err = j.Plan()
+	} else {
+		for _, t := range out.Tokens {
+			r.revokeNoted(ctx, t)
+		}
+		done, err = j.Undo(ctx, notes)
+	}
+	for _, u := range done {
+		out.Files = append(out.Files, takenFile(u))
+		switch {
+		case dryRun:
+		case u.Left != "":
+			r.note(fmt.Sprintf("%q: %s", u.Path, u.Left))
+		default:
+			r.progress("%s: %q", u.Action, u.Path)
+		}
+	}
+	switch {
+	case err != nil:
 		return fault.New(fault.Local, "not everything could be taken back: %w", err)
+	case format == "json":
+		return r.jsonResult(out)
+	case dryRun:
+		return r.result(out.text())
 	}
 	return nil
 }
 
-// revokeNoted revokes a token that a note speaks of, where it is still there and
-// still the one.
-func (r *vaultRun) revokeNoted(ctx context.Context, n map[string]string) {
-	var token secret.Value
-	if path := n[noteFile]; path != "" {
-		if b, err := secret.ReadFile(path, 1<<20); err == nil {
-			token = secret.New(strings.TrimSpace(string(b)))
+// text is what cleanup would do, for people.
+func (t takenBack) text() []byte {
+	var rows [][2]string
+	for _, token := range t.Tokens {
+		rows = append(rows, [2]string{"revoke", fmt.Sprintf("the Vault token at %s, written to %q", token.Address, token.File)})
+	}
+	for _, f := range t.Files {
+		what := strconv.Quote(f.Path)
+		if f.Action == secret.Edited {
+			what += ": somebody else changed it too, and that stays"
 		}
-	} else {
-		token = deliver.BlockValue(n[noteBashEnv], "vault", "VAULT_TOKEN")
+		if f.Left != "" {
+			what += ": " + f.Left
+		}
+		rows = append(rows, [2]string{f.Action, what})
 	}
-	if token.Empty() || digestOf(token) != n[noteDigest] {
-		return // gone, or somebody else's
+	if len(rows) == 0 {
+		return []byte("nothing is recorded\n")
 	}
+	return table(rows)
+}
+
+// revokeNoted revokes a token.
+func (r *vaultRun) revokeNoted(ctx context.Context, t notedToken) {
 	o := r.options
-	o.Addr, o.Namespace = n[noteAddr], n[noteNamespace]
+	o.Addr, o.Namespace = t.Address, t.Namespace
 	s, err := o.Settle()
 	var session *vault.Session
 	if err == nil {
-		session, err = s.Resume(r.client(), token)
+		session, err = s.Resume(r.client(), t.token)
 	}
 	if err == nil {
 		// A server that is away must not hold up a job that is over.
@@ -163,10 +279,10 @@ func (r *vaultRun) revokeNoted(ctx context.Context, n map[string]string) {
 	switch {
 	case errors.Is(err, context.Canceled):
 	case err != nil && fault.KindOf(err) == fault.Refused:
-		r.progress("the Vault token at %s is gone, or may not revoke itself", n[noteAddr])
+		r.progress("the Vault token at %s is gone, or may not revoke itself", t.Address)
 	case err != nil:
-		r.note(fmt.Sprintf("a Vault token at %s could not be revoked: %v", n[noteAddr], err))
+		r.note(fmt.Sprintf("a Vault token at %s could not be revoked: %v", t.Address, err))
 	default:
-		r.progress("revoked the Vault token at %s", n[noteAddr])
+		r.progress("revoked the Vault token at %s", t.Address)
 	}
 }

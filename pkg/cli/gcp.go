@@ -230,11 +230,12 @@ libraries, which read the file again each time, keep their access.`,
 }
 
 func (r *gcpRun) exec(ctx context.Context, x *gcp.Exchange, f gcpFiles, argv []string) error {
-	dir, err := os.MkdirTemp("", "oidc-broker-gcp-")
+	// Recorded until it is gone: what this process leaves when it is killed, cleanup removes.
+	dir, done, err := r.journal().TempDir(ctx, os.TempDir())
 	if err != nil {
-		return fault.New(fault.Local, "cannot make a temporary directory: %w", unwrapPath(err))
+		return err
 	}
-	defer func() { _ = os.RemoveAll(dir) }()
+	defer done()
 	within := *r
 	withinApp := *r.app
 	withinApp.Getenv = func(name string) string {

@@ -174,10 +174,10 @@ token ends. Nothing revokes it: 'vault exec' does.`,
 				edit := secret.Edit{Path: path, Private: true, Apply: func([]byte) ([]byte, error) {
 					return []byte(session.Token.Reveal()), nil // without a line break, as the CLI writes it
 				}}
+				r.noteToken(ctx, session, noteFile, path)
 				if err := r.commit(ctx, edit); err != nil {
 					return fault.New(fault.KindOf(err), "cannot write the token: %w", err)
 				}
-				r.noteToken(ctx, session, noteFile, path)
 				r.progress("wrote the token to %q", path)
 				return nil
 			})
@@ -230,11 +230,10 @@ what the following steps need it for.`,
 				if err != nil {
 					return err
 				}
-				if err := out.deliver(ctx, env); err != nil || !out.bashEnv {
-					return err
+				if out.bashEnv {
+					r.noteToken(ctx, session, noteBashEnv, out.path)
 				}
-				r.noteToken(ctx, session, noteBashEnv, out.path)
-				return nil
+				return out.deliver(ctx, env)
 			})
 		},
 	}

@@ -24,6 +24,7 @@ func BashEnv(path, block string, e Environment) secret.Edit {
 	return secret.Edit{
 		Path:    path,
 		Private: true,
+		Mark:    secret.Note{Kind: blockMark, Values: map[string]string{"name": block}},
 		Apply:   func(old []byte) ([]byte, error) { return editBlock(old, block, e) },
 	}
 }

@@ -37,10 +37,7 @@ func ReadINI(text []byte) ([]INISection, error) {
 			all = append(all, INISection{Name: line.name, Line: line.number})
 		case iniOption:
 			last := &all[len(all)-1] // the reader refuses an option before the first header
-			value := line.content[strings.IndexAny(line.content, "=:")+1:]
-			last.Settings = append(last.Settings, INISetting{
-				Key: line.key(), Value: secret.New(strings.TrimFunc(value, isSpace)), Line: line.number,
-			})
+			last.Settings = append(last.Settings, INISetting{Key: line.key(), Value: secret.New(line.value()), Line: line.number})
 		}
 	}
 }

@@ -31,6 +31,8 @@ type Edit struct {
 	// tightened to 0600. Any other existing file keeps its mode, and a new one
 	// is 0600 in any case.
 	Private bool
+	// Mark says what the edit writes, for a Journal's Markers.
+	Mark Note
 	// Apply returns the new content. old is nil when there is no file. An
 	// error leaves every file of the Commit as it was.
 	Apply func(old []byte) ([]byte, error)
@@ -45,18 +47,24 @@ type Edit struct {
 // holds at ctx's deadline.
 func Commit(ctx context.Context, edits ...Edit) error { return commit(ctx, nil, edits) }
 
-func commit(ctx context.Context, j *Journal, edits []Edit) error {
+func commit(ctx context.Context, j *Journal, edits []Edit) (err error) {
 	files, err := open(edits)
 	if err != nil {
 		return err
 	}
-	for _, f := range files {
-		unlock, err := Lock(ctx, f.path)
-		if err != nil {
-			return err
+	if j != nil {
+		if err := j.intend(ctx, files); err != nil {
+			j.log(err)
+			j = nil
+		} else {
+			defer func() { j.log(j.forget(ctx, files)) }()
 		}
-		defer unlock()
 	}
+	unlock, err := lockAll(ctx, files)
+	if err != nil {
+		return err
+	}
+	defer unlock()
 	for _, f := range files {
 		if err := f.change(); err != nil {
 			return err
@@ -86,6 +94,42 @@ func commit(ctx context.Context, j *Journal, edits []Edit) error {
 	return nil
 }
 
+// lockAll makes the files' directories and takes their locks, in the order of the
+// files.
+func lockAll(ctx context.Context, files []*file) (unlock func(), err error) {
+	var held []func()
+	unlock = func() {
+		for _, release := range held {
+			release()
+		}
+	}
+	for i := 0; i < len(files); {
+		f := files[i]
+		dir := filepath.Dir(f.path)
+		f.made = union(f.made, missingDirs(dir)) // a cleanup may be removing what was there a moment ago
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			unlock()
+			return nil, cannot("make directory", dir, err)
+		}
+		release, err := Lock(ctx, f.path)
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
+			// A cleanup found the directory empty, and removed it.
+			if err := ctx.Err(); err != nil {
+				unlock()
+				return nil, err
+			}
+		case err != nil:
+			unlock()
+			return nil, err
+		default:
+			held = append(held, release)
+			i++
+		}
+	}
+	return unlock, nil
+}
+
 // A file under edit. Two edits of one file share it.
 type file struct {
 	path     string // symbolic links resolved
@@ -93,7 +137,8 @@ type file struct {
 	info     fs.FileInfo // nil: there is none yet
 	old, new []byte
 	pending  pendingFile
-	made     []string // the directories that were made for it
+	made     []string // the directories that are made for it
+	intended bool     // a journal has its name, and knows of no change
 }
 
 // A pendingFile is written beside its target and then takes its place.
@@ -107,8 +152,8 @@ type pendingFile interface {
 }
 
 // open resolves the edits' paths, in an order that is the same for every
-// process, so that two of them never wait for each other's lock. Only when all
-// are good it makes the directories that are missing.
+// process, so that two of them never wait for each other's lock. It finds out
+// which directories are missing, and makes none.
 func open(edits []Edit) ([]*file, error) {
 	byPath := map[string]*file{}
 	var files []*file
@@ -127,11 +172,7 @@ func open(edits []Edit) ([]*file, error) {
 	}
 	sort.Slice(files, func(i, j int) bool { return files[i].path < files[j].path })
 	for _, f := range files {
-		dir := filepath.Dir(f.path)
-		f.made = missingDirs(dir)
-		if err := os.MkdirAll(dir, 0o700); err != nil {
-			return nil, cannot("make directory", dir, err)
-		}
+		f.made = missingDirs(filepath.Dir(f.path))
 	}
 	return files, nil
 }
@@ -238,8 +279,17 @@ func (f *file) stage() error {
 	return f.write()
 }
 
+// write makes the new file in a directory of its own, which has the same name for
+// each writer: what a killed one left, with a secret in it, the next one removes.
+// The file's lock is held.
 func (f *file) write() error {
-	p, err := newPending(f.path)
+	if err := f.clear(); err != nil {
+		return err
+	}
+	if err := os.Mkdir(tempName(f.path), 0o700); err != nil {
+		return err
+	}
+	p, err := newPending(f.path, tempName(f.path))
 	if err != nil {
 		return err
 	}
@@ -268,7 +318,22 @@ func (f *file) replace() error {
 func (f *file) discard() {
 	if f.pending != nil {
 		_ = f.pending.Cleanup() // nothing is left to do about it
+		_ = os.Remove(tempName(f.path))
 	}
+}
+
+// clear removes what a writer that was killed left beside the file, whose lock is
+// held.
+func (f *file) clear() error { return os.RemoveAll(tempName(f.path)) }
+
+// lockName and tempName are what stands beside a file while it is written.
+func lockName(path string) string { return beside(path, lockSuffix) }
+func tempName(path string) string { return beside(path, tempSuffix) }
+
+const lockSuffix, tempSuffix = ".oidc-broker.lock", ".oidc-broker.tmp"
+
+func beside(path, suffix string) string {
+	return filepath.Join(filepath.Dir(path), "."+filepath.Base(path)+suffix)
 }
 
 // restore puts the old content back after a later file of the same Commit
@@ -296,7 +361,7 @@ func Lock(ctx context.Context, path string) (unlock func(), err error) {
 }
 
 func lock(ctx context.Context, path string, patience time.Duration) (unlock func(), err error) {
-	name := filepath.Join(filepath.Dir(path), "."+filepath.Base(path)+".oidc-broker.lock")
+	name := lockName(path)
 	if err := ctx.Err(); err != nil {
 		return nil, err // nobody knows yet whether the lock is held
 	}

@@ -2,48 +2,46 @@ package secret
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/rand"
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 
 	"github.com/oidc-broker/oidc-broker/pkg/fault"
 )
 
-// A Journal remembers on disk what Commit changed, so that Undo can take it
-// back, also after a crash. The record itself holds paths, lengths and digests.
-// What a change removed from a file, which may have been a secret, lies beside it
-// in a file of its own. All of them are 0600, the directory is 0700.
+// A Journal remembers on disk what Commit changed, so that Undo can take it back,
+// also after a crash. The record itself holds paths, lengths and digests. What our
+// changes took out of files, which may have been secrets, lies beside it until
+// then. All files are 0600, the directory is 0700, and one that others could have
+// written to is not believed.
 type Journal struct {
 	Dir string
-	// Log is told when something could not be recorded: the change is made all
-	// the same. Nil means nobody is.
-	Log func(format string, args ...any)
+	// Job names the job for which something is recorded; "" outside of one.
+	Job string
+	// Log is told what could not be recorded: the change is made all the same.
+	// Nil means nobody is.
+	Log func(error)
+	// Markers know, by the kinds of marks, what edits wrote.
+	Markers map[string]Marker
 }
 
-const (
-	journalFile    = "journal.json"
-	undoDir        = "undo"
-	journalVersion = 1
-	// maxSearch bounds the work of finding a change in a file that somebody else
-	// has changed since.
-	maxSearch = 1 << 30
-)
-
-// journal is the record.
-type journal struct {
-	Version int             `json:"version"`
-	Files   []*journalEntry `json:"files"`
-	Dirs    []string        `json:"dirs,omitempty"` // made for the record and for caches
-	Notes   []Note          `json:"notes,omitempty"`
-
-	over []journalEdit // whose bytes nobody needs once the record is written
+// A Marker takes out by its meaning what an edit wrote, where somebody else has
+// changed the file since.
+type Marker interface {
+	// Fits says whether what follows ours in the file means the same when old
+	// takes the place of ours.
+	Fits(ours, old, rest []byte) bool
+	// Remove returns the text without what a mark names.
+	Remove(values map[string]string, text []byte) ([]byte, error)
 }
 
 // A Note is something else to take back, which its writer understands. It holds
@@ -53,39 +51,180 @@ type Note struct {
 	Values map[string]string `json:"values"`
 }
 
-// journalEntry is a file that was changed.
-type journalEntry struct {
-	Path    string        `json:"path"` // symbolic links resolved
-	Created bool          `json:"created,omitempty"`
-	Mode    fs.FileMode   `json:"mode,omitempty"` // that it had
-	Dirs    []string      `json:"dirs,omitempty"` // made for it
-	Changes []journalEdit `json:"changes"`        // in order
+func (n Note) equal(m Note) bool { return n.Kind == m.Kind && maps.Equal(n.Values, m.Values) }
+
+const (
+	journalFile    = "journal.json"
+	undoDir        = "undo"
+	journalVersion = 1
+	// maxRecord bounds what is read of a record: that of 1,000 files has 1 MB.
+	maxRecord = 16 << 20
+)
+
+// journal is the record.
+type journal struct {
+	Version int             `json:"version"`
+	Files   []*journalEntry `json:"files"`
+	Dirs    []string        `json:"dirs,omitempty"`  // made for the record, for caches, and for files undone already
+	Temps   []string        `json:"temps,omitempty"` // temporary directories in use
+	Notes   []Note          `json:"notes,omitempty"`
 }
 
-// journalEdit is one change: of the lines at Offset, Length bytes are ours, and
-// what Undo names was there before.
-type journalEdit struct {
-	Before string `json:"before"` // SHA-256 of the whole file
-	After  string `json:"after"`
-	Offset int    `json:"offset"`
-	Length int    `json:"length"`
-	Ours   string `json:"ours"`           // SHA-256 of our bytes
-	Undo   string `json:"undo,omitempty"` // a file's name; "": nothing was there
+// journalEntry is a file that is changed. It is in the record before anything is
+// there of the change: its directory, its lock.
+type journalEntry struct {
+	Path    string      `json:"path"`              // symbolic links resolved
+	Job     string      `json:"job,omitempty"`     // that changed it first
+	Created bool        `json:"created,omitempty"` // there would be none without us
+	Mode    fs.FileMode `json:"mode,omitempty"`    // that it would have
+	Given   fs.FileMode `json:"given,omitempty"`   // that we gave it
+	Dirs    []string    `json:"dirs,omitempty"`    // made for it
+	Left    string      `json:"left,omitempty"`    // what could not be told apart already
+	// States are what we wrote last and, since nobody knows whether a writer got
+	// as far as that, what it found.
+	States []journalState `json:"states,omitempty"`
+}
+
+// journalState is a text, and how it differs from what it would be without us.
+type journalState struct {
+	Text  string `json:"text"` // their SHA-256
+	Base  string `json:"base"`
+	Hunks []hunk `json:"hunks"`
+	Undo  string `json:"undo,omitempty"` // the file with the base's bytes; "": there are none
+	Marks []Note `json:"marks,omitempty"`
 }
 
 // Commit is the package's Commit, recorded. The record is written first: after a
 // crash in between, Undo finds nothing of the change and does nothing.
 func (j *Journal) Commit(ctx context.Context, edits ...Edit) error { return commit(ctx, j, edits) }
 
-// record writes down what is about to change.
+func (j *Journal) log(err error) {
+	if err != nil && j.Log != nil {
+		j.Log(err)
+	}
+}
+
+// intend names the files in the record, and the directories that will be made.
+func (j *Journal) intend(ctx context.Context, files []*file) error {
+	known := func(r *journal) bool {
+		all := true
+		for _, f := range files {
+			e := r.entry(f.path)
+			f.intended = e == nil || len(e.States) == 0
+			all = all && e != nil && len(f.made) == 0
+		}
+		return all
+	}
+	if r, err := j.read(); err == nil && known(r) {
+		return nil
+	}
+	return j.begin(ctx, func(r *journal) {
+		known(r)
+		for _, f := range files {
+			j.entry(r, f).addDirs(f.made)
+		}
+	})
+}
+
+// entry is a file's in the record, new if need be.
+func (j *Journal) entry(r *journal, f *file) *journalEntry {
+	e := r.entry(f.path)
+	if e == nil {
+		e = &journalEntry{Path: f.path, Job: j.Job}
+		r.Files = append(r.Files, e)
+	}
+	return e
+}
+
+// record writes down what is about to change. The files' locks are held.
 func (j *Journal) record(ctx context.Context, files []*file) error {
 	return j.update(ctx, func(r *journal) error {
 		for _, f := range files {
 			if f.same() {
 				continue
 			}
-			if err := j.add(r, f); err != nil {
+			e := j.entry(r, f)
+			e.addDirs(f.made)
+			if err := j.add(e, f); err != nil {
 				return err
+			}
+			f.intended = false
+		}
+		return nil
+	})
+}
+
+// add records the change of one file.
+func (j *Journal) add(e *journalEntry, f *file) error {
+	base, _, left, err := j.apart(e, f.old)
+	if err != nil {
+		return err
+	}
+	e.Left = cmp.Or(left, e.Left)
+	if f.info == nil {
+		e.Created, e.Mode = true, 0
+	} else if perm := f.info.Mode().Perm(); perm != e.Given || len(e.States) == 0 {
+		e.Mode = perm // nobody's but the user's
+	}
+	e.Given = f.mode()
+	marks := e.marks()
+	e.States = nil
+	if !bytes.Equal(base, f.old) {
+		if err := j.state(e, base, f.old, marks); err != nil {
+			return err
+		}
+	}
+	for _, edit := range f.edits {
+		if edit.Mark.Kind != "" && !slices.ContainsFunc(marks, edit.Mark.equal) {
+			marks = append(marks, edit.Mark)
+		}
+	}
+	return j.state(e, base, f.new, marks)
+}
+
+// state adds a text to those that a file may have.
+func (j *Journal) state(e *journalEntry, base, text []byte, marks []Note) error {
+	s := journalState{Text: digest(text), Base: digest(base), Marks: marks}
+	var old []byte
+	if s.Hunks, old = hunksOf(base, text); len(old) > 0 {
+		s.Undo = rand.Text()
+		if err := newFile(j.undoPath(s.Undo), old); err != nil {
+			return err
+		}
+	}
+	e.States = append(e.States, s)
+	return nil
+}
+
+// marks are those of all texts that the file may have. What two jobs wrote under
+// one name is two marks, of which the last few are kept.
+func (e *journalEntry) marks() []Note {
+	const most = 100
+	var all []Note
+	for _, s := range e.States {
+		for _, m := range s.Marks {
+			if !slices.ContainsFunc(all, m.equal) {
+				all = append(all, m)
+			}
+		}
+	}
+	return all[max(0, len(all)-most):]
+}
+
+// forget takes out of the record what was intended and did not happen.
+func (j *Journal) forget(ctx context.Context, files []*file) error {
+	if !slices.ContainsFunc(files, func(f *file) bool { return f.intended }) {
+		return nil
+	}
+	return j.changeIfThere(ctx, func(r *journal) error {
+		for _, f := range files {
+			e := r.entry(f.path)
+			if !f.intended || e == nil || len(e.States) > 0 {
+				continue
+			}
+			removeEmpty(e.Dirs)
+			if !slices.ContainsFunc(e.Dirs, exists) { // else somebody else is at it
+				r.drop(e)
 			}
 		}
 		return nil
@@ -94,122 +233,68 @@ func (j *Journal) record(ctx context.Context, files []*file) error {
 
 // Note adds a note to the record.
 func (j *Journal) Note(ctx context.Context, n Note) error {
-	return j.update(ctx, func(r *journal) error {
-		for _, known := range r.Notes {
-			if known.Kind == n.Kind && equalMaps(known.Values, n.Values) {
-				return nil
-			}
+	return j.begin(ctx, func(r *journal) {
+		if !slices.ContainsFunc(r.Notes, n.equal) {
+			r.Notes = append(r.Notes, n)
 		}
-		r.Notes = append(r.Notes, n)
-		return nil
 	})
-}
-
-// MkdirAll makes a directory, 0700, and records those that it had to make.
-func (j *Journal) MkdirAll(ctx context.Context, dir string) error {
-	missing := missingDirs(dir)
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return cannot("make directory", dir, err)
-	}
-	if len(missing) == 0 {
-		return nil
-	}
-	err := j.update(ctx, func(r *journal) error {
-		r.addDirs(missing)
-		return nil
-	})
-	j.log(err)
-	return nil
 }
 
 // Notes returns the notes in the record.
-func (j *Journal) Notes() []Note {
+func (j *Journal) Notes() ([]Note, error) {
 	r, err := j.read()
-	if err != nil {
+	if err != nil || r == nil {
+		return nil, err
+	}
+	return r.Notes, nil
+}
+
+// Keep puts a secret beside the record, for a note in it, until Undo. Kept returns
+// it.
+func (j *Journal) Keep(ctx context.Context, n Note, v Value) error {
+	return j.update(ctx, func(r *journal) error {
+		i := slices.IndexFunc(r.Notes, n.equal)
+		if i < 0 {
+			return nil // a cleanup has seen to it
+		}
+		name := rand.Text()
+		if err := newFile(j.undoPath(name), []byte(v.Reveal())); err != nil {
+			return err
+		}
+		values := maps.Clone(n.Values)
+		values[keptValue] = name
+		r.Notes[i].Values = values
 		return nil
-	}
-	return r.Notes
+	})
 }
 
-func (j *Journal) log(err error) {
-	if err != nil && j.Log != nil {
-		j.Log("not recorded for 'oidc-broker cleanup': %v", err)
+// keptValue is the value of a note by which Keep's secrets are known.
+const keptValue = "kept"
+
+// Kept returns the secret that a note has from Keep, or an empty one.
+func (j *Journal) Kept(n Note) Value {
+	b, err := j.undoBytes(n.Values[keptValue])
+	if err != nil {
+		return Value{}
 	}
+	return New(string(b))
 }
 
-// update changes the record under its lock.
-func (j *Journal) update(ctx context.Context, change func(*journal) error) error {
-	missing := missingDirs(j.Dir)
-	if err := os.MkdirAll(filepath.Join(j.Dir, undoDir), 0o700); err != nil {
-		return cannot("make directory", j.Dir, err)
+// MkdirAll makes a directory, 0700, and records those that it has to make.
+func (j *Journal) MkdirAll(ctx context.Context, dir string) error {
+	if missing := missingDirs(dir); len(missing) > 0 {
+		j.log(j.begin(ctx, func(r *journal) { r.addDirs(missing) }))
 	}
-	path := filepath.Join(j.Dir, journalFile)
-	unlock, err := Lock(ctx, path)
-	if err != nil {
-		return err
-	}
-	defer unlock()
-	r, err := j.read()
-	if err != nil {
-		return err
-	}
-	r.addDirs(missing)
-	if err := change(r); err != nil {
-		return err
-	}
-	if err := j.write(r); err != nil {
-		return err
-	}
-	for _, e := range r.over {
-		_ = j.forget(e) // what stays goes with the record
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return cannot("make directory", dir, err)
 	}
 	return nil
 }
 
-// write replaces the record. Its lock is held.
-func (j *Journal) write(r *journal) error {
-	b, err := json.MarshalIndent(r, "", "  ")
-	if err != nil {
-		return fault.New(fault.Internal, "cannot write the record as JSON")
-	}
-	return j.put(journalFile, append(b, '\n'))
-}
-
-// put writes one file of the journal's.
-func (j *Journal) put(name string, b []byte) error {
-	f := &file{path: filepath.Join(j.Dir, name), new: b, edits: []Edit{{Private: true}}}
-	defer f.discard()
-	if err := f.write(); err != nil {
-		return cannot("write", f.path, err)
-	}
-	return f.replace()
-}
-
-func (j *Journal) read() (*journal, error) {
-	b, err := ReadFile(filepath.Join(j.Dir, journalFile), maxFile)
-	if errors.Is(err, fs.ErrNotExist) {
-		return &journal{Version: journalVersion}, nil
-	}
-	if err != nil {
-		return nil, err
-	}
-	var r journal
-	if json.Unmarshal(b, &r) != nil || r.Version != journalVersion {
-		return nil, fault.New(fault.Local, "%q is no record of this program's", filepath.Join(j.Dir, journalFile)).
-			Hint("remove it; what it knew of is left as it is")
-	}
-	return &r, nil
-}
-
-func (r *journal) addDirs(dirs []string) {
-	for _, d := range dirs {
-		if !slices.Contains(r.Dirs, d) {
-			r.Dirs = append(r.Dirs, d)
-		}
-	}
-}
-
 func (r *journal) entry(path string) *journalEntry {
+	if r == nil {
+		return nil
+	}
 	for _, e := range r.Files {
 		if e.Path == path {
 			return e
@@ -218,250 +303,105 @@ func (r *journal) entry(path string) *journalEntry {
 	return nil
 }
 
-// add records the change of one file. One that goes on from our last change
-// becomes one with it, so that the record does not grow with every run.
-func (j *Journal) add(r *journal, f *file) error {
-	e := r.entry(f.path)
-	if e == nil {
-		e = &journalEntry{Path: f.path, Created: f.info == nil, Dirs: f.made}
-		if f.info != nil {
-			e.Mode = f.info.Mode().Perm()
-		}
-		r.Files = append(r.Files, e)
-	}
-	before := f.old
-	if n := len(e.Changes); n > 0 && e.Changes[n-1].After == digest(f.old) {
-		last := e.Changes[n-1]
-		if original, ok := j.undo(last, f.old); ok {
-			before = original
-			e.Changes = e.Changes[:n-1]
-			r.over = append(r.over, last)
+func (r *journal) drop(e *journalEntry) {
+	r.Files = slices.DeleteFunc(r.Files, func(f *journalEntry) bool { return f == e })
+}
+
+func (r *journal) empty() bool { return len(r.Files)+len(r.Temps)+len(r.Notes) == 0 }
+
+func (r *journal) addDirs(dirs []string) { r.Dirs = union(r.Dirs, dirs) }
+
+func (e *journalEntry) addDirs(dirs []string) { e.Dirs = union(e.Dirs, dirs) }
+
+func union(a, b []string) []string {
+	for _, s := range b {
+		if !slices.Contains(a, s) {
+			a = append(a, s)
 		}
 	}
-	if bytes.Equal(before, f.new) {
+	return a
+}
+
+// begin is update for a change that needs no file beside the record: where there is
+// none yet, it is written but once.
+func (j *Journal) begin(ctx context.Context, change func(*journal)) error {
+	if done, err := j.make(ctx, change); err != nil || done {
+		return err
+	}
+	return j.update(ctx, func(r *journal) error {
+		change(r)
 		return nil
-	}
-	start, oldEnd, newEnd := changedLines(before, f.new)
-	edit := journalEdit{
-		Before: digest(before), After: digest(f.new),
-		Offset: start, Length: newEnd - start, Ours: digest(f.new[start:newEnd]),
-	}
-	if oldEnd > start {
-		edit.Undo = filepath.Join(undoDir, rand.Text())
-		if err := j.put(edit.Undo, before[start:oldEnd]); err != nil {
+	})
+}
+
+// update changes the record under its lock, and makes it where there is none.
+func (j *Journal) update(ctx context.Context, change func(*journal) error) error {
+	const tries = 100
+	for n := 0; ; n++ {
+		if _, err := j.make(ctx, func(*journal) {}); err != nil {
 			return err
 		}
+		err := j.change(ctx, change)
+		if !errors.Is(err, fs.ErrNotExist) || ctx.Err() != nil || n == tries {
+			return err
+		}
+		// A cleanup took the directory away in between.
 	}
-	e.Changes = append(e.Changes, edit)
+}
+
+// change changes the record under its lock. One in which nothing is left is
+// removed. Where there is no directory for it, that is an fs.ErrNotExist.
+func (j *Journal) change(ctx context.Context, change func(*journal) error) error {
+	path := filepath.Join(j.Dir, journalFile)
+	unlock, err := Lock(ctx, path)
+	if err != nil {
+		return err
+	}
+	var after []string
+	defer func() {
+		unlock()
+		removeEmpty(after)
+	}()
+	r, err := j.read()
+	if err != nil {
+		return err
+	}
+	if r == nil {
+		r = &journal{Version: journalVersion}
+	}
+	if err := change(r); err != nil {
+		return err
+	}
+	if r.empty() && !slices.ContainsFunc(j.outside(r.Dirs), exists) {
+		after, err = j.retire(ctx, r)
+		return err
+	}
+	if err := j.write(r); err != nil {
+		return err
+	}
+	j.sweepUndo(r)
 	return nil
 }
 
-// forget removes what a change kept.
-func (j *Journal) forget(e journalEdit) error {
-	if e.Undo == "" {
-		return nil
+// changeIfThere is change for what takes out of the record: where there is none, a
+// cleanup has done so already.
+func (j *Journal) changeIfThere(ctx context.Context, change func(*journal) error) error {
+	if err := j.change(ctx, change); !errors.Is(err, fs.ErrNotExist) {
+		return err
 	}
-	return os.Remove(filepath.Join(j.Dir, e.Undo))
+	return nil
 }
 
-// undo returns a file's content without the change. It is false when the change
-// cannot be found in it.
-func (j *Journal) undo(e journalEdit, text []byte) ([]byte, bool) {
-	whole := digest(text)
-	if whole == e.Before {
-		return text, true
-	}
-	at := e.Offset
-	if whole != e.After {
-		if at = find(text, e); at < 0 {
-			return nil, false
-		}
-	}
-	if at+e.Length > len(text) {
-		return nil, false
-	}
-	var old []byte
-	if e.Undo != "" {
-		var err error
-		if old, err = ReadFile(filepath.Join(j.Dir, e.Undo), maxFile); err != nil {
-			return nil, false
-		}
-	}
-	return slices.Concat(text[:at], old, text[at+e.Length:]), true
-}
-
-// find returns where our lines of a change are in a text that has changed since,
-// or -1 where they are not, or not once.
-func find(text []byte, e journalEdit) int {
-	lines := bytes.Count(text, []byte("\n")) + 1
-	if e.Length == 0 || lines*e.Length > maxSearch {
-		return -1
-	}
-	found := -1
-	for at := 0; at+e.Length <= len(text); {
-		if digest(text[at:at+e.Length]) == e.Ours {
-			if found >= 0 {
-				return -1
-			}
-			found = at
-		}
-		next := bytes.IndexByte(text[at:], '\n')
-		if next < 0 {
-			break
-		}
-		at += next + 1
-	}
-	return found
-}
-
-// changedLines returns the lines in which two texts differ: from start to oldEnd
-// in a, to newEnd in b.
-func changedLines(a, b []byte) (start, oldEnd, newEnd int) {
-	for start < len(a) && start < len(b) && a[start] == b[start] {
-		start++
-	}
-	start = bytes.LastIndexByte(a[:start], '\n') + 1
-	oldEnd, newEnd = len(a), len(b)
-	for oldEnd > start && newEnd > start && a[oldEnd-1] == b[newEnd-1] {
-		oldEnd--
-		newEnd--
-	}
-	// Up to the end of the line, unless it is one already.
-	rest := 0
-	if oldEnd > start && a[oldEnd-1] != '\n' || newEnd > start && b[newEnd-1] != '\n' {
-		if rest = bytes.IndexByte(a[oldEnd:], '\n') + 1; rest == 0 {
-			rest = len(a) - oldEnd
-		}
-	}
-	return start, oldEnd + rest, newEnd + rest
-}
-
-func digest(b []byte) string {
-	sum := sha256.Sum256(b)
-	return hex.EncodeToString(sum[:])
-}
-
-// missingDirs are the directories that making dir would make, the outermost
-// first.
-func missingDirs(dir string) []string {
-	var missing []string
-	for {
-		if _, err := os.Lstat(dir); err == nil || !errors.Is(err, fs.ErrNotExist) {
-			slices.Reverse(missing)
-			return missing
-		}
-		missing = append(missing, dir)
-		parent := filepath.Dir(dir)
-		if parent == dir {
-			return nil
-		}
-		dir = parent
-	}
-}
-
-func equalMaps(a, b map[string]string) bool {
-	if len(a) != len(b) {
-		return false
-	}
-	for k, v := range a {
-		if w, ok := b[k]; !ok || w != v {
-			return false
-		}
-	}
-	return true
-}
-
-// Undone is what became of one file.
-type Undone struct {
-	Path string
-	// Left says why the file, or a part of our change, is still there; "": it is
-	// as it was before.
-	Left string
-}
-
-// Undo takes back every change that is recorded: files get the bytes and the mode
-// that they had, files and directories that were made are removed. Where somebody
-// else has changed a file since, only our own lines go. What could not be done is
-// said in the result; a file that could not be written stays in the record, and
-// the first such error is returned. Undo a second time does nothing.
-func (j *Journal) Undo(ctx context.Context) ([]Undone, error) {
-	path := filepath.Join(j.Dir, journalFile)
-	if _, err := os.Lstat(path); errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	}
-	r, err := j.read()
+// write replaces the record. Its lock is held.
+func (j *Journal) write(r *journal) error {
+	b, err := json.MarshalIndent(r, "", " ")
 	if err != nil {
-		return nil, err
+		return fault.New(fault.Internal, "cannot write the record as JSON")
 	}
-	var (
-		all   []Undone
-		gone  = map[string]bool{}
-		first error
-	)
-	for i := len(r.Files) - 1; i >= 0; i-- {
-		e := r.Files[i]
-		left, err := j.undoFile(ctx, e)
-		if err != nil {
-			left = err.Error()
-			if first == nil {
-				first = err
-			}
-		} else {
-			gone[e.Path] = true
-		}
-		all = append(all, Undone{e.Path, left})
-	}
-	return all, errors.Join(first, j.finish(ctx, gone))
-}
-
-// undoFile takes the changes of one file back, the last one first.
-func (j *Journal) undoFile(ctx context.Context, e *journalEntry) (left string, err error) {
-	if _, err := os.Lstat(filepath.Dir(e.Path)); errors.Is(err, fs.ErrNotExist) {
-		return "", nil
-	}
-	unlock, err := Lock(ctx, e.Path)
-	if err != nil {
-		return "", err
-	}
-	f := &file{path: e.Path, edits: []Edit{{Apply: func(b []byte) ([]byte, error) { return b, nil }}}}
-	err = f.change()
-	if err == nil && f.info != nil {
-		for i := len(e.Changes) - 1; i >= 0; i-- {
-			text, ok := j.undo(e.Changes[i], f.new)
-			if !ok {
-				left = "somebody else changed it since: what is left of ours is not known"
-				continue
-			}
-			f.new = text
-		}
-		err = f.putBack(e)
-	}
-	unlock() // before the directory goes, in which the lock's file is
-	if err == nil {
-		removeEmpty(e.Dirs)
-	}
-	return left, err
-}
-
-// putBack writes what a file was, or removes one that was made.
-func (f *file) putBack(e *journalEntry) error {
-	if e.Created && len(f.new) == 0 {
-		if err := os.Remove(f.path); err != nil {
-			return cannot("remove", f.path, err)
-		}
-		return nil
-	}
-	if bytes.Equal(f.old, f.new) && (e.Created || f.info.Mode().Perm() == e.Mode) {
-		return nil
-	}
+	f := &file{path: filepath.Join(j.Dir, journalFile), new: append(b, '\n'), edits: []Edit{{Private: true}}}
 	defer f.discard()
 	if err := f.write(); err != nil {
 		return cannot("write", f.path, err)
-	}
-	if !e.Created {
-		if err := f.pending.Chmod(e.Mode); err != nil {
-			return cannot("write", f.path, err)
-		}
 	}
 	if err := f.replace(); err != nil {
 		return cannot("write", f.path, err)
@@ -469,49 +409,151 @@ func (f *file) putBack(e *journalEntry) error {
 	return nil
 }
 
-// finish takes what was undone out of the record, and removes the record when
-// nothing is left in it.
-func (j *Journal) finish(ctx context.Context, gone map[string]bool) error {
+// read returns the record, or nil where there is none.
+func (j *Journal) read() (*journal, error) {
 	path := filepath.Join(j.Dir, journalFile)
-	unlock, err := Lock(ctx, path)
-	if err != nil {
-		return err
+	if there, err := j.trusted(); err != nil || !there {
+		return nil, err
 	}
-	r, err := j.read() // again: another process may have added to it
-	if err != nil {
-		unlock()
-		return err
+	b, err := ReadFile(path, maxRecord)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
 	}
-	kept := r.Files[:0]
+	if err != nil {
+		return nil, err
+	}
+	var r journal
+	if json.Unmarshal(b, &r) != nil || r.Version < 1 {
+		return nil, distrusted("%q is damaged, or no record of this program's", path)
+	}
+	if r.Version > journalVersion {
+		return nil, fault.New(fault.Local, "%q was written by a newer version of this program", path).
+			Hint("use that version: oidc-broker cleanup")
+	}
+	if bad := r.implausible(); bad != "" {
+		return nil, distrusted("%q is damaged: %s", path, bad)
+	}
+	return &r, nil
+}
+
+// distrusted is the error of a record that cannot be used.
+func distrusted(format string, args ...any) error {
+	return fault.New(fault.Local, format, args...).
+		Hint("nothing of it was used or changed; look at what it names, take that back by hand, and remove it")
+}
+
+// implausible says what no writer of ours puts into a record. It keeps damage, and
+// who tampered, from having other files removed than those that we made.
+func (r *journal) implausible() string {
+	plain := func(path string) bool { return filepath.IsAbs(path) && filepath.Clean(path) == path }
+	for _, d := range r.Dirs {
+		if !plain(d) {
+			return fmt.Sprintf("%q is no directory", d)
+		}
+	}
+	for _, t := range r.Temps {
+		if !plain(t) || !isTempName(filepath.Base(t)) {
+			return fmt.Sprintf("%q is no temporary directory", t)
+		}
+	}
 	for _, e := range r.Files {
-		if !gone[e.Path] {
-			kept = append(kept, e)
-			continue
+		if e == nil || !plain(e.Path) || filepath.Dir(e.Path) == e.Path {
+			return "a file without a path"
 		}
-		for _, c := range e.Changes {
-			_ = j.forget(c) // it may be gone already
+		for _, d := range e.Dirs {
+			if rel, err := filepath.Rel(d, e.Path); !plain(d) || err != nil || !filepath.IsLocal(rel) {
+				return fmt.Sprintf("%q does not lie in %q", e.Path, d)
+			}
+		}
+		for _, s := range e.States {
+			if bad := s.implausible(); bad != "" {
+				return bad
+			}
 		}
 	}
-	r.Files, r.Notes = kept, nil
-	if len(r.Files) > 0 {
-		err = j.write(r)
-		unlock()
-		return err
+	for _, n := range r.Notes {
+		if kept, ok := n.Values[keptValue]; ok && !isUndoName(kept) {
+			return "a secret that is kept has no such name"
+		}
 	}
-	err = os.Remove(path)
-	_ = os.RemoveAll(filepath.Join(j.Dir, undoDir))
-	unlock()
-	removeEmpty(r.Dirs)
+	return ""
+}
+
+func (s journalState) implausible() string {
+	if s.Undo != "" && !isUndoName(s.Undo) {
+		return "what was there before has no such name"
+	}
+	at := 0
+	for _, h := range s.Hunks {
+		if h.At < at || h.Length < 0 || h.Lines < 0 || h.Old < 0 || h.At > maxFile || h.Length > maxFile || h.Old > maxFile || len(h.Above) == 0 || len(h.Below) == 0 {
+			return "a change that cannot be"
+		}
+		at = h.At + h.Length
+	}
+	return ""
+}
+
+// isUndoName says whether a name is one that rand.Text made: no path leads out of
+// the directory.
+func isUndoName(name string) bool { return regexp.MustCompile(`^[A-Z2-7]{26}$`).MatchString(name) }
+
+func (j *Journal) undoPath(name string) string { return filepath.Join(j.Dir, undoDir, name) }
+
+// undoBytes returns what is beside the record under a name.
+func (j *Journal) undoBytes(name string) ([]byte, error) {
+	if name == "" {
+		return nil, nil
+	}
+	path := j.undoPath(name)
+	if info, err := os.Lstat(path); err != nil {
+		return nil, cannot("read", path, err)
+	} else if !info.Mode().IsRegular() {
+		return nil, fault.New(fault.Local, "%q is not a regular file", path)
+	}
+	return ReadFile(path, maxFile)
+}
+
+// newFile makes a file that is not there yet, down to the disk.
+func newFile(path string, b []byte) error {
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600) // #nosec G304 -- a name of our own
 	if err != nil {
-		return cannot("remove", path, err)
+		return cannot("write", path, err)
+	}
+	_, err = f.Write(b)
+	if err == nil {
+		err = f.Sync()
+	}
+	if cerr := f.Close(); err == nil {
+		err = cerr
+	}
+	if err != nil {
+		_ = os.Remove(path)
+		return cannot("write", path, err)
 	}
 	return nil
 }
 
-// removeEmpty removes directories, the innermost first, where nothing is left in
-// them.
-func removeEmpty(dirs []string) {
-	for i := len(dirs) - 1; i >= 0; i-- {
-		_ = os.Remove(dirs[i]) // not empty: somebody else uses it
+// sweepUndo removes what is kept beside the record and not needed any more. The
+// record's lock is held.
+func (j *Journal) sweepUndo(r *journal) {
+	needed := map[string]bool{}
+	for _, e := range r.Files {
+		for _, s := range e.States {
+			needed[s.Undo] = true
+		}
 	}
+	for _, n := range r.Notes {
+		needed[n.Values[keptValue]] = true
+	}
+	entries, _ := os.ReadDir(filepath.Join(j.Dir, undoDir)) // what cannot be read goes with the record
+	for _, e := range entries {
+		if isUndoName(e.Name()) && !needed[e.Name()] {
+			_ = os.Remove(j.undoPath(e.Name()))
+		}
+	}
+}
+
+func exists(path string) bool {
+	_, err := os.Lstat(path)
+	return err == nil
 }

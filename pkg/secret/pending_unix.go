@@ -5,16 +5,15 @@ package secret
 import (
 	"io/fs"
 	"os"
-	"path/filepath"
 	"syscall"
 
 	"github.com/gofrs/flock"
 	"github.com/google/renameio/v2"
 )
 
-// newPending opens a temporary file beside path.
-func newPending(path string) (pendingFile, error) {
-	return renameio.NewPendingFile(path, renameio.WithTempDir(filepath.Dir(path)), renameio.WithStaticPermissions(0o600))
+// newPending opens a temporary file in dir that is to take path's place.
+func newPending(path, dir string) (pendingFile, error) {
+	return renameio.NewPendingFile(path, renameio.WithTempDir(dir), renameio.WithStaticPermissions(0o600))
 }
 
 // keepOwner gives the new file to the old one's owner and group: a step that
@@ -42,3 +41,13 @@ func release(l *flock.Flock, name string) {
 	_ = os.Remove(name)
 	_ = l.Close()
 }
+
+// ours says whether a file belongs to the user that this process is.
+func ours(info fs.FileInfo) bool {
+	s, ok := info.Sys().(*syscall.Stat_t)
+	return ok && int(s.Uid) == syscall.Geteuid()
+}
+
+// writableByOthers says whether another user than its owner may change a file, or
+// what is in a directory.
+func writableByOthers(info fs.FileInfo) bool { return info.Mode().Perm()&0o022 != 0 }

@@ -17,8 +17,8 @@ type pending struct {
 	done bool
 }
 
-func newPending(path string) (pendingFile, error) {
-	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+"*")
+func newPending(path, dir string) (pendingFile, error) {
+	f, err := os.CreateTemp(dir, "."+filepath.Base(path)+"*")
 	if err != nil {
 		return nil, err
 	}
@@ -53,3 +53,8 @@ func release(l *flock.Flock, name string) {
 	_ = l.Close()
 	_ = os.Remove(name)
 }
+
+// ours and writableByOthers have nothing to go by: the directory's access list is
+// that of the user's own profile.
+func ours(fs.FileInfo) bool             { return true }
+func writableByOthers(fs.FileInfo) bool { return false }

@@ -1,0 +1,125 @@
+package deliver
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"strings"
+
+	"github.com/oidc-broker/oidc-broker/pkg/secret"
+)
+
+// The kinds of marks that our edits leave in the record for cleanup, by which they
+// are found again in a file that somebody else has changed since.
+const (
+	profileMark = "profile"
+	blockMark   = "block"
+)
+
+// Markers returns who knows the marks of this package's edits.
+func Markers() map[string]secret.Marker {
+	return map[string]secret.Marker{profileMark: profileMarker{}, blockMark: blockMarker{}}
+}
+
+// blockMarker knows the blocks in $BASH_ENV. What is between our markers is ours,
+// whatever it is.
+type blockMarker struct{}
+
+func (blockMarker) Fits(_, _, _ []byte) bool { return true }
+
+func (blockMarker) Remove(values map[string]string, text []byte) ([]byte, error) {
+	return editBlock(text, values["name"], Environment{})
+}
+
+// The values of a profile's mark: its header's spellings, and for each key, behind
+// a prefix, the digest of what it was set to.
+const (
+	markHeaders = "headers"
+	markKey     = "key "
+)
+
+// mark says what Edit writes.
+func (s Section) mark() secret.Note {
+	values := map[string]string{markHeaders: strings.Join(s.Headers, "\n")}
+	for _, set := range s.Set {
+		values[markKey+set.Key] = valueDigest(set.Value.Reveal())
+	}
+	return secret.Note{Kind: profileMark, Values: values}
+}
+
+// In returns the edit of a file that makes the change. A private one is to hold
+// secrets.
+func (s Section) In(path string, private bool) secret.Edit {
+	return secret.Edit{Path: path, Private: private, Apply: s.Edit, Mark: s.mark()}
+}
+
+func valueDigest(value string) string {
+	sum := sha256.Sum256([]byte(value))
+	return hex.EncodeToString(sum[:])
+}
+
+// profileMarker knows the sections of AWS files.
+type profileMarker struct{}
+
+// Fits refuses to take a header away from settings that somebody else has put below
+// it: they would fall to the profile above, or make the file unreadable.
+func (profileMarker) Fits(ours, old, rest []byte) bool {
+	return lastHeader(ours) == "" || lastHeader(old) != "" || !beginsWithSetting(rest)
+}
+
+func lastHeader(text []byte) string {
+	header := ""
+	for line := range bytes.Lines(text) {
+		if line = bytes.TrimSpace(line); bytes.HasPrefix(line, []byte("[")) {
+			header = string(line)
+		}
+	}
+	return header
+}
+
+func beginsWithSetting(text []byte) bool {
+	for line := range bytes.Lines(text) {
+		switch line = bytes.TrimSpace(line); {
+		case len(line) == 0 || line[0] == '#' || line[0] == ';':
+			continue
+		default:
+			return line[0] != '['
+		}
+	}
+	return false
+}
+
+// Remove takes out the settings that have the values we gave them, and a header
+// below which nothing is left.
+func (profileMarker) Remove(values map[string]string, text []byte) ([]byte, error) {
+	s := Section{Headers: strings.Split(values[markHeaders], "\n")}
+	own, err := s.find(text)
+	if err != nil || own == nil {
+		return text, err
+	}
+	var drop []iniLine
+	left := false
+	for i, line := range own.lines {
+		goesOn := i+1 < len(own.lines) && own.lines[i+1].kind == iniContinuation
+		if line.kind == iniOption && !goesOn && values[markKey+line.key()] == valueDigest(line.value()) {
+			drop = append(drop, line)
+		} else if len(line.content) > 0 {
+			left = true
+		}
+	}
+	if len(drop) > 0 && !left {
+		drop = append([]iniLine{own.header}, drop...)
+	}
+	var out []byte
+	at := 0
+	for _, line := range drop {
+		out = append(out, text[at:line.start]...)
+		at = line.end
+	}
+	return append(out, text[at:]...), nil
+}
+
+// value returns what is behind the first = or :, as far as the line goes.
+func (l iniLine) value() string {
+	return strings.TrimFunc(l.content[strings.IndexAny(l.content, "=:")+1:], isSpace)
+}
