@@ -38,8 +38,9 @@ func TestMain(m *testing.M) {
 			stop()
 			os.Exit(status)
 		},
-		"gosdk":    goSDK,
-		"gogoogle": goGoogle,
+		"gosdk":        goSDK,
+		"gogoogle":     goGoogle,
+		"circleci-job": circleciJob,
 	})
 }
 
@@ -62,11 +63,18 @@ func TestMain(m *testing.M) {
 //	vaultpeer [FILE]               start the Vault of HashiCorp's own plugins, with the sandbox's keys, changed by a JSON merge patch
 //	fault KIND TIMES PATH          have its next answers below a path go wrong
 //	granted account|direct NAME... demand lines "NAME TOKEN" with access tokens of the sandbox
+//	circleci-job FILE JOB          run a job of a CircleCI configuration, with the orb; see circleciJob
+//	machine KIND [PROGRAM...]      have the PATH of an image without oidc-broker; see machine
+//	release [KIND]                 serve a release on loopback, in $RELEASES; see releases.serve
 //
 // and the conditions [root], [missing:PROGRAM], [missing-python:MODULE],
 // [missing-node:MODULE] and [missing-vaultpeer], of which all but the first fail under CI=true.
 func TestScripts(t *testing.T) {
 	clients, err := filepath.Abs(filepath.Join("..", "..", "testdata", "clients"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	orb, err := filepath.Abs(orbPacked)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -76,6 +84,7 @@ func TestScripts(t *testing.T) {
 			"sandbox": startSandbox, "exits": exits, "exits-source": exitsSource, "mode": mode, "bytes": writeBytes, "faulty": startFaulty,
 			"moto": newMotos(t).point, "granted": granted, "golden": golden,
 			"vaultpeer": scriptPeer, "fault": scriptFault,
+			"machine": machine, "release": newReleases(t.TempDir()).serve,
 		},
 		Condition:          condition,
 		UpdateScripts:      os.Getenv("UPDATE") == "1",
@@ -86,6 +95,7 @@ func TestScripts(t *testing.T) {
 			e.Setenv("PROVIDER", sandbox.DefaultGCPProvider)
 			e.Setenv("SERVICE_ACCOUNT", sandbox.DefaultGCPServiceAccount)
 			e.Setenv("CLIENTS", clients)
+			e.Setenv("ORB", orb)
 			e.Setenv("GOLDEN", filepath.Join(filepath.Dir(clients), "golden"))
 			e.Setenv("NODE_PATH", nodeModules())
 			e.Values[secretsKey{}] = &secrets{}
