@@ -2,9 +2,9 @@ package main
 
 import (
 	"context"
-	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"maps"
 	"os"
 	"os/exec"
@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
 )
@@ -36,7 +37,7 @@ func circleciJob() {
 		job.shell = *shell
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	status := job.run(ctx)
+	status := job.run(ctx, machineOf{env: os.Environ(), stdout: os.Stdout, stderr: os.Stderr})
 	stop()
 	os.Exit(status)
 }
@@ -58,42 +59,51 @@ func expandJob(file, name string, inline bool) (*circleJob, error) {
 	return c.job(name)
 }
 
+// A machineOf a job is where its steps run.
+type machineOf struct {
+	dir            string
+	env            []string
+	stdout, stderr io.Writer
+}
+
 // run returns the exit code of the first step that failed.
-func (j *circleJob) run(ctx context.Context) int {
+func (j *circleJob) run(ctx context.Context, m machineOf) int {
 	status := 0
 	for _, s := range j.steps {
 		if (s.when == "on_success" || s.kind != "run") && status != 0 || s.when == "on_fail" && status == 0 {
 			continue
 		}
 		if s.kind != "run" {
-			fmt.Println("==", s.kind)
+			fmt.Fprintln(m.stdout, "==", s.kind)
 			continue
 		}
-		fmt.Println("==", s.name)
-		if got := j.step(ctx, s); status == 0 {
+		fmt.Fprintln(m.stdout, "==", s.name)
+		if got := j.step(ctx, m, s); status == 0 {
 			status = got
 		}
 	}
 	return status
 }
 
-func (j *circleJob) step(ctx context.Context, s circleStep) int {
+func (j *circleJob) step(ctx context.Context, m machineOf, s circleStep) int {
 	shell := j.shell
 	if s.shell != "" {
 		shell = s.shell
 	}
 	argv := append(strings.Fields(shell), "-c", s.command)
 	c := exec.CommandContext(ctx, argv[0], argv[1:]...)
-	c.Dir, c.Env, c.Stdout, c.Stderr = s.dir, os.Environ(), os.Stdout, os.Stderr
+	c.Dir, c.Env, c.Stdout, c.Stderr, c.WaitDelay = m.dir, slices.Clone(m.env), m.stdout, m.stderr, time.Second
+	if s.dir != "" {
+		c.Dir = filepath.Join(m.dir, s.dir)
+	}
 	for _, env := range []map[string]string{j.env, s.env} {
 		for _, name := range slices.Sorted(maps.Keys(env)) {
 			c.Env = append(c.Env, name+"="+env[name])
 		}
 	}
 	err := c.Run()
-	var exit *exec.ExitError
-	if err != nil && !errors.As(err, &exit) {
-		fmt.Fprintln(os.Stderr, "circleci-job:", err)
+	if c.ProcessState == nil {
+		fmt.Fprintln(m.stderr, "circleci-job:", err)
 		return 121
 	}
 	return c.ProcessState.ExitCode()

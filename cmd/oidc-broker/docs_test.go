@@ -28,18 +28,23 @@ import (
 // TestDocs runs every command that the documentation shows: each page in a
 // sandbox and in a directory of its own, its blocks in their order.
 //
-// A block of sh or bash is a script, and so is each run step in a block of yaml.
+// A block of sh or bash is a script, and so is each run step in a block of yaml. A
+// configuration with workflows, or one that uses the orb, is expanded as CircleCI
+// does it, and each of its jobs runs on a machine of its own.
 // What a reader does not see stands in a comment before the block:
 //
 //	<!-- docs-test: exits 4 -->          the exit code that is expected
 //	<!-- docs-test: not run: REASON -->
 //	<!-- docs-test: printed by COMMAND --> the block is what the command prints on stdout
 //	<!-- docs-test: background -->       one command, which serves until the page's end
+//	<!-- docs-test: file NAME -->        the block is that file of the project
 //	<!-- docs-test: setup                commands that come before
 //	...
 //	-->
 //
-// testdata/docs holds what stands in for programs that would leave this machine.
+// testdata/docs holds what stands in for programs that would leave this machine. The
+// pages under docs/examples have the real ones but for Docker, and ECR and S3 of a
+// moto server.
 func TestDocs(t *testing.T) {
 	if runtime.GOOS == "windows" {
 		t.Skip("the commands are for bash")
@@ -47,10 +52,11 @@ func TestDocs(t *testing.T) {
 	for _, name := range []string{"bash", "aws", "gcloud"} {
 		needed(t, name)
 	}
+	m := newMotos(t)
 	for _, page := range pages(t) {
 		t.Run(page.name, func(t *testing.T) {
 			t.Parallel()
-			page.run(t)
+			page.run(t, m)
 		})
 	}
 }
@@ -221,7 +227,7 @@ func mapKeys(m map[string]any) func(func(string) bool) {
 }
 
 // run runs the page's commands.
-func (p page) run(t *testing.T) {
+func (p page) run(t *testing.T, m *motos) {
 	var job *job
 	for _, b := range p.blocks {
 		scripts, err := b.scripts()
@@ -229,7 +235,7 @@ func (p page) run(t *testing.T) {
 			t.Errorf("%s:%d: %v", p.name, b.line, err)
 			continue
 		}
-		want, setup, printedBy, not, background := 0, "", "", "", false
+		want, setup, printedBy, not, file, background := 0, "", "", "", "", false
 		for _, note := range b.notes {
 			kind, rest, _ := strings.Cut(note, " ")
 			switch {
@@ -239,6 +245,8 @@ func (p page) run(t *testing.T) {
 				}
 			case strings.HasPrefix(note, "printed by "):
 				printedBy = strings.TrimPrefix(note, "printed by ")
+			case kind == "file":
+				file = rest
 			case note == "background":
 				background = true
 			case strings.HasPrefix(note, "not run: "):
@@ -252,17 +260,30 @@ func (p page) run(t *testing.T) {
 		if printedBy != "" {
 			scripts = nil
 		}
-		if not != "" || len(scripts) == 0 && printedBy == "" {
+		if not != "" || len(scripts) == 0 && printedBy == "" && file == "" && !strings.Contains(b.text, "oidc-broker/") {
 			continue
 		}
 		if job == nil {
-			job = newJob(t, p.name)
+			job = newJob(t)
+			if strings.HasPrefix(p.name, "docs/examples/") {
+				job.useReal(t, m, p.text)
+			}
+		}
+		if file != "" {
+			if err := os.WriteFile(filepath.Join(job.dir, file), []byte(b.text), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			continue
 		}
 		if printedBy != "" {
 			job.prints(t, fmt.Sprintf("%s:%d", p.name, b.line), printedBy, b.text)
 		}
 		if setup != "" {
 			job.step(t, fmt.Sprintf("%s:%d, its setup", p.name, b.line), setup, 0)
+		}
+		if whole := wholeConfig(b); whole != "" && (strings.Contains(b.text, "workflows:") || strings.Contains(b.text, "oidc-broker/")) {
+			job.config(t, fmt.Sprintf("%s:%d", p.name, b.line), whole, want)
+			continue
 		}
 		for _, s := range scripts {
 			if background {
@@ -282,7 +303,7 @@ type job struct {
 
 // newJob makes one: a sandbox, and a project's directory with what the
 // documentation supposes to be there.
-func newJob(t *testing.T, name string) *job {
+func newJob(t *testing.T) *job {
 	t.Helper()
 	dir := t.TempDir()
 	own := filepath.Join(dir, "sandbox")
@@ -337,6 +358,31 @@ func newJob(t *testing.T, name string) *job {
 	return j
 }
 
+// useReal puts the real programs in the place of what stands in for them.
+func (j *job) useReal(t *testing.T, m *motos, text string) {
+	t.Helper()
+	standIns := filepath.Join(repository(t), "testdata", "docs")
+	for i, pair := range j.env {
+		j.env[i] = strings.Replace(pair, "PATH="+filepath.Join(standIns, "bin"), "PATH="+filepath.Join(standIns, "examples"), 1)
+	}
+	for program, word := range map[string]string{"terraform": "terraform ", "jq": "jq ", "moto_server": "aws ecr"} {
+		if strings.Contains(text, word) {
+			needed(t, program)
+		}
+	}
+	if !strings.Contains(text, "aws ecr") && !strings.Contains(text, "backend") {
+		return
+	}
+	needed(t, "moto_server")
+	server, err := m.open()
+	if err != nil {
+		t.Fatal(err)
+	}
+	j.env = append(j.env, "AWS_ENDPOINT_URL_ECR="+server.url, "AWS_ENDPOINT_URL_S3="+server.url,
+		// A bucket has no host name of its own here.
+		"TF_CLI_ARGS_init=-backend-config=use_path_style=true", "CHECKPOINT_DISABLE=1")
+}
+
 // filled puts values for the names in a script that a reader puts his own for.
 func filled(script string) string {
 	for _, name := range []struct{ pattern, value string }{
@@ -364,6 +410,60 @@ func (j *job) step(t *testing.T, where, script string, want int) {
 	}
 	if got := c.ProcessState.ExitCode(); got != want {
 		t.Errorf("%s: exit code %d, want %d\n%s\n%s", where, got, want, script, output.String())
+	}
+}
+
+// config runs each job of a configuration: on a machine that has oidc-broker, of
+// the version that the orb installs, and nothing of the jobs before.
+func (j *job) config(t *testing.T, where, text string, want int) {
+	t.Helper()
+	orb, err := readYAML(orbPacked)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := newCircleConfig(where, []byte(filled(text)), map[string]map[string]any{"oidc-broker/oidc-broker": orb})
+	if err != nil {
+		t.Error(err)
+		return
+	}
+	for _, name := range c.jobs() {
+		expanded, err := c.job(name)
+		if err != nil {
+			t.Error(err)
+			continue
+		}
+		expanded.shell = "bash -eo pipefail"
+		ctx, cancel := context.WithTimeout(context.Background(), 4*time.Minute)
+		var output bytes.Buffer
+		got := expanded.run(ctx, machineOf{dir: j.dir, env: append(slices.Clone(j.env), fresh(t, j.env)...), stdout: &output, stderr: &output})
+		cancel()
+		if got != want {
+			t.Errorf("%s: job %s: exit code %d, want %d\n%s", where, name, got, want, output.String())
+		}
+	}
+}
+
+// fresh are the variables that name files of a new machine, on which oidc-broker
+// says that it is a release.
+func fresh(t *testing.T, env []string) []string {
+	t.Helper()
+	dir := t.TempDir()
+	path := ""
+	for _, pair := range env {
+		if p, ok := strings.CutPrefix(pair, "PATH="); ok {
+			path = p
+		}
+	}
+	self, err := lookPath("oidc-broker", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	writeProgram(t, filepath.Join(dir, "bin", "oidc-broker"), fmt.Sprintf(
+		"[ \"$*\" != version ] || { echo 'oidc-broker %s (commit, go, platform)'; exit 0; }\nexec '%s' \"$@\"", orbVersion, self))
+	return []string{
+		"PATH=" + filepath.Join(dir, "bin") + string(filepath.ListSeparator) + path, "HOME=" + dir, "BASH_ENV=" + filepath.Join(dir, "bash_env"),
+		"AWS_SHARED_CREDENTIALS_FILE=" + filepath.Join(dir, "aws", "credentials"), "AWS_CONFIG_FILE=" + filepath.Join(dir, "aws", "config"),
+		"CLOUDSDK_CONFIG=" + filepath.Join(dir, "gcloud"), "BAO_TOKEN_PATH=" + filepath.Join(dir, "vault-token"),
 	}
 }
 
