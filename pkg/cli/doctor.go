@@ -108,6 +108,7 @@ func groups(online bool) []group {
 func (a *app) doctorCommand() *cobra.Command {
 	var (
 		t      tokenOptions
+		files  trustFiles
 		format string
 		online bool
 	)
@@ -119,25 +120,33 @@ func (a *app) doctorCommand() *cobra.Command {
 $BASH_ENV, this machine and the checkout, and say what would go wrong, why, and what to
 do about it. Nothing is changed, no token is minted, no value of a variable is shown but
 paths, ARNs, hosts and names. Without --online nothing is called either; with it, the
-issuer and the clouds that the job uses are asked whether they are there.
+issuer and the clouds that the job uses are asked whether they are there. The documents
+that the clouds judge by can be given: then the job's two tokens are held against them.
 
 The exit code is 0 unless an error was found: then it is that of the first one, 3 for
-the token, 6 for this machine, 5 for a cloud that is not reached. Warnings and notes do
-not count. --verbose shows the checks that found nothing too.`,
+the token, 4 for a document that refuses it, 6 for this machine, 5 for a cloud that is
+not reached. Warnings and notes do not count. --verbose shows the checks that found
+nothing too.`,
 		Example: `  oidc-broker doctor
   oidc-broker doctor --online --verbose
+  oidc-broker doctor --trust-policy trust.json
   oidc-broker doctor --format json`,
 		Args: noArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			if err := a.finder(t).Check(); err != nil {
 				return err
 			}
-			return a.doctor(c.Context(), t, format, online)
+			trusts, err := a.trusts(files, t)
+			if err != nil {
+				return err
+			}
+			return a.doctor(c.Context(), t, trusts, format, online)
 		},
 	}
 	o := a.own(c)
 	declareFormat(o, &format)
 	o.switches(&online, "online", "OIDC_BROKER_ONLINE", "ask the issuer and the clouds too; nothing secret is sent")
+	files.declare(o)
 	t.declare(o)
 	return c
 }
@@ -148,10 +157,14 @@ type doctorStatus fault.Kind
 func (doctorStatus) Error() string   { return "something would go wrong" }
 func (d doctorStatus) ExitCode() int { return int(d) }
 
-func (a *app) doctor(ctx context.Context, t tokenOptions, format string, online bool) error {
+func (a *app) doctor(ctx context.Context, t tokenOptions, trusts []trust, format string, online bool) error {
 	ctx, cancel := a.bounded(ctx)
 	defer cancel()
-	found := examine(a.view(ctx, t), groups(online))
+	v, all := a.view(ctx, t), groups(online)
+	if v.trusts = trusts; len(trusts) > 0 {
+		all = append(all, policyGroup())
+	}
+	found := examine(v, all)
 	if ctx.Err() == context.Canceled {
 		return context.Canceled
 	}

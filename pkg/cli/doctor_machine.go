@@ -24,6 +24,7 @@ func machineChecks() []check {
 		{"home", "the home directory can be written to", homeDir},
 		{"proxy", "the proxy variables mean the same to every tool", proxies},
 		{"clock", "this machine's clock agrees with the token", clock},
+		{"leftovers", "nothing is left of an earlier job", leftovers},
 		{"version", "this is a released version", released},
 	}
 }
@@ -163,6 +164,29 @@ func clock(v *view) []finding {
 		f.Severity = severe
 	}
 	return []finding{f}
+}
+
+// leftovers are what 'oidc-broker cleanup' would have taken back at the end of the
+// job before: a self-hosted runner keeps it.
+func leftovers(v *view) []finding {
+	if v.record == nil {
+		return nil
+	}
+	paths, err := v.record.OfOthers()
+	if err != nil {
+		f := failed(err).orRemedy("look at it, and remove it")
+		f.Severity = warning
+		return []finding{f.because("nothing that is written from now on is recorded, and 'oidc-broker cleanup' takes nothing back")}
+	}
+	if len(paths) == 0 || v.record.Job == "" {
+		return nil
+	}
+	for i, p := range paths {
+		paths[i] = v.place(p)
+	}
+	return []finding{warns("an earlier job on this machine has left its credentials: %s", someOf(paths)).
+		because("tools take them for this job's, and whoever runs code here can read them").
+		remedy("oidc-broker cleanup now, and in a last step with 'when: always'")}
 }
 
 func released(v *view) []finding {

@@ -6,6 +6,8 @@ import (
 	"runtime"
 	"strings"
 	"testing"
+
+	"github.com/oidc-broker/oidc-broker/pkg/secret"
 )
 
 const (
@@ -91,8 +93,34 @@ func TestDoctorMachine(t *testing.T) {
 		{check: "clock", name: "far behind", env: "CIRCLE_OIDC_TOKEN={token v1 issued=1h}", want: "error issued 1h0m0s from now"},
 		{check: "clock", name: "not said", env: "CIRCLE_OIDC_TOKEN={token v1 claim=iat:null}"},
 
+		{check: "leftovers", name: "no place for a record"},
+		{check: "leftovers", name: "no record", set: func(v *view) { v.record = secret.NewJournal(filepath.Join(v.home(), "none")) }},
+		{check: "leftovers", name: "this job's own", set: leftBy(t, "one", "one")},
+		{check: "leftovers", name: "outside of a job", set: leftBy(t, "one", "")},
+		{check: "leftovers", name: "another job's", set: leftBy(t, "one", "two"), want: `warning an earlier job on this machine has left its credentials: "`},
+		{check: "leftovers", name: "damaged", set: func(v *view) {
+			leftBy(t, "one", "two")(v)
+			if err := os.WriteFile(filepath.Join(v.record.Dir, "journal.json"), []byte("{"), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}, want: "warning is damaged"},
+
 		{check: "version", name: "this one"},
 	})
+}
+
+// leftBy has a job write a file, and another one look.
+func leftBy(t *testing.T, then, now string) func(*view) {
+	return func(v *view) {
+		j := secret.NewJournal(filepath.Join(v.home(), "state"))
+		j.Job = then
+		err := j.Commit(t.Context(), secret.Edit{Path: filepath.Join(v.home(), "f"), Apply: func([]byte) ([]byte, error) { return []byte("x"), nil }})
+		if err != nil {
+			t.Fatal(err)
+		}
+		v.record = secret.NewJournal(j.Dir)
+		v.record.Job = now
+	}
 }
 
 func TestDoctorLeaks(t *testing.T) {

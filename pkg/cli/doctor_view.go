@@ -33,6 +33,8 @@ type view struct {
 	dir     string // the working directory; "" when it cannot be known
 	finder  oidc.Finder
 	token   tokenOptions
+	record  *secret.Journal // nil: there is no place for one
+	trusts  []trust         // documents to hold the token against
 	client  *remote.Client
 	version string
 	// lookPath returns the file that a command's name stands for.
@@ -56,7 +58,7 @@ type view struct {
 func (a *app) view(ctx context.Context, t tokenOptions) *view {
 	v := &view{
 		ctx: ctx, env: map[string]string{}, now: a.Now(), goos: runtime.GOOS, finder: a.finder(t), token: t,
-		client: a.client(), version: versionOf().Version, localCLI: localCLI, noexec: oidc.NoExec,
+		client: a.client(), record: a.journal(), version: versionOf().Version, localCLI: localCLI, noexec: oidc.NoExec,
 		lookPath: func(name string) (string, error) { return deliver.LookPath(name, a.Environ()) },
 		run: func(ctx context.Context, argv ...string) ([]byte, error) {
 			// With BASH_ENV or SHELLOPTS in its environment, bash would run what it is to look at.

@@ -557,3 +557,18 @@ func exists(path string) bool {
 	_, err := os.Lstat(path)
 	return err == nil
 }
+
+// OfOthers returns the files that are recorded for another job than this one.
+func (j *Journal) OfOthers() ([]string, error) {
+	r, err := j.read()
+	if err != nil || r == nil {
+		return nil, err
+	}
+	var all []string
+	for _, e := range r.Files {
+		if e.Job != "" && e.Job != j.Job {
+			all = append(all, e.Path)
+		}
+	}
+	return all, nil
+}
