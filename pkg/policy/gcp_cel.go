@@ -9,14 +9,14 @@ import (
 	"strings"
 	"unicode/utf8"
 
-	"cel.dev/cel-go/cel"
+	"cel.dev/cel-go/common"
 	"cel.dev/cel-go/common/ast"
 	"cel.dev/cel-go/common/operators"
 	"cel.dev/cel-go/common/types"
 	"cel.dev/cel-go/common/types/ref"
 	"cel.dev/cel-go/common/types/traits"
-	"cel.dev/cel-go/ext"
 	"cel.dev/cel-go/interpreter"
+	"cel.dev/cel-go/parser"
 
 	"github.com/oidc-broker/oidc-broker/pkg/fault"
 )
@@ -46,63 +46,35 @@ type gcpExpression struct {
 	text     string
 	root     ast.Expr
 	info     *ast.SourceInfo
-	program  cel.Program
-	kind     *cel.Type
+	program  *gcpProgram
+	kind     *types.Type
 	refs     []gcpRef
 	// operands are those of the outermost &&: one alone where there is none.
 	operands []*gcpExpression
 }
 
-// A gcpLanguage compiles expressions. It is made where a document is read:
-// building an environment takes milliseconds, which no other command should pay.
-type gcpLanguage struct{ env *cel.Env }
-
-func newGCPLanguage(variables ...string) (gcpLanguage, error) {
-	options := []cel.EnvOption{
-		// Google documents split, join and lowerAscii of these, and its own
-		// compiler knows best what a provider may say: gcpUndocumented tells.
-		ext.Strings(),
-		cel.Function("extract", cel.MemberOverload("string_extract_string",
-			[]*cel.Type{cel.StringType, cel.StringType}, cel.StringType, cel.BinaryBinding(gcpExtractValue))),
-		cel.EnableMacroCallTracking(), // so that an expression can be written again
-		cel.ParserExpressionSizeLimit(gcpMaxSource),
-		cel.RegexProgramSizeLimit(gcpMaxRegexp),
-	}
-	for _, name := range variables {
-		options = append(options, cel.Variable(name, cel.MapType(cel.StringType, cel.DynType)))
-	}
-	env, err := cel.NewEnv(options...)
-	if err != nil {
-		return gcpLanguage{}, fault.New(fault.Internal, "cannot set up CEL: %w", err)
-	}
-	return gcpLanguage{env}, nil
-}
-
 // compile reads an expression. An error is a fault.Usage that has the place of
 // the text in the document and the place of the mistake in the text.
 func (l gcpLanguage) compile(text, where string, at position) (*gcpExpression, error) {
-	compiled, issues := l.env.Compile(text)
-	if issues.Err() != nil {
-		return nil, gcpCompileError(text, where, at, issues)
+	checked, mistakes := l.check(text)
+	if len(mistakes) > 0 {
+		return nil, gcpCompileError(text, where, at, mistakes[0])
 	}
-	program, err := l.env.Program(compiled, cel.CostLimit(gcpMaxCost), cel.MemoryLimit(gcpMaxMemory))
+	program, err := l.plan(checked)
 	if err != nil {
 		return nil, fault.New(fault.Usage, "%s: %s: %s", at.at(), where, oneLine(err.Error()))
 	}
-	native := compiled.NativeRep()
+	root := checked.Expr()
 	return &gcpExpression{position: at, where: where, text: text, program: program,
-		root: native.Expr(), info: native.SourceInfo(), kind: compiled.OutputType(), refs: gcpRefs(native.Expr())}, nil
+		root: root, info: checked.SourceInfo(), kind: checked.GetType(root.ID()), refs: gcpRefs(root)}, nil
 }
 
-func gcpCompileError(text, where string, at position, issues *cel.Issues) error {
-	place, message := "", issues.Err().Error()
-	if all := issues.Errors(); len(all) > 0 {
-		message = all[0].Message
-		if l := all[0].Location; l.Line() == 1 {
-			place = fmt.Sprintf("column %d of the expression: ", l.Column()+1)
-		} else if l.Line() > 1 {
-			place = fmt.Sprintf("line %d, column %d of the expression: ", l.Line(), l.Column()+1)
-		}
+func gcpCompileError(text, where string, at position, mistake *common.Error) error {
+	place, message := "", mistake.Message
+	if l := mistake.Location; l.Line() == 1 {
+		place = fmt.Sprintf("column %d of the expression: ", l.Column()+1)
+	} else if l.Line() > 1 {
+		place = fmt.Sprintf("line %d, column %d of the expression: ", l.Line(), l.Column()+1)
 	}
 	e := fault.New(fault.Usage, "%s: %s does not compile: %s%s", at.at(), where, place, oneLine(message))
 	switch {
@@ -137,7 +109,7 @@ func (l gcpLanguage) split(x *gcpExpression) error {
 		text := ""
 		if texts != nil {
 			text = texts[i]
-		} else if written, err := cel.ExprToString(part, x.info); err == nil {
+		} else if written, err := parser.Unparse(part, x.info); err == nil {
 			text = written
 		}
 		o, err := l.compile(text, fmt.Sprintf("%s, operand %d", x.where, i+1), x.position)
@@ -184,7 +156,7 @@ func (x *gcpExpression) operandTexts(l gcpLanguage, n int) []string {
 			return nil
 		}
 		text := strings.TrimSpace(string(runes[from:cut]))
-		if _, issues := l.env.Parse(text); issues.Err() != nil {
+		if _, _, mistakes := l.parse(text); len(mistakes) > 0 {
 			return nil
 		}
 		texts = append(texts, text)
@@ -199,7 +171,7 @@ type gcpOutcome struct {
 	// err is CEL's error, in CEL's words. Google takes it for a refusal.
 	err string
 	// gaveUp says that the expression needs more than this program spends on
-	// one; how much Google spends is not known.
+	// one, or does: what Google makes of it is not known.
 	gaveUp bool
 }
 
@@ -235,10 +207,8 @@ func (r *gcpRun) eval(x *gcpExpression) gcpOutcome {
 	if r.left <= 0 {
 		return tooMuch
 	}
-	v, details, err := x.program.Eval(r.vars)
-	if details != nil && details.ActualCost() != nil {
-		r.left -= int64(min(*details.ActualCost(), gcpMaxCost)) // #nosec G115 -- of a million at most
-	}
+	v, spent, err := x.program.eval(r.vars)
+	r.left -= int64(min(spent, gcpMaxCost)) // #nosec G115 -- of a million at most
 	var cancelled interpreter.EvalCancelledError
 	switch {
 	case errors.As(err, &cancelled):
@@ -246,6 +216,8 @@ func (r *gcpRun) eval(x *gcpExpression) gcpOutcome {
 		return tooMuch
 	case err != nil:
 		return gcpOutcome{err: oneLine(err.Error())}
+	case types.IsUnknown(v):
+		return gcpOutcome{err: "it depends on format, which this program does not evaluate", gaveUp: true}
 	}
 	return gcpOutcome{value: gcpPlain(v, 0)}
 }
@@ -321,15 +293,11 @@ func gcpTypeName(v any) string {
 	return "of another type"
 }
 
-func gcpExtractValue(s, template ref.Val) ref.Val {
-	a, ok1 := s.(types.String)
-	b, ok2 := template.(types.String)
-	if !ok1 || !ok2 {
-		return types.MaybeNoSuchOverloadErr(s)
-	}
-	text, ok := gcpExtract(string(a), string(b))
+func gcpExtractValue(args []ref.Val) ref.Val {
+	template := gcpString(args[1])
+	text, ok := gcpExtract(gcpString(args[0]), template)
 	if !ok {
-		return types.NewErr("extract: the template %q has not exactly one {name}", string(b))
+		return types.NewErr("extract: the template %q has not exactly one {name}", template)
 	}
 	return types.String(text)
 }

@@ -5,9 +5,9 @@ import (
 	"slices"
 	"strings"
 
-	"cel.dev/cel-go/cel"
 	"cel.dev/cel-go/common/ast"
 	"cel.dev/cel-go/common/operators"
+	"cel.dev/cel-go/parser"
 )
 
 // exact writes an operand with patterns as comparisons of whole claims, or
@@ -187,7 +187,7 @@ func gcpUnquote(text string) string {
 // operand returns the text as an operand of &&. A comment would swallow the rest.
 func (x *gcpExpression) operand() string {
 	if strings.Contains(x.text, "//") {
-		if text, err := cel.ExprToString(x.root, x.info); err == nil {
+		if text, err := parser.Unparse(x.root, x.info); err == nil {
 			return text
 		}
 	}
