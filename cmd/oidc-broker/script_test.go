@@ -38,9 +38,11 @@ func TestMain(m *testing.M) {
 			stop()
 			os.Exit(status)
 		},
-		"gosdk":        goSDK,
-		"gogoogle":     goGoogle,
-		"circleci-job": circleciJob,
+		"gosdk":         goSDK,
+		"gogoogle":      goGoogle,
+		"gosdk-long":    goSDKLong,
+		"gogoogle-long": goGoogleLong,
+		"circleci-job":  circleciJob,
 	})
 }
 
@@ -59,6 +61,7 @@ func TestMain(m *testing.M) {
 //	moto --unsigned N              the same, but after N actions it verifies signatures
 //	gosdk [PROFILE]                ask aws-sdk-go-v2 who one is; $CLIENTS/ask.sh asks all clients
 //	gogoogle                       print an access token of each of Google's libraries for Go
+//	gosdk-long, gogoogle-long      the same again and again, as testdata/longjob says
 //	golden FILE [WORD...]          type what gcloud was recorded with, and demand its bytes
 //	vaultpeer [FILE]               start the Vault of HashiCorp's own plugins, with the sandbox's keys, changed by a JSON merge patch
 //	fault KIND TIMES PATH          have its next answers below a path go wrong
@@ -75,6 +78,10 @@ func TestScripts(t *testing.T) {
 		t.Fatal(err)
 	}
 	orb, err := filepath.Abs(orbPacked)
+	if err != nil {
+		t.Fatal(err)
+	}
+	long, err := newLongJob()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -98,6 +105,7 @@ func TestScripts(t *testing.T) {
 			e.Setenv("ORB", orb)
 			e.Setenv("GOLDEN", filepath.Join(filepath.Dir(clients), "golden"))
 			e.Setenv("NODE_PATH", nodeModules())
+			long.setenv(e)
 			e.Values[secretsKey{}] = &secrets{}
 			return nil
 		},

@@ -1,4 +1,4 @@
-# Runs adc.py with the Python and the library that gcloud has in its bundle,
+# Runs adc.py, or the program PY, with the Python and the library that gcloud has in its bundle,
 # else with python3 and what is installed for it.
 set -eu
 bundle=$(dirname "$(dirname "$(readlink -f "$(command -v gcloud)")")")
@@ -9,4 +9,4 @@ fi
 if [ ! -x "$python" ]; then
 	python=python3
 fi
-exec "$python" "$(dirname "$0")/adc.py"
+exec "$python" "${PY-$(dirname "$0")/adc.py}"
