@@ -43,6 +43,10 @@ var vaultFaults = map[string]faulty{
 	},
 	"list": says(`["` + marker + `"]`),
 	"null": says(`{"data":null}`),
+	// More than its length: what follows is on a connection that is idle by then.
+	"longer": func(w http.ResponseWriter, _ *http.Request, _ int32) {
+		hijack(w, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"+marker)
+	},
 }
 
 func vaultSays(status int, text string) faulty {

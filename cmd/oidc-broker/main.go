@@ -4,6 +4,8 @@ package main
 
 import (
 	"context"
+	"io"
+	"log"
 	"os"
 	"os/signal"
 	"syscall"
@@ -24,6 +26,10 @@ func main() {
 
 // world is the real one.
 func world() cli.World {
+	// net/http has no other way to be silent than this one: it logs the first
+	// bytes that come on a connection after an answer, which may be half of a
+	// token when a server says less than the length of what it sends.
+	log.SetOutput(io.Discard)
 	return cli.World{
 		Args:      os.Args[1:],
 		Getenv:    os.Getenv,
