@@ -121,7 +121,7 @@ func (f faultRun) run() {
 		delete(set, name) // they would be outside of the home that is looked at
 	}
 	maps.Copy(set, map[string]string{
-		"HOME": home, "AWS_ROLE_ARN": sandbox.DefaultRole, "OIDC_BROKER_MAX_ATTEMPTS": "2", "OIDC_BROKER_TIMEOUT": "20s",
+		"HOME": home, "AWS_ROLE_ARN": sandbox.DefaultRole, "OIDC_BROKER_MAX_ATTEMPTS": "2", "OIDC_BROKER_TIMEOUT": "1m",
 		"OIDC_BROKER_WORKLOAD_IDENTITY_PROVIDER": sandbox.DefaultGCPProvider, "GCP_SERVICE_ACCOUNT_EMAIL": sandbox.DefaultGCPServiceAccount,
 	})
 	set[f.variable] = f.start(set[f.variable])
@@ -134,7 +134,7 @@ func (f faultRun) run() {
 		f.network(f, tr, addr)
 	}
 	var stdout, stderr bytes.Buffer
-	ctx, cancel := context.WithTimeout(f.Context(), time.Minute) // far beyond every --timeout here
+	ctx, cancel := context.WithTimeout(f.Context(), 2*time.Minute) // far beyond every --timeout here
 	defer cancel()
 	got := cli.Main(ctx, cli.World{
 		Args:    slices.Concat([]string{"--verbose"}, f.leg.args, f.misbehaviour.args),

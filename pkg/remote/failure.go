@@ -52,6 +52,10 @@ func (f *Failure) final(err error, n int) error {
 	return e
 }
 
+// closedIdle is what net/http says of a connection that ends before the request
+// is written, or as it is. Its error has no name.
+const closedIdle = "http: server closed idle connection"
+
 // failure names the cause of a failed attempt. It goes by type, never by the
 // error's text: net/http puts URLs and pieces of the answer into those.
 func (c *Client) failure(req *http.Request, err error) error {
@@ -88,7 +92,7 @@ func (c *Client) failure(req *http.Request, err error) error {
 		f.Why = "did not answer in time"
 	case errors.As(err, &errno):
 		f.Why = "cannot be reached: " + errno.Error()
-	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), err.Error() == closedIdle:
 		f.Why = "closed the connection before the whole answer had come"
 	default:
 		f.Why = "does not answer as an " + strings.ToUpper(req.URL.Scheme) + " server does"
