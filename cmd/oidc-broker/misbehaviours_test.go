@@ -112,8 +112,8 @@ func rewritten(change func(head, body string) string) func(*wire) {
 	}
 }
 
-// without takes a header out of a head.
-func without(head, name string) string {
+// withoutHeader takes a header out of a head.
+func withoutHeader(head, name string) string {
 	lines := strings.Split(head, "\r\n")
 	return strings.Join(slices.DeleteFunc(lines, func(l string) bool { return strings.HasPrefix(strings.ToLower(l), strings.ToLower(name)+":") }), "\r\n")
 }
@@ -133,24 +133,24 @@ func forms() []misbehaviour {
 	return []misbehaviour{
 		{name: "good", serve: rewritten(func(head, body string) string { return head + "\r\n\r\n" + body })},
 		{name: "good, of another type", serve: rewritten(func(head, body string) string {
-			return without(head, "Content-Type") + "\r\nContent-Type: image/png\r\n\r\n" + body
+			return withoutHeader(head, "Content-Type") + "\r\nContent-Type: image/png\r\n\r\n" + body
 		})},
 		{name: "good, of another charset", serve: rewritten(func(head, body string) string {
-			return without(head, "Content-Type") + "\r\nContent-Type: text/xml; charset=ebcdic-" + marker + "\r\n\r\n" + body
+			return withoutHeader(head, "Content-Type") + "\r\nContent-Type: text/xml; charset=ebcdic-" + marker + "\r\n\r\n" + body
 		})},
 		{name: "good, compressed", serve: rewritten(func(head, body string) string {
 			body = packed(body)
-			return without(head, "Content-Length") + "\r\nContent-Encoding: gzip\r\nContent-Length: " + strconv.Itoa(len(body)) + "\r\n\r\n" + body
+			return withoutHeader(head, "Content-Length") + "\r\nContent-Encoding: gzip\r\nContent-Length: " + strconv.Itoa(len(body)) + "\r\n\r\n" + body
 		})},
 		{name: "good, in chunks", serve: rewritten(func(head, body string) string {
-			head = without(head, "Content-Length") + "\r\nTransfer-Encoding: chunked\r\n\r\n"
+			head = withoutHeader(head, "Content-Length") + "\r\nTransfer-Encoding: chunked\r\n\r\n"
 			for _, c := range []byte(body) {
 				head += "1\r\n" + string(c) + "\r\n"
 			}
 			return head + "0\r\nX-Trailer: " + marker + "\r\n\r\n"
 		})},
 		{name: "good, with no end but the connection's", serve: rewritten(func(head, body string) string {
-			return without(head, "Content-Length") + "\r\nConnection: close\r\n\r\n" + body
+			return withoutHeader(head, "Content-Length") + "\r\nConnection: close\r\n\r\n" + body
 		})},
 		{name: "good, and more behind it", serve: rewritten(func(head, body string) string { return head + "\r\n\r\n" + body + html })},
 		{name: "good, after five informational answers", serve: rewritten(func(head, body string) string {
@@ -165,11 +165,11 @@ func forms() []misbehaviour {
 		}},
 		{name: "in UTF-16", exit: 5, says: foreign, serve: rewritten(func(head, body string) string {
 			wide := "\xff\xfe" + strings.Join(strings.Split(body, ""), "\x00") + "\x00"
-			return without(head, "Content-Length") + "\r\nContent-Length: " + strconv.Itoa(len(wide)) + "\r\n\r\n" + wide
+			return withoutHeader(head, "Content-Length") + "\r\nContent-Length: " + strconv.Itoa(len(wide)) + "\r\n\r\n" + wide
 		})},
 		{name: "in two encodings", exit: 5, says: foreign, serve: rewritten(func(head, body string) string {
 			body = packed(packed(body))
-			return without(head, "Content-Length") + "\r\nContent-Encoding: gzip\r\nContent-Length: " + strconv.Itoa(len(body)) + "\r\n\r\n" + body
+			return withoutHeader(head, "Content-Length") + "\r\nContent-Encoding: gzip\r\nContent-Length: " + strconv.Itoa(len(body)) + "\r\n\r\n" + body
 		})},
 		{name: "said to be compressed", exit: 5, says: strange, serve: func(w *wire) {
 			w.sayf("%sContent-Encoding: gzip\r\nContent-Length: %d\r\n\r\n%s", ok, len(html), html)
@@ -204,7 +204,7 @@ func (e errorStatus) Write(b []byte) (int, error) {
 // stages are where a connection ends, is reset or lies about its length.
 func stages() []misbehaviour {
 	reset := `cannot be reached: (connection reset by peer|broken pipe|.*forcibly closed.*)` + twice // the last is Windows'
-	gone := `(` + cut + `|` + reset + `)`                                                // which of the two comes is the system's to say
+	gone := `(` + cut + `|` + reset + `)`                                                            // which of the two comes is the system's to say
 	part := func(text string, end func(*wire)) func(*wire) {
 		return func(w *wire) { w.say([]byte(text)); end(w) }
 	}
@@ -228,7 +228,7 @@ func stages() []misbehaviour {
 		{name: "a chunk of an absurd length", exit: 5, says: strange, serve: part(ok+"Transfer-Encoding: chunked\r\n\r\nffffffffffffffffff\r\n", closed)},
 		{name: "a chunk longer than it says", exit: 5, says: strange, serve: part(ok+"Transfer-Encoding: chunked\r\n\r\n2\r\n{} and "+marker+"\r\n0\r\n\r\n", closed)},
 		{name: "shorter than it says", exit: 5, says: foreign, serve: rewritten(func(head, body string) string {
-			return without(head, "Content-Length") + "\r\nContent-Length: 10\r\n\r\n" + body
+			return withoutHeader(head, "Content-Length") + "\r\nContent-Length: 10\r\n\r\n" + body
 		})},
 		{name: "of two lengths", exit: 5, says: strange, serve: part(ok+"Content-Length: 3\r\nContent-Length: 4\r\n\r\n"+marker, closed)},
 		{name: "of a negative length", exit: 5, says: strange, serve: part(ok+"Content-Length: -1\r\n\r\n"+marker, closed)},

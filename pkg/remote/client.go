@@ -27,8 +27,8 @@ const (
 	attemptTime = 15 * time.Second
 	// The pause after attempt n is drawn from [0, min(maxPause, firstPause·2ⁿ⁻¹)):
 	// full jitter spreads the jobs of a fleet that failed at the same moment.
-	// The figures are those with which a fleet outlives an outage of a minute
-	// and a quota that is used up until the next one: TestFleet.
+	// The figures are those with which a fleet that is given the time outlives an
+	// outage of a minute, and a quota that is used up until the next: TestFleet.
 	firstPause = time.Second
 	maxPause   = 20 * time.Second
 	// unknownHost bounds the attempts to reach a host whose name does not exist:
