@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"sort"
+	"strings"
 	"time"
 
 	"github.com/gofrs/flock"
@@ -23,6 +24,15 @@ const (
 	lockWait = 30 * time.Second
 	lockPoll = 10 * time.Millisecond
 )
+
+// ErrLocked is what the error of Lock is that waited in vain for another process.
+var ErrLocked = errors.New("locked")
+
+// waited is for how long Lock did.
+type waited string
+
+func (w waited) Error() string      { return "waited " + string(w) }
+func (waited) Is(target error) bool { return target == ErrLocked }
 
 // An Edit is a change of one file's content.
 type Edit struct {
@@ -373,11 +383,11 @@ func lock(ctx context.Context, path string, patience time.Duration) (unlock func
 			_ = l.Close()
 			switch {
 			case errors.Is(err, context.DeadlineExceeded):
-				waited := patience.String()
+				long := waited(patience.String())
 				if ctx.Err() != nil {
-					waited = "as long as this command may take"
+					long = "as long as this command may take"
 				}
-				return nil, fault.New(fault.Local, "%q is locked by another process: waited %s", path, waited).
+				return nil, fault.New(fault.Local, "%q is locked by another process: %w", path, long).
 					Hint("the lock is %q; end the process that holds it", name)
 			case errors.Is(err, context.Canceled):
 				return nil, err
@@ -386,6 +396,25 @@ func lock(ctx context.Context, path string, patience time.Duration) (unlock func
 		}
 		if current(l, name) {
 			return func() { release(l, name) }, nil
+		}
+		_ = l.Close()
+	}
+}
+
+// tryLock takes the lock of this name, or says that somebody else has it.
+func tryLock(name string) (unlock func(), ok bool, err error) {
+	for {
+		l := flock.New(name, flock.SetPermissions(0o600))
+		ok, err := l.TryLock()
+		if err != nil || !ok {
+			_ = l.Close()
+			if err != nil {
+				err = cannot("lock", name, err)
+			}
+			return nil, false, err
+		}
+		if current(l, name) {
+			return func() { release(l, name) }, true, nil
 		}
 		_ = l.Close()
 	}
@@ -418,6 +447,13 @@ func ReadFile(path string, limit int64) ([]byte, error) {
 		return nil, fault.New(fault.Local, "%q is larger than %d bytes", path, limit)
 	}
 	return b, nil
+}
+
+// Rereadable says whether a file can be read more than once: a pipe cannot, nor
+// what a shell makes of <(command). Of one that is not there reading it will tell.
+func Rereadable(path string) bool {
+	info, err := os.Stat(path)
+	return err != nil || info.Mode().IsRegular() && !strings.HasPrefix(filepath.ToSlash(filepath.Clean(path)), "/dev/")
 }
 
 // cannot says what could not be done with which file, without the names of

@@ -105,3 +105,42 @@ func TestCommitKeepsTheOwner(t *testing.T) {
 		t.Errorf("owner %d:%d, mode %s", s.Uid, s.Gid, info.Mode())
 	}
 }
+
+func TestCacheOnAFullDisk(t *testing.T) {
+	c := Cache{Dir: t.TempDir()}
+	mount(t, "tmpfs", c.Dir, "tmpfs", 0, "size=64k,mode=700")
+	if err := c.Write(named("a"), []byte("old")); err != nil {
+		t.Fatal(err)
+	}
+	given(t, filepath.Join(c.Dir, "large"), strings.Repeat("x", 40<<10), 0o600)
+	before := tree(t, c.Dir)
+	if err := c.Write(named("a"), make([]byte, 40<<10)); fault.KindOf(err) != fault.Local || !errors.Is(err, syscall.ENOSPC) {
+		t.Errorf("kind %d, %v", fault.KindOf(err), err)
+	}
+	if diff := cmp.Diff(before, tree(t, c.Dir)); diff != "" {
+		t.Errorf("something changed or was left:\n%s", diff)
+	}
+}
+
+func TestCacheOfAnotherUser(t *testing.T) {
+	root(t)
+	c, path := kept(t, "content")
+	if err := os.Chown(path, 4711, 4712); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := c.Read(named("a")); got != nil || err == nil || !strings.Contains(err.Error(), "another user's") {
+		t.Errorf("a file: %q, %v", got, err)
+	}
+	c, _ = kept(t, "content")
+	if err := os.Chown(c.Dir, 4711, 4712); err != nil {
+		t.Fatal(err)
+	}
+	for what, err := range map[string]error{"ready": c.Ready(), "write": c.Write(named("a"), nil)} {
+		if err == nil || !strings.Contains(err.Error(), "another user's") {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+	if got, err := c.Read(named("a")); got != nil || err == nil {
+		t.Errorf("its directory: %q, %v", got, err)
+	}
+}
