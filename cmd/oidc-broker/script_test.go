@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/base64"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -25,13 +26,13 @@ import (
 )
 
 // TestMain lets the scripts run the program: the real one, but for its clock,
-// which TEST_NOW (RFC 3339) stops.
+// which TEST_NOW stops (RFC 3339) or moves (a duration).
 func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){
 		"oidc-broker": func() {
 			w := world()
-			if fixed, err := time.Parse(time.RFC3339, os.Getenv("TEST_NOW")); err == nil {
-				w.Now = func() time.Time { return fixed }
+			if now, ok := testClock(os.Getenv("TEST_NOW")); ok {
+				w.Now = now
 			}
 			ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 			status := cli.Main(ctx, w)
@@ -52,6 +53,8 @@ func TestMain(m *testing.M) {
 //	sandbox [--fork] [--tag T] ... start the local clouds and set the environment of a job
 //	exits N PROGRAM [ARG...]       run, demand the exit code, and look for secrets where none may be
 //	exits-source PROGRAM [ARG...]  run what answers in Google's protocol for executable sources
+//	clock DURATION                 move the clocks of the program and of the sandbox
+//	calls N TEXT                   demand how many requests, by TEXT in their log lines, the sandbox got since the last calls
 //	mode 600 FILE                  demand a file's mode
 //	bytes FILE TEXT                write a file from text with Go's escapes
 //	faulty KIND                    start a server that misbehaves and point AWS's STS at it
@@ -92,6 +95,7 @@ func TestScripts(t *testing.T) {
 			"moto": newMotos(t).point, "granted": granted, "golden": golden,
 			"vaultpeer": scriptPeer, "fault": scriptFault,
 			"machine": machine, "release": newReleases(t.TempDir()).serve,
+			"clock": setClock, "calls": calls,
 		},
 		Condition:          condition,
 		UpdateScripts:      os.Getenv("UPDATE") == "1",
@@ -107,6 +111,7 @@ func TestScripts(t *testing.T) {
 			e.Setenv("NODE_PATH", nodeModules())
 			long.setenv(e)
 			e.Values[secretsKey{}] = &secrets{}
+			e.Values[watchKey{}] = &watch{}
 			return nil
 		},
 	})
@@ -141,7 +146,7 @@ func startSandbox(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(err)
 	self, err := lookPath("oidc-broker", ts.Getenv("PATH"))
 	ts.Check(err)
-	c := sandbox.Config{Now: time.Now, Dir: dir, Executable: self}
+	c := sandbox.Config{Now: watchOf(ts).now, Dir: dir, Executable: self, Log: watchOf(ts).log}
 	for i := 0; i < len(args); i++ {
 		value := func() string {
 			if i++; i >= len(args) {
@@ -160,6 +165,11 @@ func startSandbox(ts *testscript.TestScript, neg bool, args []string) {
 			c.Token.RootIssuer = true
 		case "--ssh-rerun":
 			c.Token.SSHRerun = true
+		case "--project":
+			c.Token.Project = value()
+		case "--claim":
+			name, v, _ := strings.Cut(value(), "=")
+			c.Token.Claims = map[string]json.RawMessage{name: json.RawMessage(v)}
 		case "--branch":
 			c.Token.Branch = value()
 		case "--tag":

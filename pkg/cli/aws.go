@@ -16,6 +16,7 @@ type awsRun struct {
 	*app
 	token   tokenOptions
 	options aws.Options
+	noCache bool
 }
 
 func (a *app) awsCommand() *cobra.Command {
@@ -210,6 +211,12 @@ func (r *awsRun) processCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "credential-process",
 		Short: "Print the credentials as JSON for the SDKs' credential_process",
+		Long: `Print the credentials as the SDKs want them of a profile's credential_process. They are
+kept in a private cache of this job's ($XDG_CACHE_HOME/oidc-broker, else
+~/.cache/oidc-broker), so that many SDKs that ask at once cause one exchange, and renewed
+when a quarter of an hour is left, or a third of a shorter session. While renewing fails,
+the old ones are printed as long as they are valid. 'oidc-broker aws profile --mode
+process' writes such a profile.`,
 		Example: `  # in ~/.aws/config
   [profile deploy]
   credential_process = /usr/local/bin/oidc-broker aws credential-process --role-arn arn:aws:iam::111122223333:role/deploy`,
@@ -224,7 +231,7 @@ func (r *awsRun) processCommand() *cobra.Command {
 			}
 			ctx, cancel := r.bounded(c.Context())
 			defer cancel()
-			got, err := r.exchange(ctx, x)
+			got, err := r.cached(ctx, x)
 			if err != nil {
 				return err
 			}
@@ -235,7 +242,9 @@ func (r *awsRun) processCommand() *cobra.Command {
 			return r.result(b)
 		},
 	}
-	printToTerminal(r.own(c), &toTerminal)
+	o := r.own(c)
+	o.switches(&r.noCache, "no-cache", "OIDC_BROKER_NO_CACHE", "make an exchange with every call")
+	printToTerminal(o, &toTerminal)
 	return c
 }
 

@@ -209,6 +209,7 @@ func (r *vaultRun) cleanup(ctx context.Context, format string, dryRun bool) erro
 		return fault.New(fault.Local, "nothing is taken back: %w", err)
 	}
 	out := takenBack{DryRun: dryRun, Files: []takenFile{}, Tokens: notedTokens(j, notes)}
+	caches, notes, failed := r.clearCaches(notes, dryRun)
 	var done []secret.Undone
 	if dryRun {
 		done, err = j.Plan()
@@ -218,7 +219,10 @@ func (r *vaultRun) cleanup(ctx context.Context, format string, dryRun bool) erro
 		}
 		done, err = j.Undo(ctx, notes)
 	}
-	for _, u := range done {
+	if err == nil {
+		err = failed
+	}
+	for _, u := range append(caches, done...) {
 		out.Files = append(out.Files, takenFile(u))
 		switch {
 		case dryRun:
