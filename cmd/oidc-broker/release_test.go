@@ -60,6 +60,7 @@ func (r releases) of(kind string) (release, error) {
 // CHECKSUMS_SHA256 and ARCHIVE_SHA256 to what can be pinned:
 //
 //	release                what goreleaser makes of this version
+//	release light          the same, with a script in the place of the program
 //	release truncated      the archive's second half does not come
 //	release short          it does not come, and the server says that this was all
 //	release html           a web page in place of the archive

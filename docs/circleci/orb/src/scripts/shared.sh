@@ -126,7 +126,7 @@ find_broker() {
 	if broker=$(command -v oidc-broker); then
 		return 0
 	fi
-	for place in "${HOME-}/.local/bin" "${HOME-}/bin" /usr/local/bin; do
+	for place in "${HOME-}/.local/bin" "${HOME-}/bin"; do
 		if [ -x "$place/oidc-broker" ]; then
 			broker=$place/oidc-broker
 			return 0
