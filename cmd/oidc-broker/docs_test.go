@@ -333,6 +333,9 @@ func newJob(t *testing.T) *job {
 	if err := os.CopyFS(j.dir, os.DirFS(filepath.Join(standIns, "project"))); err != nil {
 		t.Fatal(err)
 	}
+	if err := os.CopyFS(filepath.Join(j.dir, "examples"), os.DirFS(filepath.Join(repository(t), "docs", "examples"))); err != nil {
+		t.Fatal(err)
+	}
 	set, _ := s.Environment()
 	for name, value := range map[string]string{
 		"HOME":     filepath.Join(dir, "home"),

@@ -107,6 +107,7 @@ func TestScripts(t *testing.T) {
 			e.Setenv("SERVICE_ACCOUNT", sandbox.DefaultGCPServiceAccount)
 			e.Setenv("CLIENTS", clients)
 			e.Setenv("ORB", orb)
+			e.Setenv("DOCS", filepath.Join(filepath.Dir(filepath.Dir(clients)), "docs"))
 			e.Setenv("GOLDEN", filepath.Join(filepath.Dir(clients), "golden"))
 			e.Setenv("NODE_PATH", nodeModules())
 			long.setenv(e)
@@ -184,6 +185,8 @@ func startSandbox(ts *testscript.TestScript, neg bool, args []string) {
 			ts.Check(err)
 		case "--aws-role":
 			c.Roles = append(c.Roles, value())
+		case "--service-account":
+			c.GCPServiceAccounts = append(c.GCPServiceAccounts, value())
 		case "--external-id":
 			role, id, _ := strings.Cut(value(), "=")
 			c.ExternalIDs = map[string]string{role: id}

@@ -55,6 +55,8 @@ func forwarders() map[string]string {
 		"badLine":    "line %d: ",
 		"badBlock":   "line %d: ",
 		"malformed":  "the token in %s ",
+		"misplaced":  "", // with line and column
+		"mistake":    "", // with the target besides
 	}
 }
 

@@ -43,6 +43,10 @@ type Options struct {
 	ChainRoleARNs   []string // --chain-role-arn, in order
 	ExternalID      string   // --external-id
 	AllowedAccounts []string // --allowed-account-id
+
+	// Via says that the first role is assumed with another role's credentials
+	// (ExchangeVia), and not with the token: it is a chained one.
+	Via bool
 }
 
 // Exchange is a request that is settled: nothing in it can be wrong any more
@@ -112,7 +116,7 @@ func (o Options) settleRoles(x *Exchange) error {
 		}
 	}
 	switch {
-	case o.ExternalID != "" && len(o.ChainRoleARNs) == 0:
+	case o.ExternalID != "" && len(o.ChainRoleARNs) == 0 && !o.Via:
 		return fault.New(fault.Usage, "--external-id is for chained roles: AssumeRoleWithWebIdentity takes none").
 			Hint("the token's claims take its place; for a role that demands an external id, add --chain-role-arn")
 	case o.ExternalID != "" && (len(o.ExternalID) > maxExternalID || !matches(externalID, o.ExternalID)):
@@ -165,6 +169,8 @@ func (o Options) settleDuration(x *Exchange) error {
 	switch {
 	case x.duration < minDuration || x.duration > maxDuration:
 		return fault.New(fault.Usage, "--session-duration %s is not within 15m and 12h", o.Duration)
+	case o.Via && x.duration > maxChainDuration:
+		return fault.New(fault.Usage, "--session-duration %s is too long: AWS limits a chained role's session to 1h", o.Duration)
 	case len(x.roles) > 1 && x.duration > maxChainDuration:
 		return fault.New(fault.Usage, "--session-duration %s is too long for --chain-role-arn: AWS limits a chained role's session to 1h", o.Duration)
 	}

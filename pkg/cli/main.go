@@ -77,6 +77,7 @@ func (a *app) commands(root *cobra.Command) {
 			a.awsCommand(),
 			a.gcpCommand(),
 			a.vaultCommand(),
+			a.applyCommand(),
 		}},
 		{"The trust behind them", []*cobra.Command{
 			a.tokenCommand(),
@@ -203,9 +204,19 @@ func (a *app) report(err error) int {
 	case errors.Is(err, context.Canceled):
 		err = fault.New(fault.Unavailable, "interrupted")
 	}
-	a.say("error", err.Error())
-	for _, h := range fault.Hints(err) {
-		a.say("hint", h)
+	all := []error{err}
+	if several := (failures)(nil); errors.As(err, &several) {
+		all = several
+	}
+	said := map[string]bool{} // several targets fail for one reason
+	for _, err := range all {
+		a.say("error", err.Error())
+		for _, h := range fault.Hints(err) {
+			if !said[h] {
+				a.say("hint", h)
+			}
+			said[h] = true
+		}
 	}
 	return int(fault.KindOf(err))
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/oidc-broker/oidc-broker/pkg/fault"
+	"github.com/oidc-broker/oidc-broker/pkg/oidc"
 	"github.com/oidc-broker/oidc-broker/pkg/secret"
 	"github.com/oidc-broker/oidc-broker/pkg/vault"
 )
@@ -79,10 +80,8 @@ func (r *vaultRun) settle() (*vault.Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	for _, name := range []string{"BAO_SKIP_VERIFY", "VAULT_SKIP_VERIFY"} {
-		if on, err := strconv.ParseBool(strings.TrimSpace(r.Getenv(name))); err == nil && on {
-			r.note(name + " is not heeded: name the server's authority with VAULT_CACERT")
-		}
+	for _, n := range r.unheeded() {
+		r.note(n)
 	}
 	return s, r.finder(r.token).Check()
 }
@@ -93,7 +92,7 @@ func (r *vaultRun) login(ctx context.Context, s *vault.Server) (*vault.Session, 
 	if err != nil {
 		return nil, err
 	}
-	session, err := s.Login(ctx, r.client(), t)
+	session, err := r.loginWith(ctx, s, t)
 	if err != nil {
 		return nil, err
 	}
@@ -103,6 +102,34 @@ func (r *vaultRun) login(ctx context.Context, s *vault.Server) (*vault.Session, 
 	}
 	r.progress("logged in to %s %s, with the policies %s", s.Addr, life, strings.Join(session.Policies, ", "))
 	return session, nil
+}
+
+// unheeded says which variables of Vault's own are not heeded.
+func (a *app) unheeded() []string {
+	var notes []string
+	for _, name := range []string{"BAO_SKIP_VERIFY", "VAULT_SKIP_VERIFY"} {
+		if on, err := strconv.ParseBool(strings.TrimSpace(a.Getenv(name))); err == nil && on {
+			notes = append(notes, name+" is not heeded: name the server's authority with VAULT_CACERT")
+		}
+	}
+	return notes
+}
+
+// answerTime is how long an answer may yet take after an interrupt.
+const answerTime = 2 * time.Second
+
+// loginWith logs in. An interrupt does not cut it short at once: the server may have
+// made a token already, and nobody could revoke that.
+func (a *app) loginWith(ctx context.Context, s *vault.Server, t oidc.Token) (*vault.Session, error) {
+	longer, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	defer cancel()
+	if deadline, ok := ctx.Deadline(); ok {
+		longer, cancel = context.WithDeadline(longer, deadline)
+		defer cancel()
+	}
+	stop := context.AfterFunc(ctx, func() { time.AfterFunc(answerTime, cancel) })
+	defer stop()
+	return s.Login(longer, a.client(), t)
 }
 
 // with logs in and reads, and hands both to use. Where anything fails, the token

@@ -122,6 +122,9 @@ func (c CredConfig) account(h hosts) (object, error) {
 	return append(members, member{"service_account_impersonation", object{{"token_lifetime_seconds", seconds}}}), err
 }
 
+// googleUniverse is the domain of the APIs unless another is given.
+const googleUniverse = "googleapis.com"
+
 // hosts are the services that the file names: base URLs without a slash at
 // the end.
 type hosts struct{ universe, sts, iam string }
@@ -129,7 +132,7 @@ type hosts struct{ universe, sts, iam string }
 func (c CredConfig) hosts(mtls bool) (hosts, error) {
 	h := hosts{universe: c.UniverseDomain}
 	if h.universe == "" {
-		h.universe = "googleapis.com"
+		h.universe = googleUniverse
 	}
 	if !matches(hostName, h.universe) || clipWord(h.universe) != h.universe {
 		return hosts{}, fault.New(fault.Usage, "--universe-domain %s is not a domain", show(h.universe)).

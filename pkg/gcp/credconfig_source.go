@@ -213,9 +213,17 @@ func (c CredConfig) certificate() (source, error) {
 // CertConfigDefaultPath returns where gcloud and the clients have the
 // certificate's configuration that no file names; "" when there is no home.
 func CertConfigDefaultPath(getenv func(string) string) string {
-	const name = "certificate_config.json"
+	dir := gcloudDir(getenv)
+	if dir == "" {
+		return ""
+	}
+	return filepath.Join(dir, "certificate_config.json")
+}
+
+// gcloudDir is where gcloud keeps its files; "" when there is no home.
+func gcloudDir(getenv func(string) string) string {
 	if dir := getenv("CLOUDSDK_CONFIG"); dir != "" {
-		return filepath.Join(dir, name)
+		return dir
 	}
 	parent := filepath.Join(getenv("HOME"), ".config")
 	if runtime.GOOS == "windows" {
@@ -224,7 +232,7 @@ func CertConfigDefaultPath(getenv func(string) string) string {
 	if !filepath.IsAbs(parent) {
 		return ""
 	}
-	return filepath.Join(parent, "gcloud", name)
+	return filepath.Join(parent, "gcloud")
 }
 
 // Notes say which flags gcloud takes and ignores, and this program with it, for

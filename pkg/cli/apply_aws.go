@@ -1,0 +1,123 @@
+package cli
+
+import (
+	"context"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/oidc-broker/oidc-broker/pkg/aws"
+	"github.com/oidc-broker/oidc-broker/pkg/deliver"
+)
+
+func (c *applyAWS) settle(p *plan, t *target) error {
+	if !c.RoleARN.given() {
+		return t.mistake(t.at(), "it has no role-arn").Hint("it is the role to assume, like arn:aws:iam::111122223333:role/deploy")
+	}
+	x, err := c.exchange(p, t)
+	if err != nil {
+		return err
+	}
+	t.roles = x.Roles()
+	for i, role := range t.roles {
+		call := "AssumeRole " + role
+		if i == 0 && t.via == nil {
+			call = "AssumeRoleWithWebIdentity " + role
+		}
+		if x.Region != "" {
+			call += " in " + x.Region
+		}
+		t.calls = append(t.calls, call)
+	}
+	files, err := c.profileFiles(p, t, x.Region)
+	if err != nil {
+		return err
+	}
+	t.exchange = func(ctx context.Context, m material) (outcome, error) {
+		exchange := func() (aws.Credentials, error) { return x.Exchange(ctx, p.client(), m.token) }
+		if t.via != nil {
+			exchange = func() (aws.Credentials, error) { return x.ExchangeVia(ctx, p.client(), m.via) }
+		}
+		got, err := exchange()
+		if err != nil {
+			return outcome{}, err
+		}
+		p.progress("%s: assumed %s until %s", t, got.ARN, got.Expiration.Format(time.RFC3339))
+		o := outcome{credentials: got, expires: got.Expiration, files: t.files}
+		if len(t.files) > 0 {
+			o.edits = got.StaticProfile(c.Profile.text, files)
+		}
+		return o, nil
+	}
+	return nil
+}
+
+// exchange settles the options, with what the environment adds to them.
+func (c *applyAWS) exchange(p *plan, t *target) (*aws.Exchange, error) {
+	policy := c.Policy.text
+	if !strings.HasPrefix(policy, "{") {
+		var err error
+		if policy, err = p.filePath(c.Policy, t.String()); err != nil {
+			return nil, err
+		}
+	}
+	o := aws.Options{
+		RoleARN: c.RoleARN.text, SessionName: c.RoleSessionName.text, Duration: c.SessionDuration.text, Region: c.Region.text,
+		Policy: policy, PolicyARNs: texts(c.PolicyARN), ChainRoleARNs: texts(c.ChainRoleARN), ExternalID: c.ExternalID.text,
+		AllowedAccounts: texts(c.AllowedAccountID), Via: t.via != nil,
+	}
+	if err := p.fromEnvironment(&o.Region, "AWS_REGION", "AWS_DEFAULT_REGION"); err != nil {
+		return nil, err
+	}
+	if err := p.fromEnvironment(&o.SessionName, "AWS_ROLE_SESSION_NAME"); err != nil {
+		return nil, err
+	}
+	getenv, err := p.environment("AWS_ENDPOINT_URL_STS", "AWS_ENDPOINT_URL", "AWS_CA_BUNDLE")
+	if err != nil {
+		return nil, err
+	}
+	x, err := o.Settle(getenv)
+	if err != nil {
+		return nil, t.located(err)
+	}
+	for _, n := range x.Notes {
+		p.noteOnce(inTermsOf(c, n))
+	}
+	return x, nil
+}
+
+// profileFiles finds the files of the target's profile, if it is to write one.
+func (c *applyAWS) profileFiles(p *plan, t *target, region string) (aws.Files, error) {
+	if !c.Profile.given() {
+		if slices.ContainsFunc(p.targets, func(other *target) bool { return other.via == t }) {
+			return aws.Files{}, nil
+		}
+		return aws.Files{}, t.mistake(t.at(), "it has no profile to write, and no other target comes via it")
+	}
+	if err := deliver.ProfileName(c.Profile.text); err != nil {
+		return aws.Files{}, t.located(err)
+	}
+	if !t.chosen {
+		return aws.Files{}, nil
+	}
+	getenv, err := p.environment("AWS_SHARED_CREDENTIALS_FILE", "AWS_CONFIG_FILE", "HOME")
+	if err != nil {
+		return aws.Files{}, err
+	}
+	files, err := aws.FindFiles(getenv)
+	if err != nil {
+		return aws.Files{}, err
+	}
+	section := "profile " + c.Profile.text
+	if c.Profile.text == "default" {
+		section = "default"
+	}
+	t.files = append(t.files, written{files.Credentials, c.Profile.text, "keys"})
+	if region != "" {
+		t.files = append(t.files, written{files.Config, section, "region " + region})
+	}
+	if err := p.claim(files.Credentials, claim{t.String(), c.Profile.at, true}); err != nil {
+		return files, err
+	}
+	return files, p.claim(files.Config, claim{t.String(), c.Profile.at, true})
+}

@@ -1,0 +1,210 @@
+package cli
+
+import (
+	"reflect"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/oidc-broker/oidc-broker/pkg/fault"
+)
+
+// The file of 'oidc-broker apply'. docs/apply.schema.json says the same to
+// editors, and a test holds the two together. Keys are the names of options. The
+// tag leave is for values that may hold what looks like a variable, oneof for those
+// of which there are a few.
+
+// applyFile is the whole of it.
+type applyFile struct {
+	standing
+	Version    number       `yaml:"version"`
+	applyToken              // for all targets
+	AWS        []applyAWS   `yaml:"aws"`
+	GCP        []applyGCP   `yaml:"gcp"`
+	Vault      []applyVault `yaml:"vault"`
+}
+
+// applyVersion is the one version of the file that there is.
+const applyVersion = "1"
+
+// applyToken chooses the job's token. What a target says goes over what the file
+// says.
+type applyToken struct {
+	TokenEnv       entry   `yaml:"token-env"`
+	TokenFile      entry   `yaml:"token-file"`
+	Audience       entry   `yaml:"audience"`
+	TokenVersion   entry   `yaml:"token-version" oneof:"v1 v2"`
+	RequireClaim   []entry `yaml:"require-claim"`
+	RefuseSSHRerun toggle  `yaml:"refuse-ssh-rerun"`
+	MinValidity    number  `yaml:"min-validity"`
+}
+
+type applyAWS struct {
+	standing
+	Name             entry    `yaml:"name"`
+	Profile          entry    `yaml:"profile"`
+	Mode             entry    `yaml:"mode" oneof:"static"`
+	RoleARN          entry    `yaml:"role-arn"`
+	Via              entry    `yaml:"via"`
+	Region           entry    `yaml:"region"`
+	SessionDuration  number   `yaml:"session-duration"`
+	RoleSessionName  entry    `yaml:"role-session-name"`
+	Policy           entry    `yaml:"policy" leave:"yes"` // ${aws:username}
+	PolicyARN        []entry  `yaml:"policy-arn"`
+	ChainRoleARN     []entry  `yaml:"chain-role-arn"`
+	ExternalID       entry    `yaml:"external-id"`
+	AllowedAccountID []number `yaml:"allowed-account-id"`
+	applyToken
+}
+
+type applyGCP struct {
+	standing
+	Name                     entry   `yaml:"name"`
+	WorkloadIdentityProvider entry   `yaml:"workload-identity-provider"`
+	ServiceAccount           entry   `yaml:"service-account"`
+	Delegate                 []entry `yaml:"delegate"`
+	Scope                    []entry `yaml:"scope"`
+	TokenLifetime            number  `yaml:"token-lifetime"`
+	UniverseDomain           entry   `yaml:"universe-domain"`
+	STSEndpoint              entry   `yaml:"sts-endpoint"`
+	IAMCredentialsEndpoint   entry   `yaml:"iamcredentials-endpoint"`
+	Source                   entry   `yaml:"source" oneof:"file executable"`
+	OutputFile               entry   `yaml:"output-file"`
+	Configuration            entry   `yaml:"configuration"` // of gcloud
+	ProjectID                entry   `yaml:"project-id"`
+	applyToken
+}
+
+type applyVault struct {
+	standing
+	Name          entry    `yaml:"name"`
+	VaultAddr     entry    `yaml:"vault-addr"`
+	Role          entry    `yaml:"role"`
+	AuthPath      entry    `yaml:"auth-path"`
+	Namespace     entry    `yaml:"namespace"`
+	AuthNamespace entry    `yaml:"auth-namespace"`
+	CACert        entry    `yaml:"ca-cert"`
+	CAPath        entry    `yaml:"ca-path"`
+	ClientCert    entry    `yaml:"client-cert"`
+	ClientKey     entry    `yaml:"client-key"`
+	TLSServerName entry    `yaml:"tls-server-name"`
+	ClientTimeout number   `yaml:"client-timeout"`
+	MaxRetries    number   `yaml:"max-retries"`
+	Secret        []entry  `yaml:"secret"`
+	Write         []entry  `yaml:"write"`
+	KVVersion     []number `yaml:"kv-version"`
+	WrapTTL       number   `yaml:"wrap-ttl"`
+	OutputFile    entry    `yaml:"output-file"`                                               // of the token
+	SecretsFile   entry    `yaml:"secrets-file"`                                              // of the secrets
+	SecretsFormat entry    `yaml:"secrets-format" oneof:"sh fish powershell cmd dotenv json"` // of that file
+	applyToken
+}
+
+func (*applyFile) what() string  { return "the file" }
+func (*applyAWS) what() string   { return "an aws target" }
+func (*applyGCP) what() string   { return "a gcp target" }
+func (*applyVault) what() string { return "a vault target" }
+
+// parseApply reads the file. Errors are fault.Usage, with line and column.
+func parseApply(b []byte) (*applyFile, error) {
+	var f applyFile
+	if err := readYAML(b, &f); err != nil {
+		return nil, err
+	}
+	switch {
+	case !f.Version.given():
+		return nil, misplaced(f.at, "the file does not say its version").Hint("begin it with version: %s", applyVersion)
+	case f.Version.text != applyVersion:
+		return nil, misplaced(f.Version.at, "version %q of the file is not known", f.Version.text).Hint("this oidc-broker knows version %s", applyVersion)
+	case len(f.AWS)+len(f.GCP)+len(f.Vault) == 0:
+		return nil, misplaced(f.at, "the file has no target").Hint("targets are lists under aws, gcp and vault: see docs/configuration.md")
+	}
+	return &f, nil
+}
+
+func texts[E interface{ content() entry }](all []E) []string {
+	var values []string
+	for _, e := range all {
+		values = append(values, e.content().text)
+	}
+	return values
+}
+
+// A keyed is an entry with its key.
+type keyed struct {
+	key string
+	entry
+}
+
+// entriesOf are the entries of a mapping, each of a list for itself, in the order
+// of its struct.
+func entriesOf(m mapping) []keyed {
+	var all []keyed
+	eachKey(reflect.ValueOf(m).Elem(), func(s slot) {
+		values := []reflect.Value{s.Value}
+		if s.Kind() == reflect.Slice {
+			values = nil
+			for i := range s.Len() {
+				values = append(values, s.Index(i))
+			}
+		}
+		for _, v := range values {
+			if e, ok := v.Interface().(interface{ content() entry }); ok && e.content().given() {
+				all = append(all, keyed{s.name, e.content()})
+			}
+		}
+	})
+	return all
+}
+
+// flagLike is how the providers name an option.
+const flagLike = `--[a-z][a-z-]*[a-z]`
+
+// inTermsOf says the same about a mapping of the file: the providers speak of
+// flags, of which there is none here. Commands that a hint gives keep theirs.
+func inTermsOf(m mapping, text string) string {
+	if strings.Contains(text, "oidc-broker ") || strings.Contains(text, "gcloud ") {
+		return text
+	}
+	var keys []string
+	eachKey(reflect.ValueOf(m).Elem(), func(s slot) { keys = append(keys, s.name) })
+	return regexp.MustCompile(flagLike).ReplaceAllStringFunc(text, func(flag string) string {
+		if name := strings.TrimPrefix(flag, "--"); slices.Contains(keys, name) {
+			return name
+		}
+		return flag
+	})
+}
+
+// located puts an error about a mapping's options where the file has them.
+func located(err error, whose string, m mapping) error {
+	text := whose + ": " + inTermsOf(m, err.Error())
+	e := fault.New(fault.KindOf(err), "%w", misplacement{culprit(m, err.Error()), text})
+	for _, h := range fault.Hints(err) {
+		_ = e.Hint("%s", inTermsOf(m, h))
+	}
+	return e
+}
+
+// culprit is where the value stands that an error speaks of: mostly it names the
+// option, or quotes the value; of a list, the quoted one is meant.
+func culprit(m mapping, text string) place {
+	flags := regexp.MustCompile(flagLike).FindAllString(text, -1)
+	best, most := *m.place(), 0
+	for _, e := range entriesOf(m) {
+		weight := 0
+		if i := slices.Index(flags, "--"+e.key); i >= 0 {
+			weight = max(1000-200*i, 200) // the first that is named
+		}
+		if strings.Contains(text, strconv.Quote(e.text)) {
+			weight += 500
+		} else if len(e.text) > 3 && strings.Contains(text, e.text) {
+			weight += 100
+		}
+		if weight > most {
+			best, most = e.at, weight
+		}
+	}
+	return best
+}

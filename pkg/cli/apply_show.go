@@ -1,0 +1,169 @@
+package cli
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/oidc-broker/oidc-broker/pkg/deliver"
+	"github.com/oidc-broker/oidc-broker/pkg/gcp"
+)
+
+// shownTarget is a target in JSON: what would be done, or what was.
+type shownTarget struct {
+	Kind    string    `json:"kind"`
+	Name    string    `json:"name"`
+	Via     string    `json:"via,omitempty"`
+	Calls   []string  `json:"calls,omitempty"`   // that would be made
+	Expires string    `json:"expires,omitempty"` // of what was written
+	Files   []written `json:"files"`
+}
+
+func (w written) String() string {
+	if w.Section == "" {
+		return fmt.Sprintf("%s to %q", w.Holds, w.Path)
+	}
+	return fmt.Sprintf("%s to [%s] of %q", w.Holds, w.Section, w.Path)
+}
+
+// show says what would be done.
+func (p *plan) show(format string) error {
+	var shown []shownTarget
+	for _, t := range p.targets {
+		if !t.needed {
+			continue
+		}
+		s := shownTarget{Kind: t.kind, Name: t.name, Calls: t.calls, Files: append([]written{}, t.files...)}
+		if t.via != nil {
+			s.Via = t.via.name
+		}
+		shown = append(shown, s)
+	}
+	return p.print(shown, format, func(s shownTarget) (title string, lines []string) {
+		if title = s.Kind + " " + s.Name; s.Via != "" {
+			title += " via " + s.Via
+		}
+		for _, c := range s.Calls {
+			lines = append(lines, "would call "+c)
+		}
+		for _, f := range s.Files {
+			lines = append(lines, "would write "+f.String())
+		}
+		return title, lines
+	})
+}
+
+// showResults says what was done.
+func (p *plan) showResults(results []*result, format string) error {
+	var shown []shownTarget
+	ends := map[string]string{}
+	for _, r := range results {
+		if !r.target.chosen || len(r.files) == 0 {
+			continue
+		}
+		s := shownTarget{Kind: r.target.kind, Name: r.target.name, Files: r.files}
+		if !r.expires.IsZero() {
+			s.Expires = r.expires.UTC().Format(time.RFC3339)
+			ends[s.Expires] = p.until(r.expires)
+		}
+		shown = append(shown, s)
+	}
+	return p.print(shown, format, func(s shownTarget) (title string, lines []string) {
+		if title = s.Kind + " " + s.Name; s.Expires != "" {
+			title += " until " + ends[s.Expires]
+		}
+		for _, f := range s.Files {
+			lines = append(lines, "wrote "+f.String())
+		}
+		return title, lines
+	})
+}
+
+// print prints targets as JSON or as text.
+func (p *plan) print(shown []shownTarget, format string, text func(shownTarget) (string, []string)) error {
+	if format == "json" {
+		return p.jsonResult(map[string]any{"targets": shown})
+	}
+	var b strings.Builder
+	for _, s := range shown {
+		title, lines := text(s)
+		fmt.Fprintln(&b, printable(title))
+		for _, l := range lines {
+			fmt.Fprintln(&b, "  "+printable(l))
+		}
+	}
+	return p.result([]byte(b.String()))
+}
+
+// noteEnvironment says what in this job's environment wins over what was written,
+// or is missing for it. No variable is exported here, but one may be there.
+func (p *plan) noteEnvironment() {
+	var profiles, elsewhere []string // the latter have another region than the environment
+	region, _ := p.first("AWS_REGION", "AWS_DEFAULT_REGION")
+	var configurations, executable bool
+	vaultToken := ""
+	for _, t := range p.targets {
+		if !t.chosen {
+			continue
+		}
+		switch c := t.spec.(type) {
+		case *applyAWS:
+			if c.Profile.given() {
+				profiles = append(profiles, c.Profile.text)
+			}
+			if c.Profile.given() && region != "" && c.Region.given() && c.Region.text != region {
+				elsewhere = append(elsewhere, strconv.Quote(c.Profile.text))
+			}
+		case *applyGCP:
+			configurations = configurations || c.Configuration.given()
+			executable = executable || c.Source.text == "executable"
+		case *applyVault:
+			if !c.OutputFile.given() && !c.SecretsFile.given() {
+				vaultToken = t.name
+			}
+		}
+	}
+	p.noteAWS(profiles, elsewhere, region)
+	if n := p.set(append(gcp.Shadows(), "CLOUDSDK_AUTH_CREDENTIAL_FILE_OVERRIDE", "CLOUDSDK_CORE_PROJECT")...); n != "" && configurations {
+		p.note(n + " is set in this job: gcloud takes it, and not what the configuration says")
+	}
+	if executable && p.set("GOOGLE_EXTERNAL_ACCOUNT_ALLOW_EXECUTABLES") == "" {
+		p.note("source executable: Google's tools run no program unless GOOGLE_EXTERNAL_ACCOUNT_ALLOW_EXECUTABLES is 1 in the step that uses the configuration")
+	}
+	if n := p.set("BAO_TOKEN", "VAULT_TOKEN"); n != "" && vaultToken != "" {
+		p.note(n + " is set in this job: vault and bao take it, and not the file")
+	}
+}
+
+// noteAWS says what wins over the profiles.
+func (p *plan) noteAWS(profiles, elsewhere []string, region string) {
+	if len(profiles) == 0 {
+		return
+	}
+	if n := p.set("AWS_ACCESS_KEY_ID"); n != "" {
+		p.note(n + " is set in this job: tools take it, and no profile, unless they are told one (--profile): unset it")
+	} else if n := p.set("AWS_WEB_IDENTITY_TOKEN_FILE"); n != "" && p.set("AWS_ROLE_ARN") != "" {
+		p.note(n + " and AWS_ROLE_ARN are set in this job: tools take them, and no profile, unless they are told one (--profile): unset the first")
+	}
+	if deliver.HasBlock(p.Getenv("BASH_ENV"), "aws") {
+		p.note("$BASH_ENV holds AWS credentials of 'aws env --bash-env': in later steps they win over the profiles")
+	}
+	if n := p.set("AWS_PROFILE", "AWS_DEFAULT_PROFILE"); n != "" && slices.Contains(profiles, "default") && p.Getenv(n) != "default" {
+		p.note(n + " is set in this job: tools take the profile that it names, and not default")
+	}
+	if len(elsewhere) > 0 {
+		p.note(fmt.Sprintf("%s is %s in this job, and wins over the region of the profiles %s", p.set("AWS_REGION", "AWS_DEFAULT_REGION"), region, strings.Join(elsewhere, ", ")))
+	}
+}
+
+// set is the first of the variables that has a value.
+func (p *plan) set(names ...string) string {
+	for _, n := range names {
+		if strings.TrimSpace(p.Getenv(n)) != "" {
+			return n
+		}
+	}
+	return ""
+}

@@ -1,0 +1,152 @@
+package cli
+
+import (
+	"context"
+
+	"github.com/oidc-broker/oidc-broker/pkg/deliver"
+	"github.com/oidc-broker/oidc-broker/pkg/fault"
+	"github.com/oidc-broker/oidc-broker/pkg/secret"
+	"github.com/oidc-broker/oidc-broker/pkg/vault"
+)
+
+func (c *applyVault) settle(p *plan, t *target) error {
+	o, err := c.options(p, t)
+	if err != nil {
+		return err
+	}
+	s, err := o.Settle()
+	if err == nil {
+		err = s.CheckVariables()
+	}
+	if err != nil {
+		return t.located(err)
+	}
+	for _, n := range p.unheeded() {
+		p.noteOnce(n)
+	}
+	w, err := c.writing(p, t)
+	if err != nil {
+		return err
+	}
+	t.calls = []string{"login at " + s.Addr}
+	for _, wanted := range s.Secrets {
+		t.calls = append(t.calls, "read "+wanted.Path)
+	}
+	if w.token != "" {
+		if err := p.writes(t, w.token, "token", c.OutputFile.or(t.at())); err != nil {
+			return err
+		}
+	}
+	if w.secrets != "" {
+		if err := p.writes(t, w.secrets, "secrets", c.SecretsFile.at); err != nil {
+			return err
+		}
+	}
+	t.exchange = func(ctx context.Context, m material) (outcome, error) {
+		session, err := p.loginWith(ctx, s, m.token)
+		if err != nil {
+			return outcome{}, err
+		}
+		p.progress("%s: logged in, valid %s", t, ending(session))
+		o := outcome{session: session, files: t.files}
+		return o, w.fill(ctx, &o)
+	}
+	return nil
+}
+
+// options are the provider's, with what the environment adds to them.
+func (c *applyVault) options(p *plan, t *target) (vault.Options, error) {
+	o := p.server
+	o.Addr, o.Role, o.AuthPath, o.Namespace, o.AuthNamespace = c.VaultAddr.text, c.Role.text, c.AuthPath.text, c.Namespace.text, c.AuthNamespace.text
+	o.Secrets, o.Writes, o.KVVersions, o.WrapTTL = texts(c.Secret), texts(c.Write), texts(c.KVVersion), c.WrapTTL.text
+	if c.CACert.given() || c.CAPath.given() {
+		o.CACert, o.CACertBytes, o.CAPath = "", "", ""
+	}
+	for _, v := range []struct {
+		to   *string
+		from entry
+		path bool
+	}{
+		{&o.CACert, c.CACert, true}, {&o.CAPath, c.CAPath, true}, {&o.ClientCert, c.ClientCert, true}, {&o.ClientKey, c.ClientKey, true},
+		{&o.TLSServerName, c.TLSServerName, false}, {&o.ClientTimeout, c.ClientTimeout.entry, false}, {&o.MaxRetries, c.MaxRetries.entry, false},
+	} {
+		if !v.from.given() {
+			continue
+		}
+		*v.to = v.from.text
+		if v.path {
+			var err error
+			if *v.to, err = p.filePath(v.from, t.String()); err != nil {
+				return o, err
+			}
+		}
+	}
+	if c.VaultAddr.given() {
+		return o, nil
+	}
+	// The namespace that the variable names is one of that server.
+	if err := p.fromEnvironment(&o.Addr, "BAO_ADDR", "VAULT_ADDR"); err != nil {
+		return o, err
+	}
+	return o, p.fromEnvironment(&o.Namespace, "BAO_NAMESPACE", "VAULT_NAMESPACE")
+}
+
+// vaultWriting is what a Vault target writes: the token, the secrets, or both.
+type vaultWriting struct {
+	token, secrets string // paths; "": not written
+	format         string // of the secrets
+}
+
+func (c *applyVault) writing(p *plan, t *target) (vaultWriting, error) {
+	w := vaultWriting{format: c.SecretsFormat.text}
+	switch {
+	case c.SecretsFile.given() && len(c.Secret) == 0:
+		return w, t.mistake(c.SecretsFile.at, "secrets-file: there is no secret to write into it").Hint("name one: secret: 'secret/data/ci/app password=DB_PASSWORD'")
+	case !c.SecretsFile.given() && len(c.Secret) > 0:
+		return w, t.mistake(c.Secret[0].at, "secret: there is no secrets-file to write it into")
+	case c.SecretsFormat.given() && !c.SecretsFile.given():
+		return w, t.mistake(c.SecretsFormat.at, "secrets-format is that of a secrets-file, which is not given")
+	}
+	if w.format == "" {
+		w.format = "dotenv"
+	}
+	var err error
+	if w.secrets, err = p.filePath(c.SecretsFile, t.String()); err != nil {
+		return w, err
+	}
+	if w.token, err = p.filePath(c.OutputFile, t.String()); err != nil {
+		return w, err
+	}
+	if w.token == "" && w.secrets == "" {
+		w.token, err = (&vaultRun{app: p.app}).tokenPath()
+	}
+	return w, err
+}
+
+// fill reads the secrets, and adds what is written to the outcome.
+func (w vaultWriting) fill(ctx context.Context, o *outcome) error {
+	if w.token != "" {
+		o.tokenPath, o.expires = w.token, o.session.Expiry()
+		o.edits = append(o.edits, whole(w.token, []byte(o.session.Token.Reveal()))) // without a line break, as the CLI writes it
+	}
+	secrets, err := o.session.Read(ctx)
+	if err != nil || w.secrets == "" {
+		return err
+	}
+	o.leases = len(vault.Leases(secrets)) > 0
+	env, err := o.session.Environment(secrets, false)
+	if err != nil {
+		return err
+	}
+	b, err := deliver.Render(w.format, deliver.Environment{Set: env.Set})
+	if err != nil {
+		return fault.New(fault.KindOf(err), "%w", err).Hint("JSON holds any value: secrets-format: json")
+	}
+	o.edits = append(o.edits, whole(w.secrets, b))
+	return nil
+}
+
+// whole is the edit that makes a file of these bytes alone.
+func whole(path string, b []byte) secret.Edit {
+	return secret.Edit{Path: path, Private: true, Apply: func([]byte) ([]byte, error) { return b, nil }}
+}
