@@ -26,11 +26,17 @@ type AccessToken struct {
 // 8693 §2.1), and with a service account that account's. A refusal is a
 // fault.Refused with Google's words, the token's claims and what to do.
 func (x *Exchange) Exchange(ctx context.Context, c *remote.Client, t oidc.Token) (AccessToken, error) {
+	if x.ServiceAccount == "" {
+		return x.federate(ctx, c, t)
+	}
+	// Two of six round trips pass while STS answers.
+	iam, done := c.Ahead(ctx, x.iam)
+	defer done()
 	federated, err := x.federate(ctx, c, t)
-	if err != nil || x.ServiceAccount == "" {
+	if err != nil {
 		return federated, err
 	}
-	return x.impersonate(ctx, c, t, federated)
+	return x.impersonate(ctx, iam, t, federated)
 }
 
 // IDToken trades the job's token for an ID token of the service account, for
@@ -39,6 +45,8 @@ func (x *Exchange) IDToken(ctx context.Context, c *remote.Client, t oidc.Token, 
 	if x.ServiceAccount == "" {
 		return secret.Value{}, fault.New(fault.Usage, "an ID token is a service account's: give --service-account")
 	}
+	iam, done := c.Ahead(ctx, x.iam)
+	defer done()
 	federated, err := x.federate(ctx, c, t)
 	if err != nil {
 		return secret.Value{}, err
@@ -47,7 +55,7 @@ func (x *Exchange) IDToken(ctx context.Context, c *remote.Client, t oidc.Token, 
 		Token string `json:"token"`
 	}
 	in := map[string]any{"audience": audience, "includeEmail": includeEmail}
-	if err := x.iamCall(ctx, c, t, federated, "generateIdToken", in, &out); err != nil {
+	if err := x.iamCall(ctx, iam, t, federated, "generateIdToken", in, &out); err != nil {
 		return secret.Value{}, err
 	}
 	if !usable(out.Token) {
