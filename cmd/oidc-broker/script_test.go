@@ -56,6 +56,7 @@ func TestMain(m *testing.M) {
 //	clock DURATION                 move the clocks of the program and of the sandbox
 //	calls N TEXT                   demand how many requests, by TEXT in their log lines, the sandbox got since the last calls
 //	mode 600 FILE                  demand a file's mode
+//	manifest DIR FILE              write down all that is below a directory: names, kinds, modes, owners, targets, contents
 //	bytes FILE TEXT                write a file from text with Go's escapes
 //	faulty KIND                    start a server that misbehaves and point AWS's STS at it
 //	faulty KIND sts|iam            the same in front of one of Google's services
@@ -91,7 +92,7 @@ func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir: filepath.Join("..", "..", "testdata", "script"),
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"sandbox": startSandbox, "exits": exits, "exits-source": exitsSource, "mode": mode, "bytes": writeBytes, "faulty": startFaulty,
+			"sandbox": startSandbox, "exits": exits, "exits-source": exitsSource, "mode": mode, "manifest": manifest, "bytes": writeBytes, "faulty": startFaulty,
 			"moto": newMotos(t).point, "granted": granted, "golden": golden,
 			"vaultpeer": scriptPeer, "fault": scriptFault,
 			"machine": machine, "release": newReleases(t.TempDir()).serve,

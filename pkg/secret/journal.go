@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"time"
 
 	"github.com/oidc-broker/oidc-broker/pkg/fault"
 )
@@ -353,7 +354,9 @@ func (j *Journal) update(ctx context.Context, change func(*journal) error) error
 // removed. Where there is no directory for it, that is an fs.ErrNotExist.
 func (j *Journal) change(ctx context.Context, change func(*journal) error) error {
 	path := filepath.Join(j.Dir, journalFile)
-	unlock, err := Lock(ctx, path)
+	wait, cancel := halfOf(ctx)
+	defer cancel()
+	unlock, err := Lock(wait, path)
 	if err != nil {
 		return err
 	}
@@ -381,6 +384,15 @@ func (j *Journal) change(ctx context.Context, change func(*journal) error) error
 	}
 	j.sweepUndo(r)
 	return nil
+}
+
+// halfOf leaves the other half of a command's time for what it was run for, which is
+// done without a record, too.
+func halfOf(ctx context.Context) (context.Context, context.CancelFunc) {
+	if end, ok := ctx.Deadline(); ok {
+		return context.WithTimeout(ctx, time.Until(end)/2)
+	}
+	return context.WithCancel(ctx)
 }
 
 // changeIfThere is change for what takes out of the record: where there is none, a
