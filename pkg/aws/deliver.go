@@ -123,11 +123,13 @@ func (f Files) same() bool {
 var (
 	keyKeys   = []string{"aws_access_key_id", "aws_secret_access_key", "aws_session_token"}
 	otherKeys = []string{
-		"aws_security_token", "credential_process", "credential_source", "role_arn", "source_profile", "web_identity_token_file",
+		"aws_security_token", processKey, "credential_source", "role_arn", "source_profile", "web_identity_token_file",
 		"role_session_name", "external_id", "mfa_serial", "duration_seconds", "login_session",
 		"sso_session", "sso_start_url", "sso_region", "sso_account_id", "sso_role_name",
 	}
 )
+
+const processKey = "credential_process"
 
 // StaticProfile returns the edits that put the keys into the credentials file
 // and the region into the config file, under the profile's name.

@@ -61,6 +61,7 @@ type Exchange struct {
 	session    string
 	duration   time.Duration
 	policy     string
+	policyFile string // that the policy is from; "": the option is the policy
 	policyARNs []string
 	externalID string
 	accounts   []string
@@ -204,7 +205,7 @@ func (o Options) settlePolicy(x *Exchange) error {
 	}
 	if o.Policy != "" {
 		var err error
-		if x.policy, err = readPolicy(o.Policy); err != nil {
+		if x.policy, x.policyFile, err = readPolicy(o.Policy); err != nil {
 			return err
 		}
 		size += len([]rune(x.policy))
@@ -215,35 +216,36 @@ func (o Options) settlePolicy(x *Exchange) error {
 	return nil
 }
 
-// readPolicy returns the document without the white space that STS would count.
-func readPolicy(policy string) (string, error) {
+// readPolicy returns the document without the white space that STS would count,
+// and the name of the file that it is from.
+func readPolicy(policy string) (text, file string, err error) {
 	doc := []byte(policy)
 	if text := strings.TrimSpace(policy); !strings.HasPrefix(text, "{") && !strings.HasPrefix(text, "[") {
-		var err error
 		// file:// is how the AWS CLI wants it.
-		if doc, err = secret.ReadFile(strings.TrimPrefix(policy, "file://"), 1<<20); err != nil {
-			return "", err
+		file = strings.TrimPrefix(policy, "file://")
+		if doc, err = secret.ReadFile(file, 1<<20); err != nil {
+			return "", "", err
 		}
 	}
 	var members map[string]json.RawMessage
 	if err := json.Unmarshal(doc, &members); err != nil {
-		return "", fault.New(fault.Usage, "--policy is not a JSON object").
+		return "", "", fault.New(fault.Usage, "--policy is not a JSON object").
 			Hint("give a policy document, or the name of a file that holds one")
 	}
 	if members["Statement"] == nil {
-		return "", fault.New(fault.Usage, "--policy has no Statement").
+		return "", "", fault.New(fault.Usage, "--policy has no Statement").
 			Hint(`a policy document is like {"Version":"2012-10-17","Statement":[...]}`)
 	}
 	var compact bytes.Buffer
 	if err := json.Compact(&compact, doc); err != nil {
-		return "", fault.New(fault.Internal, "cannot compact the policy")
+		return "", "", fault.New(fault.Internal, "cannot compact the policy")
 	}
 	for _, c := range compact.String() {
 		if c > 0xff {
-			return "", fault.New(fault.Usage, "--policy holds the character %q, AWS takes none beyond U+00FF", c)
+			return "", "", fault.New(fault.Usage, "--policy holds the character %q, AWS takes none beyond U+00FF", c)
 		}
 	}
-	return compact.String(), nil
+	return compact.String(), file, nil
 }
 
 // settleSession makes a session name of what is given: AWS shows it in every

@@ -9,6 +9,7 @@ import (
 	"github.com/oidc-broker/oidc-broker/pkg/aws"
 	"github.com/oidc-broker/oidc-broker/pkg/deliver"
 	"github.com/oidc-broker/oidc-broker/pkg/fault"
+	"github.com/oidc-broker/oidc-broker/pkg/secret"
 )
 
 // awsRun is what the outputs of the AWS provider share.
@@ -88,9 +89,16 @@ func (r *awsRun) profileCommand() *cobra.Command {
 		Long: `Write the credentials into a profile: the keys into the shared credentials file
 (AWS_SHARED_CREDENTIALS_FILE, else ~/.aws/credentials), the region into the config file
 (AWS_CONFIG_FILE, else ~/.aws/config). What the profile held for finding credentials
-another way is removed from both; every other byte of both files is kept.`,
+another way is removed from both; every other byte of both files is kept.
+
+With --mode process there are no keys in the files: the SDKs call this program when they
+need some ('oidc-broker aws credential-process', with its cache), so that a long job's are
+renewed. All options are written down as they are settled now. The exchange is made once,
+so that what is wrong fails here.`,
 		Example: `  oidc-broker aws profile --role-arn arn:aws:iam::111122223333:role/deploy --profile deploy
-  aws s3 ls --profile deploy`,
+  aws s3 ls --profile deploy
+
+  oidc-broker aws profile --mode process --role-arn arn:aws:iam::111122223333:role/deploy --profile long`,
 		Args: noArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			if profile == "" {
@@ -99,16 +107,17 @@ another way is removed from both; every other byte of both files is kept.`,
 			if err := deliver.ProfileName(profile); err != nil {
 				return err
 			}
-			return r.profile(c.Context(), profile)
+			return r.profile(c.Context(), profile, mode == "process")
 		},
 	}
 	o := r.own(c)
 	o.text(&profile, "profile", "OIDC_BROKER_PROFILE", "`name` of the profile to write; AWS_PROFILE is not read (default \"default\")")
-	o.choice(&mode, "mode", "OIDC_BROKER_MODE", []string{"static"}, "static: keys in the file (default)")
+	o.choice(&mode, "mode", "OIDC_BROKER_MODE", []string{"static", "process"}, "static: keys in the file; process: this program, which renews them (default static)")
+	o.switches(&r.noCache, "no-cache", "OIDC_BROKER_NO_CACHE", "with --mode process: make an exchange with every call")
 	return c
 }
 
-func (r *awsRun) profile(ctx context.Context, name string) error {
+func (r *awsRun) profile(ctx context.Context, name string, process bool) error {
 	x, err := r.settle()
 	if err != nil {
 		return err
@@ -121,13 +130,26 @@ func (r *awsRun) profile(ctx context.Context, name string) error {
 	if err != nil {
 		return err
 	}
+	var edits []secret.Edit
+	if process {
+		if edits, err = r.processProfile(x, r.token, name, files); err != nil {
+			return err
+		}
+	}
 	ctx, cancel := r.bounded(ctx)
 	defer cancel()
-	got, err := r.exchange(ctx, x)
+	if process {
+		// A role that refuses fails this step, and not the first SDK's.
+		_, err = r.cached(ctx, x)
+	} else {
+		var got aws.Credentials
+		got, err = r.exchange(ctx, x)
+		edits = got.StaticProfile(name, files)
+	}
 	if err != nil {
 		return err
 	}
-	if err := r.commit(ctx, got.StaticProfile(name, files)...); err != nil {
+	if err := r.commit(ctx, edits...); err != nil {
 		return fault.New(fault.KindOf(err), "cannot write the profile %q: %w", name, err)
 	}
 	r.progress("wrote the profile %q into %q and %q", name, files.Credentials, files.Config)
@@ -244,6 +266,7 @@ process' writes such a profile.`,
 	}
 	o := r.own(c)
 	o.switches(&r.noCache, "no-cache", "OIDC_BROKER_NO_CACHE", "make an exchange with every call")
+	o.switches(new(bool), ignoreEnvironment, "OIDC_BROKER_IGNORE_ENVIRONMENT", "take the options from the command line alone; the token's and AWS's own variables count")
 	printToTerminal(o, &toTerminal)
 	return c
 }

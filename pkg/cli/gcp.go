@@ -124,25 +124,37 @@ func (a *app) sourceProgram(source string, t tokenOptions) (*gcp.Executable, err
 	if source != "executable" {
 		return nil, nil
 	}
-	if t.File == "-" {
-		return nil, fault.New(fault.Usage, "--token-file - cannot be read again: it does not go with --source executable")
-	}
-	self, err := os.Executable()
+	self, args, err := a.callback(t, "--source executable")
 	if err != nil {
-		return nil, fault.New(fault.Local, "cannot find this program's own file: %w", err)
+		return nil, err
 	}
-	args := []string{"gcp", "executable-source"}
+	return &gcp.Executable{Path: self, Args: append([]string{"gcp", "executable-source"}, args...)}, nil
+}
+
+// callback returns this program's own file and the token's options as a command
+// line has them, for a file that calls the program back. option is the one that
+// demands it.
+func (a *app) callback(t tokenOptions, option string) (self string, args []string, err error) {
+	if t.File == "-" {
+		return "", nil, fault.New(fault.Usage, "--token-file - cannot be read again: it does not go with %s", option)
+	}
+	if self, err = os.Executable(); err == nil {
+		_, err = os.Stat(self) // it may have been replaced or removed since it was started
+	}
+	if err != nil {
+		return "", nil, fault.New(fault.Local, "cannot find this program's own file: %w", unwrapPath(err))
+	}
 	for _, o := range []struct{ name, value string }{{"--token-env", t.Env}, {"--token-file", t.File}, {"--audience", t.Audience}, {"--token-version", t.Version}} {
 		if o.name == "--token-file" && o.value != "" {
 			if o.value, err = filepath.Abs(o.value); err != nil {
-				return nil, fault.New(fault.Local, "cannot find the token's file: %w", err)
+				return "", nil, fault.New(fault.Local, "cannot find the token's file: %w", err)
 			}
 		}
 		if o.value != "" {
 			args = append(args, o.name, o.value)
 		}
 	}
-	return &gcp.Executable{Path: self, Args: append(args, guardArgs(t.Guards)...)}, nil
+	return self, append(args, guardArgs(t.Guards)...), nil
 }
 
 func (r *gcpRun) loginCommand() *cobra.Command {

@@ -55,6 +55,11 @@ func Main(ctx context.Context, w World) int {
 	return a.report(origins(command, err))
 }
 
+const (
+	defaultTimeout  = time.Minute
+	defaultAttempts = 5
+)
+
 // app is one run of the program.
 type app struct {
 	World
@@ -142,8 +147,8 @@ a policy, 5 unavailable, 6 this machine.`,
 	o := a.options(root)
 	o.switches(&a.verbose, "verbose", "OIDC_BROKER_VERBOSE", "say on stderr what is done")
 	o.switches(&a.quiet, "quiet", "OIDC_BROKER_QUIET", "say nothing but errors")
-	o.duration(&a.timeout, "timeout", "OIDC_BROKER_TIMEOUT", time.Minute, "`time` that the whole command's calls may take")
-	o.count(&a.attempts, "max-attempts", "OIDC_BROKER_MAX_ATTEMPTS", 5, "`number` of times a call is made at most")
+	o.duration(&a.timeout, "timeout", "OIDC_BROKER_TIMEOUT", defaultTimeout, "`time` that the whole command's calls may take")
+	o.count(&a.attempts, "max-attempts", "OIDC_BROKER_MAX_ATTEMPTS", defaultAttempts, "`number` of times a call is made at most")
 	root.PersistentPreRunE = func(c *cobra.Command, _ []string) error {
 		if completing(a.Args) {
 			return nil // a variable that is wrong is said when the command runs

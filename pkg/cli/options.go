@@ -141,11 +141,19 @@ func withEnv(usage, env string) string {
 // refuses values in which a variable was left unexpanded.
 func (a *app) settle(c *cobra.Command) error {
 	var first error
-	c.Flags().VisitAll(func(f *pflag.Flag) {
-		if first == nil {
-			first = settle(c.Flags(), f, a.Getenv)
+	fill := func(f *pflag.Flag) {
+		getenv := a.Getenv
+		if alone := c.Flags().Lookup(ignoreEnvironment); alone != nil && alone.Value.String() == "true" && c.Root().PersistentFlags().Lookup(f.Name) == nil {
+			getenv = func(string) string { return "" }
 		}
-	})
+		if first == nil {
+			first = settle(c.Flags(), f, getenv)
+		}
+	}
+	if alone := c.Flags().Lookup(ignoreEnvironment); alone != nil {
+		fill(alone) // before those that it is about
+	}
+	c.Flags().VisitAll(fill)
 	if first != nil {
 		return first
 	}
