@@ -284,6 +284,9 @@ func (f *file) same() bool {
 // on only renaming can fail.
 func (f *file) stage() error {
 	if f.same() {
+		// A killed run may have left a secret beside what it had no time to change
+		// again. Where it cannot be removed, there is nothing to write either.
+		_ = f.clear()
 		return nil
 	}
 	return f.write()
