@@ -74,7 +74,7 @@ func TestFaults(t *testing.T) {
 	if n := len(misbehaviours()); n < 40 {
 		t.Errorf("only %d misbehaviours", n)
 	}
-	world() // net/http's log is silent from here on, as it is in the program
+	harden() // net/http's log is silent from here on, as it is in the program
 	s, err := sandbox.Start(t.Context(), sandbox.Config{Now: time.Now, Dir: t.TempDir()})
 	if err != nil {
 		t.Fatal(err)

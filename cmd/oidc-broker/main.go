@@ -16,6 +16,7 @@ import (
 )
 
 func main() {
+	harden()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	// The first signal ends the command in good order; a second one ends it.
 	context.AfterFunc(ctx, stop)
@@ -24,12 +25,17 @@ func main() {
 	os.Exit(status)
 }
 
-// world is the real one.
-func world() cli.World {
+// harden keeps what the process holds from getting out beside the printer.
+func harden() {
 	// net/http has no other way to be silent than this one: it logs the first
 	// bytes that come on a connection after an answer, which may be half of a
 	// token when a server says less than the length of what it sends.
 	log.SetOutput(io.Discard)
+	undumpable()
+}
+
+// world is the real one.
+func world() cli.World {
 	return cli.World{
 		Args:      os.Args[1:],
 		Getenv:    os.Getenv,

@@ -30,6 +30,7 @@ import (
 func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){
 		"oidc-broker": func() {
+			harden()
 			w := world()
 			if now, ok := testClock(os.Getenv("TEST_NOW")); ok {
 				w.Now = now

@@ -24,8 +24,10 @@ func proofTimes(few, many int) int {
 	return few
 }
 
-// sealed is a content that proves to be whole: its digest stands in front.
-func sealed(body string) []byte { return fmt.Appendf(nil, "%x\n%s", sha256.Sum256([]byte(body)), body) }
+// digested is a content that proves to be whole: its digest stands in front.
+func digested(body string) []byte {
+	return fmt.Appendf(nil, "%x\n%s", sha256.Sum256([]byte(body)), body)
+}
 
 func whole(b []byte) bool {
 	sum, body, ok := bytes.Cut(b, []byte("\n"))
@@ -47,7 +49,7 @@ func write(ctx context.Context, dir string, n int) error {
 			if old != nil && !whole(old) {
 				return nil, fmt.Errorf("%s is not whole", path)
 			}
-			return sealed(strings.Repeat(fmt.Sprintf("line %d of %s\n", n, path), 1+n*37%2000)), nil
+			return digested(strings.Repeat(fmt.Sprintf("line %d of %s\n", n, path), 1+n*37%2000)), nil
 		}}
 	}
 	if err := j.Commit(ctx, edit(pair[0]), edit(pair[1])); err != nil {
