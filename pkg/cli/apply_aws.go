@@ -8,6 +8,7 @@ import (
 
 	"github.com/oidc-broker/oidc-broker/pkg/aws"
 	"github.com/oidc-broker/oidc-broker/pkg/deliver"
+	"github.com/oidc-broker/oidc-broker/pkg/secret"
 )
 
 func (c *applyAWS) settle(p *plan, t *target) error {
@@ -33,6 +34,10 @@ func (c *applyAWS) settle(p *plan, t *target) error {
 	if err != nil {
 		return err
 	}
+	process, err := c.processProfile(p, t, x, files)
+	if err != nil {
+		return err
+	}
 	t.exchange = func(ctx context.Context, m material) (outcome, error) {
 		exchange := func() (aws.Credentials, error) { return x.Exchange(ctx, p.client(), m.token) }
 		if t.via != nil {
@@ -44,12 +49,35 @@ func (c *applyAWS) settle(p *plan, t *target) error {
 		}
 		p.progress("%s: assumed %s until %s", t, got.ARN, got.Expiration.Format(time.RFC3339))
 		o := outcome{credentials: got, expires: got.Expiration, files: t.files}
-		if len(t.files) > 0 {
+		switch {
+		case process != nil: // access does not end
+			o.edits, o.expires = process, time.Time{}
+		case len(t.files) > 0:
 			o.edits = got.StaticProfile(c.Profile.text, files)
 		}
 		return o, nil
 	}
 	return nil
+}
+
+// processProfile returns the edits of a profile whose SDKs call this program, or
+// nil where the target writes none. The exchange is made all the same, so that what
+// is wrong fails here.
+func (c *applyAWS) processProfile(p *plan, t *target, x *aws.Exchange, files aws.Files) ([]secret.Edit, error) {
+	switch {
+	case c.Mode.text != "process" || !t.chosen:
+		return nil, nil
+	case !c.Profile.given():
+		return nil, t.mistake(c.Mode.at, "mode: it has no profile to write")
+	case t.via != nil:
+		return nil, t.mistake(c.Mode.at, "mode process: what renews by itself begins with the job's token, and not with %q", t.via.name).
+			Hint("list the roles: role-arn is the first of %s, and chain-role-arn has the others in order", t.via)
+	}
+	edits, err := (&awsRun{app: p.app}).processProfile(x, t.token, c.Profile.text, files)
+	if err != nil {
+		return nil, t.located(err)
+	}
+	return edits, nil
 }
 
 // exchange settles the options, with what the environment adds to them.
@@ -112,7 +140,11 @@ func (c *applyAWS) profileFiles(p *plan, t *target, region string) (aws.Files, e
 	if c.Profile.text == "default" {
 		section = "default"
 	}
-	t.files = append(t.files, written{files.Credentials, c.Profile.text, "keys"})
+	if c.Mode.text == "process" {
+		t.files = append(t.files, written{files.Config, section, "credential_process"})
+	} else {
+		t.files = append(t.files, written{files.Credentials, c.Profile.text, "keys"})
+	}
 	if region != "" {
 		t.files = append(t.files, written{files.Config, section, "region " + region})
 	}

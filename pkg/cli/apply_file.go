@@ -44,7 +44,7 @@ type applyAWS struct {
 	standing
 	Name             entry    `yaml:"name"`
 	Profile          entry    `yaml:"profile"`
-	Mode             entry    `yaml:"mode" oneof:"static"`
+	Mode             entry    `yaml:"mode" oneof:"static process"`
 	RoleARN          entry    `yaml:"role-arn"`
 	Via              entry    `yaml:"via"`
 	Region           entry    `yaml:"region"`

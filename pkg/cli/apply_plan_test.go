@@ -76,6 +76,9 @@ func TestPlanRefuses(t *testing.T) {
 		{"via with a guard", anAWS + second + "    via: a\n    require-claim: [x=y]\n", `8:21: aws target "b": require-claim: it uses no token of its own`, ""},
 		{"via too long", anAWS + second + "    via: a\n    session-duration: 2h\n", `8:23: aws target "b": session-duration 2h is too long: AWS limits a chained role's session to 1h`, ""},
 		{"via over partitions", anAWS + "  - profile: b\n    role-arn: arn:aws-cn:iam::222233334444:role/b\n    region: cn-north-1\n    via: a\n", `8:10: aws target "b": via "a": that role is in the partition aws, and this one in aws-cn`, "take a role of aws-cn that trusts the job's token"},
+		{"via for a program", anAWS + second + "    via: a\n    mode: process\n", `8:11: aws target "b": mode process: what renews by itself begins with the job's token, and not with "a"`, "list the roles: role-arn is the first of aws target \"a\", and chain-role-arn has the others"},
+		{"a program for nobody", "version: 1\naws:\n  - name: a\n    role-arn: " + aRole + "\n    mode: process\n" + second + "    via: a\n", `5:11: aws target "a": mode: it has no profile to write`, ""},
+		{"a program that reads stdin for AWS", anAWS + "    mode: process\n    token-file: '-'\n", `6:17: aws target "a": token-file - cannot be read again`, ""},
 		{"via to gcp", aGCP + "    via: a\n", `5:5: a gcp target has no key "via"`, ""},
 
 		{"no provider", "version: 1\ngcp:\n  - name: g\n", `3:5: gcp target "g": it has no workload-identity-provider`, ""},

@@ -179,7 +179,7 @@ func TestParseApplyRefuses(t *testing.T) {
 		{"a mapping for a list", "version: 1\naws:\n  profile: a\n", "3:3: aws: a list is wanted", "each of its items begins with -"},
 		{"text for a list", "version: 1\naws: a\n", "2:6: aws: a list is wanted", ""},
 		{"text for a target", "version: 1\naws:\n- a\n", "3:3: an aws target is a mapping", ""},
-		{"a choice", anAWS + "    mode: dynamic\n", `5:11: mode "dynamic" is none of static`, ""},
+		{"a choice", anAWS + "    mode: dynamic\n", `5:11: mode "dynamic" is none of static, process`, ""},
 		{"a source", aGCP + "    source: url\n", `5:13: source "url" is none of file, executable`, ""},
 		{"a format", aVault + "    secrets-format: yaml\n", `5:21: secrets-format "yaml" is none of sh, fish`, ""},
 		{"a token's version", anAWS + "    token-version: 2\n", "5:20: token-version has to be text", ""},
