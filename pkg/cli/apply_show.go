@@ -154,7 +154,7 @@ func (p *plan) noteAWS(profiles, elsewhere []string, region string) {
 		p.note(n + " is set in this job: tools take the profile that it names, and not default")
 	}
 	if len(elsewhere) > 0 {
-		p.note(fmt.Sprintf("%s is %s in this job, and wins over the region of the profiles %s", p.set("AWS_REGION", "AWS_DEFAULT_REGION"), region, strings.Join(elsewhere, ", ")))
+		p.note(fmt.Sprintf("%s is %s in this job, and wins over the region of the profiles %s", p.set("AWS_REGION", "AWS_DEFAULT_REGION"), region, someOf(elsewhere)))
 	}
 }
 
