@@ -82,6 +82,7 @@ func (r *awsRun) cached(ctx context.Context, x *aws.Exchange) (aws.Credentials, 
 	held := c.read()
 	switch now := r.Now(); {
 	case held.Fresh(now):
+		c.remember()
 		return c.from(held), nil
 	case held.Left(now) >= enough:
 		return c.renew(ctx, held)
@@ -192,6 +193,7 @@ func (c *awsCache) make(ctx context.Context, held aws.Cached) (aws.Credentials, 
 		return c.rather(held, err)
 	}
 	c.store(ctx, aws.Cached{Credentials: got, Made: c.Now()})
+	c.remember()
 	return got, nil
 }
 

@@ -41,6 +41,9 @@ type World struct {
 // status of the command that exec or sandbox ran.
 func Main(ctx context.Context, w World) int {
 	a := &app{World: w}
+	if status, done := a.shortcut(ctx); done {
+		return status
+	}
 	root := a.root()
 	root.SetArgs(w.Args)
 	if completing(w.Args) {
