@@ -47,12 +47,13 @@ the variable OIDC_BROKER_COMPLETION_DESCRIPTIONS=false leaves their descriptions
 		},
 		{
 			"zsh", "zsh",
-			"The completions have to be on, which 'autoload -U compinit; compinit' in ~/.zshrc does.",
+			"The completions have to be on, which 'autoload -U compinit; compinit' in ~/.zshrc does, and\nbefore it 'fpath=(~/.zsh/completions $fpath)'.",
 			`  # in this shell
   source <(oidc-broker completion zsh)
 
   # in every new one
-  oidc-broker completion zsh > "${fpath[1]}/_oidc-broker"`,
+  mkdir -p ~/.zsh/completions
+  oidc-broker completion zsh > ~/.zsh/completions/_oidc-broker`,
 			(*cobra.Command).GenZshCompletion,
 		},
 		{

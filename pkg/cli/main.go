@@ -146,7 +146,7 @@ a policy, 5 unavailable, 6 this machine.`,
 	root.SetErr(a.Stderr)
 	root.SetFlagErrorFunc(flagError)
 	f := root.PersistentFlags()
-	f.SortFlags = false
+	f.SortFlags, root.Flags().SortFlags = false, false
 	o := a.options(root)
 	o.switches(&a.verbose, "verbose", "OIDC_BROKER_VERBOSE", "say on stderr what is done")
 	o.switches(&a.quiet, "quiet", "OIDC_BROKER_QUIET", "say nothing but errors")
