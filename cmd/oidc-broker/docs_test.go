@@ -35,6 +35,7 @@ import (
 //
 //	<!-- docs-test: exits 4 -->          the exit code that is expected
 //	<!-- docs-test: not run: REASON -->
+//	<!-- docs-test: release -->          it is about a release: TestInstalling runs it
 //	<!-- docs-test: printed by COMMAND --> the block is what the command prints on stdout
 //	<!-- docs-test: background -->       one command, which serves until the page's end
 //	<!-- docs-test: file NAME -->        the block is that file of the project
@@ -249,7 +250,7 @@ func (p page) run(t *testing.T, m *motos) {
 				file = rest
 			case note == "background":
 				background = true
-			case strings.HasPrefix(note, "not run: "):
+			case strings.HasPrefix(note, "not run: "), note == releaseNote:
 				not = note
 			case strings.HasPrefix(note, "setup\n"):
 				setup = strings.TrimPrefix(note, "setup\n")

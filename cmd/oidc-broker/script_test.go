@@ -75,8 +75,9 @@ func TestMain(m *testing.M) {
 //	machine KIND [PROGRAM...]      have the PATH of an image without oidc-broker; see machine
 //	release [KIND]                 serve a release on loopback, in $RELEASES; see releases.serve
 //
-// and the conditions [root], [missing:PROGRAM], [missing-python:MODULE],
-// [missing-node:MODULE] and [missing-vaultpeer], of which all but the first fail under CI=true.
+// and the conditions [root], [missing:PROGRAM], [missing-file:PATH], [missing-python:MODULE],
+// [missing-node:MODULE], [missing-vaultpeer], and [missing-dist] where there is no snapshot of a release: all but
+// the first fail under CI=true.
 func TestScripts(t *testing.T) {
 	clients, err := filepath.Abs(filepath.Join("..", "..", "testdata", "clients"))
 	if err != nil {
@@ -111,6 +112,9 @@ func TestScripts(t *testing.T) {
 			e.Setenv("ORB", orb)
 			e.Setenv("DOCS", filepath.Join(filepath.Dir(filepath.Dir(clients)), "docs"))
 			e.Setenv("GOLDEN", filepath.Join(filepath.Dir(clients), "golden"))
+			e.Setenv("PRESS", filepath.Join(filepath.Dir(clients), "press.py"))
+			e.Setenv("DIST", os.Getenv(distEnv))
+			e.Setenv("GOARCH", runtime.GOARCH)
 			e.Setenv("NODE_PATH", nodeModules())
 			long.setenv(e)
 			e.Values[secretsKey{}] = &secrets{}
@@ -332,6 +336,11 @@ func condition(cond string) (bool, error) {
 		missing = missingModule(name)
 	case "missing-node":
 		missing = missingNode(name)
+	case "missing-file":
+		_, err := os.Stat(name)
+		missing = err != nil
+	case "missing-dist":
+		name, missing = "a snapshot, whose directory "+distEnv+" names,", os.Getenv(distEnv) == ""
 	case "missing-vaultpeer":
 		name, missing = "testdata/vaultpeer", missingVaultPeer()
 	default:
