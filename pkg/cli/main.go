@@ -69,43 +69,68 @@ type app struct {
 	verbose, quiet bool
 	timeout        time.Duration
 	attempts       int
-	unrecorded     bool // what is written is not for cleanup
+	unrecorded     bool   // what is written is not for cleanup
+	addOthers      func() // the commands that were not made; nil: all were
 }
 
 // aboutGroup is the group of cobra's own help command, too.
 const aboutGroup = "About oidc-broker"
 
-// commands adds all commands. A new provider is a line here.
+// commands adds the commands: the one that the command line begins with, else all.
+// Making all of them is a tenth of a start. A new provider is a line here.
 func (a *app) commands(root *cobra.Command) {
-	for _, group := range []struct {
+	type command struct {
+		name string
+		make func() *cobra.Command
+	}
+	groups := []struct {
 		title    string
-		commands []*cobra.Command
+		commands []command
 	}{
-		{"Credentials for the job", []*cobra.Command{
-			a.awsCommand(),
-			a.gcpCommand(),
-			a.vaultCommand(),
-			a.applyCommand(),
+		{"Credentials for the job", []command{
+			{"aws", a.awsCommand},
+			{"gcp", a.gcpCommand},
+			{"vault", a.vaultCommand},
+			{"apply", a.applyCommand},
 		}},
-		{"The trust behind them", []*cobra.Command{
-			a.tokenCommand(),
-			a.policyCommand(),
+		{"The trust behind them", []command{
+			{"token", a.tokenCommand},
+			{"policy", a.policyCommand},
 		}},
-		{"This job and this machine", []*cobra.Command{
-			a.sandboxCommand(),
-			a.doctorCommand(),
-			a.cleanupCommand(),
+		{"This job and this machine", []command{
+			{"sandbox", a.sandboxCommand},
+			{"doctor", a.doctorCommand},
+			{"cleanup", a.cleanupCommand},
 		}},
-		{aboutGroup, []*cobra.Command{
-			a.completionCommand(),
-			a.versionCommand(),
+		{aboutGroup, []command{
+			{"completion", a.completionCommand},
+			{"version", a.versionCommand},
 		}},
-	} {
+	}
+	for _, group := range groups {
+		for _, c := range group.commands {
+			if len(a.Args) > 0 && a.Args[0] == c.name {
+				root.AddCommand(c.make())
+				a.addOthers = func() {
+					for _, group := range groups {
+						for _, other := range group.commands {
+							if other.name != c.name {
+								root.AddCommand(other.make())
+							}
+						}
+					}
+				}
+				return
+			}
+		}
+	}
+	for _, group := range groups {
 		root.AddGroup(&cobra.Group{ID: group.title, Title: group.title})
 		for _, c := range group.commands {
-			c.GroupID = group.title
+			made := c.make()
+			made.GroupID = group.title
+			root.AddCommand(made)
 		}
-		root.AddCommand(group.commands...)
 	}
 	root.SetHelpCommandGroupID(aboutGroup)
 }
@@ -144,7 +169,12 @@ a policy, 5 unavailable, 6 this machine.`,
 	root.SetIn(a.Stdin)
 	root.SetOut(a.Stdout)
 	root.SetErr(a.Stderr)
-	root.SetFlagErrorFunc(flagError)
+	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
+		if a.addOthers != nil { // the option may be one of theirs
+			a.addOthers()
+		}
+		return flagError(c, err)
+	})
 	f := root.PersistentFlags()
 	f.SortFlags, root.Flags().SortFlags = false, false
 	o := a.options(root)
