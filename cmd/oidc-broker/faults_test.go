@@ -255,8 +255,8 @@ func (s *faultyServer) closeAll() {
 // connection serves one. Where another call comes first, that one has a good
 // connection for itself.
 func (s *faultyServer) connection(c net.Conn, bad bool) {
-	if bad && s.run.misbehaviour.accept != nil {
-		s.run.misbehaviour.accept(c)
+	if bad && s.run.accept != nil {
+		s.run.accept(c)
 		return
 	}
 	raw := c

@@ -60,7 +60,7 @@ type entry struct { // #nosec G117 -- storing them is what it is for
 
 // Store returns the credentials as a private file holds them.
 func (c Cached) Store() ([]byte, error) {
-	b, err := json.Marshal(entry{
+	b, err := json.Marshal(entry{ // #nosec G117 -- the file is private, and what it is for
 		c.AccessKeyID.Reveal(), c.SecretAccessKey.Reveal(), c.SessionToken.Reveal(), c.Expiration.UTC(),
 		c.Account, c.ARN, c.Region, c.Made.UTC(), c.Tried.UTC(),
 	})

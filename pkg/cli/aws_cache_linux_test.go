@@ -34,7 +34,7 @@ func TestCacheOnAFullDisk(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(disk, "large"), make([]byte, 64<<10), 0o600); err == nil {
 		t.Fatal("the disk is not full")
 	}
-	if l.ask() == l.ask() || l.exchanges() != 3 {
+	if first := l.ask(); first == l.ask() || l.exchanges() != 3 {
 		t.Error("it was cached")
 	}
 	code, stdout, stderr := l.run("--verbose", "aws", "credential-process")
@@ -57,7 +57,7 @@ func TestCacheOnAReadOnlyFileSystem(t *testing.T) {
 	if err := syscall.Mount("", disk, "", syscall.MS_BIND|syscall.MS_REMOUNT|syscall.MS_RDONLY, ""); err != nil {
 		t.Fatal(err)
 	}
-	if l.ask() == l.ask() || l.exchanges() != 3 {
+	if first := l.ask(); first == l.ask() || l.exchanges() != 3 {
 		t.Error("it was cached")
 	}
 	l.ask("--role-session-name", "before")

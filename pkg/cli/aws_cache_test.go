@@ -206,7 +206,7 @@ func TestWithoutACache(t *testing.T) {
 		t.Run(row.name, func(t *testing.T) {
 			l := newAWSLab(t)
 			row.spoil(l)
-			if l.ask() == l.ask() || l.exchanges() != 2 {
+			if first := l.ask(); first == l.ask() || l.exchanges() != 2 {
 				t.Error("it was cached")
 			}
 			code, stdout, stderr := l.run("--verbose", "aws", "credential-process")

@@ -117,7 +117,7 @@ func (r *awsRun) withoutDefault() (ownFiles, error) {
 	}
 	files, err := aws.FindFiles(getenv)
 	if err != nil {
-		return ownFiles{}, nil // without a home directory the SDKs find none
+		return ownFiles{}, nil //nolint:nilerr // without a home directory the SDKs find none
 	}
 	copies, err := files.Unshadowed()
 	if err != nil || len(copies) == 0 {

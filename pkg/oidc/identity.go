@@ -27,7 +27,7 @@ func (f Finder) Identity(ctx context.Context) ([]string, error) {
 		}
 		var err error
 		if path, err = filepath.Abs(path); err != nil {
-			return nil, nil
+			return nil, nil //nolint:nilerr // a file of which nobody can say which it is
 		}
 	}
 	t, found, err := f.Look(ctx)
