@@ -69,6 +69,10 @@ type journal struct {
 	Dirs    []string        `json:"dirs,omitempty"`  // made for the record, for caches, and for files undone already
 	Temps   []string        `json:"temps,omitempty"` // temporary directories in use
 	Notes   []Note          `json:"notes,omitempty"`
+
+	// begun says that what is in it is about to be made: that nothing is there yet
+	// is no reason to remove it.
+	begun bool
 }
 
 // journalEntry is a file that is changed. It is in the record before anything is
@@ -330,6 +334,7 @@ func (j *Journal) begin(ctx context.Context, change func(*journal)) error {
 		return err
 	}
 	return j.update(ctx, func(r *journal) error {
+		r.begun = true
 		change(r)
 		return nil
 	})
@@ -375,7 +380,7 @@ func (j *Journal) change(ctx context.Context, change func(*journal) error) error
 	if err := change(r); err != nil {
 		return err
 	}
-	if r.empty() && !slices.ContainsFunc(j.outside(r.Dirs), exists) {
+	if !r.begun && r.empty() && !slices.ContainsFunc(j.outside(r.Dirs), exists) {
 		after, err = j.retire(ctx, r)
 		return err
 	}

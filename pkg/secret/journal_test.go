@@ -599,3 +599,24 @@ func FuzzUndoAmongOthers(f *testing.F) {
 		}
 	})
 }
+
+// A process recorded the directories that it was about to make, and was killed: the
+// record holds for the next one that makes them.
+func TestDirectoriesStayRecordedAfterAKill(t *testing.T) {
+	home := t.TempDir()
+	before := tree(t, home)
+	j := NewJournal(filepath.Join(home, "state", "oidc-broker"))
+	dir := filepath.Join(home, "cache", "oidc-broker")
+	if err := j.begin(t.Context(), func(r *journal) { r.addDirs(missingDirs(dir)) }); err != nil {
+		t.Fatal(err)
+	}
+	if err := j.MkdirAll(t.Context(), dir); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := j.Undo(t.Context(), nil); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(before, tree(t, home)); diff != "" {
+		t.Errorf("left:\n%s", diff)
+	}
+}
