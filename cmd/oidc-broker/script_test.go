@@ -40,11 +40,13 @@ func TestMain(m *testing.M) {
 			stop()
 			os.Exit(status)
 		},
-		"gosdk":         goSDK,
-		"gogoogle":      goGoogle,
-		"gosdk-long":    goSDKLong,
-		"gogoogle-long": goGoogleLong,
-		"circleci-job":  circleciJob,
+		"gosdk":             goSDK,
+		"gogoogle":          goGoogle,
+		"gosdk-long":        goSDKLong,
+		"gogoogle-long":     goGoogleLong,
+		"circleci-job":      circleciJob,
+		"oidc-broker-again": again,
+		"bash-env-block":    bashEnvBlock,
 	})
 }
 

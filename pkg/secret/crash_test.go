@@ -35,7 +35,7 @@ func whole(b []byte) bool {
 }
 
 // killedFiles are the shapes in which the program writes: two files at once, one
-// that is others' too, one alone, all with the record of them.
+// alone, both with the record of them. Beside them there is a cache.
 func killedFiles(dir string) (pair []string, alone string, j *Journal) {
 	return []string{filepath.Join(dir, "aws", "credentials"), filepath.Join(dir, "aws", "config")},
 		filepath.Join(dir, ".vault-token"), &Journal{Dir: filepath.Join(dir, "state")}
@@ -55,7 +55,24 @@ func write(ctx context.Context, dir string, n int) error {
 	if err := j.Commit(ctx, edit(pair[0]), edit(pair[1])); err != nil {
 		return err
 	}
-	return j.Commit(ctx, edit(alone))
+	if err := j.Commit(ctx, edit(alone)); err != nil {
+		return err
+	}
+	cache, name := killedCache(dir)
+	unlock, err := cache.Lock(ctx, name)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	if _, err := cache.Read(name); err != nil {
+		return err
+	}
+	return cache.Write(name, []byte(strings.Repeat(fmt.Sprintf("cached %d\n", n), 1+n*37%2000)))
+}
+
+// killedCache is a cache and the name of its file: Cache has a Write of its own.
+func killedCache(dir string) (Cache, string) {
+	return Cache{Dir: filepath.Join(dir, "cache")}, CacheName(sha256.Sum256(nil), "json")
 }
 
 // TestKilled: a process that writes is killed at a random instant, again and again.
@@ -73,6 +90,10 @@ func TestKilled(t *testing.T) {
 	}
 	dir := t.TempDir()
 	pair, alone, _ := killedFiles(dir)
+	cache, cached := killedCache(dir)
+	if err := os.Mkdir(cache.Dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
 	stray := 0
 	for n := range proofTimes(15, 500) {
 		killWriter(t, dir)
@@ -80,6 +101,9 @@ func TestKilled(t *testing.T) {
 			if b, err := os.ReadFile(path); err == nil && !whole(b) {
 				t.Fatalf("after %d kills, %s is half a file", n+1, path)
 			}
+		}
+		if _, err := cache.Read(cached); err != nil {
+			t.Fatalf("after %d kills: %v", n+1, err)
 		}
 		stray += len(strays(t, dir))
 		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
