@@ -121,7 +121,7 @@ type killing struct {
 
 func newKilling(t *testing.T, kind killedKind) *killing {
 	t.Helper()
-	k := &killing{T: t, killedKind: kind, home: t.TempDir()}
+	k := &killing{T: t, killedKind: kind, home: homeInMemory(t)}
 	k.sandbox, k.set = jobIn(t, k.home)
 	for name, text := range kind.given {
 		path := filepath.Join(k.home, name)

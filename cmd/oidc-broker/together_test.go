@@ -88,6 +88,21 @@ func jobIn(t *testing.T, home string) (*sandbox.Sandbox, map[string]string) {
 	return s, set
 }
 
+// homeInMemory is a directory in memory where there is such a place: the disk is not
+// what the tests are about that write thousands of times.
+func homeInMemory(t *testing.T) string {
+	t.Helper()
+	if info, err := os.Stat("/dev/shm"); err != nil || !info.IsDir() {
+		return t.TempDir()
+	}
+	dir, err := os.MkdirTemp("/dev/shm", "oidc-broker-test-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	return dir
+}
+
 // together is how many processes run at once.
 const together = 64
 
@@ -132,7 +147,7 @@ type crowd struct {
 
 func newCrowd(t *testing.T) *crowd {
 	t.Helper()
-	c := &crowd{T: t, home: t.TempDir(), keys: map[string]string{}}
+	c := &crowd{T: t, home: homeInMemory(t), keys: map[string]string{}}
 	c.sandbox, c.set = jobIn(t, c.home)
 	// Every other profile and block is there already, between what is others'.
 	p, cf, b := "# mine, first line\r\n\n[default]\naws_access_key_id=AKIAIOSFODNN7EXAMPLE ; kept\n", "[default]\noutput = json\n", "export OTHER=1\n"
