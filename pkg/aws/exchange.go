@@ -198,7 +198,8 @@ func (x *Exchange) api(w *wire, with *Credentials) *sts.Client {
 	return sts.New(o)
 }
 
-const session = `^arn:[a-z-]+:sts::([0-9]{12}):assumed-role/([\w+=,.@-]+)/([\w+=,.@-]+)$`
+// session is the ARN of a role session. Its lengths are AWS's own: a message shows it.
+const session = `^arn:[a-z-]{1,32}:sts::([0-9]{12}):assumed-role/([\w+=,.@-]{1,64})/([\w+=,.@-]{1,64})$`
 
 // usable says whether a key consists of what keys consist of, base64 and a
 // little more. A quote, a blank or a newline would not survive the files and

@@ -148,8 +148,9 @@ func (a refusalOf) refused(api smithy.APIError, res *http.Response, now time.Tim
 	row := a.find(api)
 	said := api.ErrorCode()
 	if m := api.ErrorMessage(); m != "" && m != api.ErrorCode() {
-		said += ": " + remote.Clip(a.redact(m))
+		said += ": " + m
 	}
+	said = remote.Clip(a.redact(said)) // the code too: it is not always AWS that answers
 	what := "AWS refused the token for " + a.role.arn
 	if a.token == nil {
 		what = "AWS refused " + a.by + " the role " + a.role.arn

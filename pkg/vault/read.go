@@ -78,7 +78,7 @@ func (s *Session) Read(ctx context.Context) ([]Secret, error) {
 		if r.err != nil {
 			return nil, r.err
 		}
-		got, err := w.pick(r.answer)
+		got, err := w.pick(r.answer, s.hide)
 		if err != nil {
 			return nil, err
 		}
@@ -177,8 +177,9 @@ func (w *Wanted) versioned(data json.RawMessage) *kv2 {
 	return &v
 }
 
-// pick takes what was asked for out of an answer.
-func (w *Wanted) pick(a answer) (Secret, error) {
+// pick takes what was asked for out of an answer. hide goes over what an error
+// shows of it.
+func (w *Wanted) pick(a answer, hide func(string) string) (Secret, error) {
 	got := Secret{Path: w.Path}
 	if w.version > 0 {
 		got.Path += "?version=" + strconv.Itoa(w.version)
@@ -190,7 +191,7 @@ func (w *Wanted) pick(a answer) (Secret, error) {
 		case v.Metadata.Destroyed:
 			return got, fault.New(fault.Refused, "version %d of %s was destroyed", got.Version, w.Path)
 		case v.Metadata.DeletionTime != "":
-			return got, w.deleted(v)
+			return got, w.deleted(v, hide)
 		}
 		data = v.Data
 	} else if a.LeaseID != "" {
@@ -206,7 +207,7 @@ func (w *Wanted) pick(a answer) (Secret, error) {
 		raw, ok := fields[f.name]
 		if !ok {
 			return got, fault.New(fault.Refused, "the secret %s has no field %q", w.Path, f.name).
-				Hint("it has: %s", strings.Join(keys(fields), ", "))
+				Hint("it has: %s", remote.Clip(hide(strings.Join(keys(fields), ", "))))
 		}
 		named[f.name] = true
 		got.Values = append(got.Values, Value{Field: f.name, Variable: f.variable, JSON: secret.New(string(raw))})
@@ -221,8 +222,8 @@ func (w *Wanted) pick(a answer) (Secret, error) {
 	return got, nil
 }
 
-func (w *Wanted) deleted(v *kv2) error {
-	e := fault.New(fault.Refused, "version %d of %s was deleted at %s", v.Metadata.Version, w.Path, clip(v.Metadata.DeletionTime))
+func (w *Wanted) deleted(v *kv2, hide func(string) string) error {
+	e := fault.New(fault.Refused, "version %d of %s was deleted at %s", v.Metadata.Version, w.Path, clip(hide(v.Metadata.DeletionTime)))
 	mount, rest, _ := strings.Cut(w.place, "/data/")
 	return e.Hint("to have it back: vault kv undelete -mount=%s -versions=%d %s", deliver.Word(mount), v.Metadata.Version, deliver.Word(rest))
 }

@@ -168,21 +168,23 @@ func (s *Session) explain(what about, got remote.Answer, a answer, ours bool, un
 	if errors.Is(unavailable, context.Canceled) {
 		return unavailable
 	}
-	text := a.words()
 	if got.Status == 0 {
 		return s.unreachable(unavailable)
 	}
+	// Before anything is taken out of it: hints repeat the claim that it names.
+	hide := func(text string) string { return what.bearer.Redact(s.hide(text)) }
+	text := hide(a.words())
 	if !ours || a.Errors == nil && text == "" {
 		// The HTTPS port answers plain HTTP in plain words.
 		if plain := string(got.Body); got.Status == http.StatusBadRequest && strings.Contains(plain, "HTTP request to an HTTPS server") {
-			text = plain
+			text = hide(plain)
 		} else if unavailable != nil {
 			return unavailable
 		} else if got.Status != http.StatusNotFound {
 			return notVault(fmt.Sprintf("the answer with status %d is not Vault's", got.Status))
 		}
 	}
-	said := remote.Clip(what.bearer.Redact(s.Token.Redact(s.job.Redact(text))))
+	said := remote.Clip(text)
 	if said == "" {
 		said = fmt.Sprintf("status %d", got.Status)
 	}
@@ -204,6 +206,9 @@ func (s *Session) explain(what about, got remote.Answer, a answer, ours bool, un
 	}
 	return e
 }
+
+// hide takes both tokens out of a text that the server wrote.
+func (s *Session) hide(text string) string { return s.Token.Redact(s.job.Redact(text)) }
 
 // unreachable adds to a failed connection what helps with this server's TLS.
 func (s *Session) unreachable(err error) error {
@@ -250,7 +255,7 @@ func (s *Session) fill(hint string, what about, text string) string {
 		"{addr}", server.Addr, "{path}", what.path, "{mount}", "auth/"+unescaped(server.authPath),
 		"{rolename}", deliver.Word(named), "{role}", role, "{namespace}", namespace,
 		"{iss}", t.Issuer, "{sub}", t.Subject, "{aud}", deliver.Word(strings.Join(t.Audience, ",")),
-		"{choice}", t.Choice(), "{claim}", claim, "{value}", remote.Clip(string(value)), "{data}", dataHint(what.wanted),
+		"{choice}", t.Choice(), "{claim}", remote.Clip(claim), "{value}", remote.Clip(string(value)), "{data}", dataHint(what.wanted),
 	).Replace(hint)
 	return filled
 }
