@@ -3,12 +3,9 @@ package policy
 import (
 	"encoding/json"
 	"encoding/xml"
-	"errors"
 	"fmt"
 	"strings"
 	"time"
-
-	"github.com/goccy/go-yaml"
 
 	"github.com/oidc-broker/oidc-broker/pkg/fault"
 	"github.com/oidc-broker/oidc-broker/pkg/oidc"
@@ -95,23 +92,6 @@ func RunCases(b []byte, read func(path string) ([]byte, error), now time.Time) (
 			Hint("it has documents, and each of them cases: see docs/policy.md")
 	}
 	return all, nil
-}
-
-func parseCases(b []byte) (CaseFile, error) {
-	var f CaseFile
-	if len(b) > maxDocument {
-		return f, fault.New(fault.Usage, "the file has %d bytes, more than the %d that are read", len(b), maxDocument)
-	}
-	err := yaml.UnmarshalWithOptions(b, &f, yaml.Strict())
-	var at yaml.Error
-	if errors.As(err, &at) && at.GetToken() != nil && at.GetToken().Position != nil {
-		p := at.GetToken().Position
-		return f, fault.New(fault.Usage, "line %d, column %d: %s", p.Line, p.Column, at.GetMessage())
-	}
-	if err != nil {
-		return f, fault.New(fault.Usage, "not YAML of a case file")
-	}
-	return f, nil
 }
 
 // open reads the document and returns who judges by it.
