@@ -28,4 +28,6 @@ def read(text, path):
 
 with tempfile.TemporaryDirectory() as d:
     path = os.path.join(d, "config")
-    json.dump([read(base64.b64decode(t or ""), path) for t in json.load(sys.stdin)], sys.stdout)
+    # With --lines, a list on each line, and an answer to each as it comes.
+    for lists in sys.stdin if "--lines" in sys.argv else [sys.stdin.read()]:
+        print(json.dumps([read(base64.b64decode(t or ""), path) for t in json.loads(lists)]), flush=True)
