@@ -151,7 +151,8 @@ func TestKeyKnowsEveryOption(t *testing.T) {
 		{"", nil, []string{"AWS_USE_FIPS_ENDPOINT", "true"}},
 		{"", nil, []string{"AWS_USE_DUALSTACK_ENDPOINT", "true"}},
 	}
-	seen, covered := map[[32]byte]int{}, map[string]bool{}
+	// What comes via another role is apply's, which keeps nothing in the cache.
+	seen, covered := map[[32]byte]int{}, map[string]bool{"Via": true}
 	for i, row := range rows {
 		o := base
 		if row.option != nil {
