@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"errors"
+	"flag"
 	"fmt"
 	"io/fs"
 	"os"
@@ -25,10 +26,26 @@ import (
 	"github.com/oidc-broker/oidc-broker/pkg/sandbox"
 )
 
+// manyAtOnce runs more tests at once than there are processors. Scripts wait more
+// than they work: for a lock, a token's end, an answer that does not come. Two at
+// a time would take longer than go test's ten minutes.
+type manyAtOnce struct{ m *testing.M }
+
+// Run is that of testing.M.
+func (a manyAtOnce) Run() int {
+	flag.Parse()
+	if f := flag.Lookup("test.parallel"); f.Value.String() == strconv.Itoa(runtime.GOMAXPROCS(0)) {
+		if err := f.Value.Set(strconv.Itoa(max(6, runtime.GOMAXPROCS(0)))); err != nil {
+			panic(err)
+		}
+	}
+	return a.m.Run()
+}
+
 // TestMain lets the scripts run the program: the real one, but for its clock,
 // which TEST_NOW stops (RFC 3339) or moves (a duration).
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){
+	testscript.Main(manyAtOnce{m}, map[string]func(){
 		"oidc-broker": func() {
 			harden()
 			w := world()
