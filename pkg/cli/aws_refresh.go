@@ -28,7 +28,7 @@ func (r *awsRun) settleRefresh() error {
 // as often as they need some. The first are there before the command starts: what
 // AWS refuses, it refuses here.
 func (r *awsRun) refreshed(ctx context.Context, x *aws.Exchange, argv []string) error {
-	own, err := r.withoutDefault()
+	own, err := r.withoutDefault(ctx)
 	if err != nil {
 		return err
 	}
@@ -93,46 +93,42 @@ func inOneLine(err error) error {
 
 // ownFiles are copies of a user's files for a command alone.
 type ownFiles struct {
-	dir       string // "": there are none
+	remove    func()
 	variables []deliver.Var
 	notes     []string
 }
 
-func (o ownFiles) remove() {
-	if o.dir != "" {
-		_ = os.RemoveAll(o.dir)
-	}
-}
-
 // withoutDefault gives the command copies of AWS's files where the default profile
 // has credentials: the SDKs would take those, and never ask the endpoint.
-func (r *awsRun) withoutDefault() (ownFiles, error) {
+func (r *awsRun) withoutDefault(ctx context.Context) (ownFiles, error) {
+	none := ownFiles{remove: func() {}}
 	getenv, err := r.environment("AWS_SHARED_CREDENTIALS_FILE", "AWS_CONFIG_FILE", "HOME", "BOTO_CONFIG")
 	if err != nil {
-		return ownFiles{}, err
+		return none, err
 	}
 	if file := aws.BotoKeys(getenv); file != "" {
-		return ownFiles{}, fault.New(fault.Local, "%q holds AWS keys, which the AWS CLI and boto3 would use instead", file).
+		return none, fault.New(fault.Local, "%q holds AWS keys, which the AWS CLI and boto3 would use instead", file).
 			Hint("take them out, or name another file to the command: BOTO_CONFIG=%s", os.DevNull)
 	}
 	files, err := aws.FindFiles(getenv)
 	if err != nil {
-		return ownFiles{}, nil //nolint:nilerr // without a home directory the SDKs find none
+		return none, nil //nolint:nilerr // without a home directory the SDKs find none
 	}
 	copies, err := files.Unshadowed()
 	if err != nil || len(copies) == 0 {
-		return ownFiles{}, err
+		return none, err
 	}
-	dir, err := os.MkdirTemp("", "oidc-broker-aws-")
+	// Recorded until it is gone: what this process leaves when it is killed, cleanup removes.
+	dir, done, err := r.journal().TempDir(ctx, os.TempDir())
 	if err != nil {
-		return ownFiles{}, fault.New(fault.Local, "cannot make a temporary directory: %w", unwrapPath(err))
+		return none, err
 	}
-	own := ownFiles{dir: dir}
+	own := ownFiles{remove: done}
 	for _, c := range copies {
 		path := filepath.Join(dir, c.Name)
 		if err := os.WriteFile(path, c.Content, 0o600); err != nil {
 			own.remove()
-			return ownFiles{}, fault.New(fault.Local, "cannot write a copy of %q: %w", c.Of, unwrapPath(err))
+			return none, fault.New(fault.Local, "cannot write a copy of %q: %w", c.Of, unwrapPath(err))
 		}
 		own.variables = append(own.variables, deliver.Var{Name: c.Variable, Value: secret.New(path)})
 		own.notes = append(own.notes, fmt.Sprintf("the command reads a copy of %q, without the credentials of the default profile: they would win over those that are renewed", c.Of))
