@@ -5,7 +5,6 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
-	"encoding/base64"
 	"encoding/pem"
 	"errors"
 	"net"
@@ -20,8 +19,9 @@ import (
 // more than half of a whole exchange's CPU time. So a first handshake knows the
 // roots of the clouds alone, picked by name out of the system's own bundle. The
 // verifier is the standard one, and what it trusts a part of what the system
-// trusts. When it finds an unknown authority, a second handshake on a new
-// connection knows the whole system's pool and decides.
+// trusts. Whatever certificate it refuses, a second handshake on a new connection
+// knows the whole system's pool and decides: there may be another way to a root
+// than the one that is unknown, expired or not for this name.
 
 // tlsDialer connects to a server, trusting the system's roots.
 type tlsDialer struct {
@@ -39,8 +39,8 @@ func (d *tlsDialer) dialTLS(ctx context.Context, network, addr string) (net.Conn
 	}
 	if some := d.anchors(); some != nil {
 		conn, err := d.connect(ctx, network, addr, some)
-		var unknown x509.UnknownAuthorityError
-		if !errors.As(err, &unknown) {
+		var refused *tls.CertificateVerificationError
+		if !errors.As(err, &refused) {
 			return conn, err
 		}
 	}
@@ -108,57 +108,42 @@ func names() [][]byte {
 	return [][]byte{[]byte("Amazon Root CA"), []byte("Starfield"), []byte("GTS Root R"), []byte("GlobalSign"), []byte("ISRG Root")}
 }
 
-// pick returns the certificates of a PEM bundle that have one of the names, or
-// nil. A root's name is its issuer's too, so it stands near the beginning, and
-// only that much of each certificate is decoded.
+// pick returns a pool of the certificates of a PEM bundle that have one of the
+// names, or nil where there are none.
 func pick(bundle []byte) *x509.CertPool {
-	const begin = "-----BEGIN CERTIFICATE-----"
-	var (
-		pool  *x509.CertPool
-		names = names()
-		head  [768]byte
-	)
+	picked := picked(bundle)
+	if len(picked) == 0 {
+		return nil
+	}
+	pool := x509.NewCertPool()
+	for _, c := range picked {
+		pool.AddCert(c)
+	}
+	return pool
+}
+
+// picked looks at the blocks that x509 takes from a bundle, and at no others: what
+// is commented out, or has another label, is none of the system's roots. x509
+// parses all of them, which is what costs; decoding does not.
+func picked(bundle []byte) (all []*x509.Certificate) {
+	names := names()
 	for {
-		at := bytes.Index(bundle, []byte(begin))
-		if at < 0 {
-			return pool
+		var block *pem.Block
+		if block, bundle = pem.Decode(bundle); block == nil {
+			return all
 		}
-		bundle = bundle[at:]
-		if named(head[:decodeHead(head[:], bundle[len(begin):])], names) {
-			if block, _ := pem.Decode(bundle); block != nil {
-				if c, err := x509.ParseCertificate(block.Bytes); err == nil {
-					if pool == nil {
-						pool = x509.NewCertPool()
-					}
-					pool.AddCert(c)
-				}
-			}
+		if block.Type != "CERTIFICATE" || len(block.Headers) > 0 || !named(block.Bytes, names) {
+			continue
 		}
-		bundle = bundle[len(begin):]
+		if c, err := x509.ParseCertificate(block.Bytes); err == nil {
+			all = append(all, c)
+		}
 	}
 }
 
-// decodeHead decodes the beginning of a PEM block's body into dst, as far as it
-// goes.
-func decodeHead(dst, body []byte) int {
-	var text [1024]byte
-	n := 0
-	for _, c := range body {
-		if c == '-' || n == len(text) {
-			break
-		}
-		if c > ' ' {
-			text[n] = c
-			n++
-		}
-	}
-	n, _ = base64.StdEncoding.Decode(dst, text[:n-n%4]) // what it could not decode has no name that we know
-	return n
-}
-
-func named(head []byte, names [][]byte) bool {
+func named(der []byte, names [][]byte) bool {
 	for _, name := range names {
-		if bytes.Contains(head, name) {
+		if bytes.Contains(der, name) {
 			return true
 		}
 	}
