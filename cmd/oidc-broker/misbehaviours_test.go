@@ -491,6 +491,10 @@ func clocks() []misbehaviour {
 
 // newAuthority makes one, which may be a server itself.
 func newAuthority(t *testing.T, addresses ...net.IP) *authority {
+	return newAuthorityNamed(t, marker, addresses...)
+}
+
+func newAuthorityNamed(t *testing.T, name string, addresses ...net.IP) *authority {
 	a := &authority{t: t}
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -498,14 +502,15 @@ func newAuthority(t *testing.T, addresses ...net.IP) *authority {
 	}
 	a.key = key
 	a.cert = a.sign(&x509.Certificate{
-		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign, IPAddresses: addresses,
+		Subject: pkix.Name{CommonName: name},
+		IsCA:    true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign, IPAddresses: addresses,
 		NotBefore: time.Now().Add(-100 * time.Hour), NotAfter: time.Now().Add(100 * time.Hour),
 	}, nil, key)
 	return a
 }
 
 func (a *authority) sign(c, parent *x509.Certificate, key *ecdsa.PrivateKey) *x509.Certificate {
-	c.SerialNumber, c.Subject = big.NewInt(1), pkix.Name{CommonName: marker}
+	c.SerialNumber = big.NewInt(1)
 	if parent == nil {
 		parent = c
 	}
@@ -523,6 +528,7 @@ func (a *authority) sign(c, parent *x509.Certificate, key *ecdsa.PrivateKey) *x5
 // issue makes a server's certificate, changed by edit.
 func (a *authority) issue(edit func(*x509.Certificate)) tls.Certificate {
 	c := &x509.Certificate{
+		Subject:   pkix.Name{CommonName: marker},
 		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
 		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
 	}
