@@ -110,7 +110,7 @@ func trustFiles(t *testing.T, dir string, ca *authority) {
 	encode := func(label string, c *x509.Certificate) string {
 		return string(pem.EncodeToMemory(&pem.Block{Type: label, Bytes: c.Raw}))
 	}
-	other := newAuthorityNamed(t, "Other CA").cert
+	other := newAuthorityNamed(t, "GTS Root R9").cert // one of those that are tried first
 	text, others := encode("CERTIFICATE", ca.cert), encode("CERTIFICATE", other)
 	impostor := encode("CERTIFICATE", newAuthorityNamed(t, ca.cert.Subject.CommonName).cert)
 	system, err := os.ReadFile("/etc/ssl/certs/ca-certificates.crt")
