@@ -6,6 +6,7 @@
 //	stdout   the result, whole, or nothing
 //	stderr   "oidc-broker: error: ..." and then "oidc-broker: hint: ...", a line each;
 //	         "oidc-broker: note: ..." for what was changed on the user's behalf;
+//	         "oidc-broker: at: ..." for the calls that a bug of ours was in;
 //	         progress, without a prefix's noun, only with --verbose
 //
 // Messages begin in lower case and end without a full stop.
@@ -39,8 +40,13 @@ type World struct {
 
 // Main runs the program and returns its exit code: 0, a fault.Kind, or the
 // status of the command that exec or sandbox ran.
-func Main(ctx context.Context, w World) int {
+func Main(ctx context.Context, w World) (status int) {
 	a := &app{World: w}
+	defer func() {
+		if value := recover(); value != nil {
+			status = a.crashed(value)
+		}
+	}()
 	if status, done := a.shortcut(ctx); done {
 		return status
 	}
