@@ -184,5 +184,5 @@ func (a *app) answered(c *cobra.Command, err error) bool {
 	if _, ok := c.Annotations[executableNote]; !ok {
 		return false
 	}
-	return a.result(append(gcp.ExecutableRefusal(err), '\n')) == nil
+	return a.result(append(gcp.ExecutableRefusal(err, clean), '\n')) == nil
 }

@@ -165,13 +165,14 @@ func ExecutableAnswer(t oidc.Token, asked string) ([]byte, error) {
 }
 
 // ExecutableRefusal is what it prints when there is no token: the clients read
-// the text from here alone. The code is text by the protocol.
-func ExecutableRefusal(err error) []byte {
+// the text from here alone, and log it, so clean is asked what of it may be seen. The
+// code is text by the protocol.
+func ExecutableRefusal(err error, clean func(string) string) []byte {
 	message := err.Error()
 	if hints := fault.Hints(err); len(hints) > 0 {
 		message += " (" + strings.Join(hints, "; ") + ")"
 	}
-	b, merr := json.Marshal(map[string]any{"version": 1, "success": false, "code": strconv.Itoa(int(fault.KindOf(err))), "message": message})
+	b, merr := json.Marshal(map[string]any{"version": 1, "success": false, "code": strconv.Itoa(int(fault.KindOf(err))), "message": clean(message)})
 	if merr != nil { // it holds text alone
 		return []byte(`{"version":1,"success":false,"code":"1","message":"internal"}`)
 	}
