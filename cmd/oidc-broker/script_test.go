@@ -43,7 +43,8 @@ func (a manyAtOnce) Run() int {
 }
 
 // TestMain lets the scripts run the program: the real one, but for its clock,
-// which TEST_NOW stops (RFC 3339) or moves (a duration).
+// which TEST_NOW stops (RFC 3339) or moves (a duration), and for the bug that
+// TEST_PANIC puts into it.
 func TestMain(m *testing.M) {
 	testscript.Main(manyAtOnce{m}, map[string]func(){
 		"oidc-broker": func() {
@@ -51,6 +52,9 @@ func TestMain(m *testing.M) {
 			w := world()
 			if now, ok := testClock(os.Getenv("TEST_NOW")); ok {
 				w.Now = now
+			}
+			if point := os.Getenv("TEST_PANIC"); point != "" {
+				panicAt(&w, point)
 			}
 			ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 			status := cli.Main(ctx, w)
