@@ -46,9 +46,6 @@ func (b *bench) growth() {
 
 // grows prints the wall time for each n, the median of five.
 func (b *bench) grows(title string, sizes []int, run func(n int) float64) {
-	if exec.Command(b.binary, "apply", "--help").Run() != nil && strings.Contains(title, "apply") {
-		return // not there yet
-	}
 	fmt.Printf("\n%s, medians of 5:\n\n", title)
 	row := "%8d %9.1f ms  %s\n"
 	if b.markdown {

@@ -1,7 +1,7 @@
 // Command bench measures the program beside the tools whose place it takes: whole
 // processes, in turn, in one run, so that only the ratios between them count.
 //
-//	go run ./testdata/bench [-n 15] [-markdown] [-only aws,far,cli,gcloud,vault,start,growth]
+//	go run ./testdata/bench [-n 15] [-runs 3] [-markdown] [-only aws,far,cli,gcloud,vault,start,growth]
 //
 // It starts a TLS server that answers as AWS STS, Google STS, IAM Credentials and
 // Vault do, with a certificate under a CA that stands at the end of the system's
@@ -42,6 +42,7 @@ import (
 
 func main() {
 	rounds := flag.Int("n", 15, "rounds, each command once a round; a third of them beside the slow tools")
+	runs := flag.Int("runs", 3, "series of so many rounds, whose medians' spread is shown")
 	trip := flag.Duration("rtt", 20*time.Millisecond, "round trip of the servers that are far away")
 	only := flag.String("only", "aws,far,cli,gcloud,vault,start", "what to measure, by commas; growth is the other one")
 	markdown := flag.Bool("markdown", false, "print tables for docs/benchmarks.md")
@@ -50,7 +51,7 @@ func main() {
 	check(err)
 	defer func() { _ = os.RemoveAll(dir) }()
 	b := newBench(dir, *trip)
-	b.rounds, b.markdown = *rounds, *markdown
+	b.rounds, b.runs, b.markdown = *rounds, *runs, *markdown
 	defer b.server.Close()
 	groups := map[string]func(){"aws": b.aws, "far": b.far, "cli": b.cli, "gcloud": b.gcloud, "vault": b.vault, "start": b.start, "growth": b.growth}
 	fmt.Printf("%s, %s, %s/%s, %d processors\n", time.Now().UTC().Format("2 January 2006"), runtime.Version(), runtime.GOOS, runtime.GOARCH, runtime.NumCPU())
@@ -69,7 +70,7 @@ type bench struct {
 	bundle, ca                   string
 	server                       *httptest.Server
 	trip                         time.Duration
-	rounds                       int
+	rounds, runs                 int
 	markdown                     bool
 }
 
@@ -110,10 +111,8 @@ func (b *bench) ours(args ...string) *command {
 // aws measures exchanges with a server on this machine.
 func (b *bench) aws() {
 	cold := b.ours("aws", "credential-process", "--no-cache")
-	cached := b.ours("aws", "credential-process")
 	b.measure("Beside curl, the server on this machine", b.rounds, b.env(b.server.URL),
-		&command{name: "curl, the same POST", argv: b.curl(b.server.URL)}, b.ours("aws", "env"), b.ours("aws", "--profile", "bench"), cold, cached, b.ours("version"),
-		&command{name: "a Go program that does nothing", argv: []string{b.nothing}})
+		&command{name: "curl, the same POST", argv: b.curl(b.server.URL)}, b.ours("aws", "env"), b.ours("aws", "--profile", "bench"), cold)
 	b.measure("Google's two calls, beside two of curl, the server on this machine", b.rounds, b.env(b.server.URL),
 		&command{name: "curl, twice", argv: b.twice(b.server.URL)}, b.ours("gcp", "env"))
 }
@@ -126,9 +125,13 @@ func (b *bench) far() {
 	b.measure("Google's two calls, beside two of curl"+title, b.rounds, b.env(there), &command{name: "curl, twice", argv: b.twice(there)}, b.ours("gcp", "env"))
 }
 
-// start measures what a process costs that does nothing else.
+// start measures what a process costs that does nothing else, and what one does
+// that gives credentials out of the cache.
 func (b *bench) start() {
 	b.measure("A start", 3*b.rounds, b.env(b.server.URL), &command{name: "a Go program that does nothing", argv: []string{b.nothing}}, b.ours("version"))
+	cached := b.ours("aws", "credential-process")
+	cached.name += ", cached"
+	b.measure("A cached credential-process", 3*b.rounds, b.env(b.server.URL), b.ours("version"), cached)
 	info, err := os.Stat(b.binary)
 	check(err)
 	packed, err := exec.Command("sh", "-c", "tar -C "+b.dir+" -czf - oidc-broker | wc -c").Output()
@@ -274,6 +277,7 @@ type command struct {
 	peak      float64   // MiB
 }
 
+// run runs it once. The first runs fill caches of files, and are not counted.
 func (c *command) run(env []string, counted bool) {
 	cmd := exec.Command(c.argv[0], c.argv[1:]...)
 	cmd.Env = env
@@ -290,33 +294,55 @@ func (c *command) run(env []string, counted bool) {
 	c.cpu = append(c.cpu, float64((cmd.ProcessState.UserTime()+cmd.ProcessState.SystemTime()).Microseconds())/1000)
 }
 
-// measure runs commands in turn, twice to warm up, and prints them beside the first.
+// measure runs commands in turn, twice to warm up and then in several series, and
+// prints them beside the first: medians of all, and in brackets the least and the
+// greatest of the series' medians.
 func (b *bench) measure(title string, rounds int, env []string, commands ...*command) {
-	for i := range rounds + 2 {
+	for i := range rounds*b.runs + 2 {
 		for _, c := range commands {
-			c.run(env, i >= 2 || rounds <= 3 && i >= 1)
+			c.run(env, i >= 2)
 		}
 	}
 	for _, c := range commands {
 		c.peak = b.peak(c, env)
 	}
 	base := commands[0]
-	fmt.Printf("\n%s, medians of %d:\n\n", title, len(base.wall))
-	line, times := "%-50s %9.1f %9.1f %9.1f %7s %7s\n", func(r float64) string {
+	fmt.Printf("\n%s, medians of %d in %d series:\n\n", title, rounds, b.runs)
+	line := "%-50s %9.1f %9.1f %9s %20s %20s\n"
+	if b.markdown {
+		fmt.Println("| command | wall ms | CPU ms | peak MiB | wall | CPU |\n|---|---|---|---|---|---|")
+		line = "| %s | %.1f | %.1f | %s | %s | %s |\n"
+	} else {
+		fmt.Printf("%-50s %9s %9s %9s %20s %20s\n", "", "wall ms", "CPU ms", "peak MiB", "wall", "CPU")
+	}
+	for _, c := range commands {
+		peak := ""
+		if c.peak > 0 {
+			peak = fmt.Sprintf("%.1f", c.peak)
+		}
+		fmt.Printf(line, c.name, median(c.wall), median(c.cpu), peak, spread(ratios(c.wall, base.wall), rounds), spread(ratios(c.cpu, base.cpu), rounds))
+	}
+}
+
+// spread is the median of ratios, and that of each series of n of them.
+func spread(ratios []float64, n int) string {
+	var medians []float64
+	for series := range slices.Chunk(ratios, n) {
+		medians = append(medians, median(series))
+	}
+	// What is 95 times faster is not 0.01 of it.
+	form := func(r float64) string {
 		if r < 0.1 {
 			return fmt.Sprintf("1/%.0f", 1/r)
 		}
 		return fmt.Sprintf("%.2f", r)
 	}
-	if b.markdown {
-		fmt.Println("| command | wall ms | CPU ms | peak MiB | wall | CPU |\n|---|---|---|---|---|---|")
-		line = "| %s | %.1f | %.1f | %.1f | %s | %s |\n"
-	} else {
-		fmt.Printf("%-50s %9s %9s %9s %7s %7s\n", "", "wall ms", "CPU ms", "peak MiB", "wall", "CPU")
+	all := median(ratios)
+	least, most := slices.Min(medians), slices.Max(medians)
+	if form(least) == form(most) {
+		return form(all)
 	}
-	for _, c := range commands {
-		fmt.Printf(line, c.name, median(c.wall), median(c.cpu), c.peak, times(median(ratios(c.wall, base.wall))), times(median(ratios(c.cpu, base.cpu))))
-	}
+	return fmt.Sprintf("%s (%s-%s)", form(all), form(least), form(most))
 }
 
 // peak is the most memory that a command has at once, of three runs, in MiB.

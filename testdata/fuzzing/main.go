@@ -1,9 +1,11 @@
-// Fuzzing runs each fuzz target of the module for a while and prints a table.
+// Fuzzing runs each fuzz target of the module for so much processor time, and prints
+// a table.
 //
-//	go run ./testdata/fuzzing -time 10m
+//	go run ./testdata/fuzzing -cpu 10m [-run PATTERN] [-keep 8]
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"flag"
@@ -12,11 +14,14 @@ import (
 	"go/parser"
 	"go/token"
 	"io/fs"
+	"maps"
 	"os"
 	"os/exec"
 	"os/signal"
 	"path/filepath"
 	"regexp"
+	"slices"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -25,13 +30,15 @@ import (
 type target struct{ dir, name string }
 
 func main() {
-	each := flag.Duration("time", 20*time.Second, "how long each target runs")
-	parallel := flag.Int("parallel", 2, "how many workers each target has")
+	var c campaign
+	flag.DurationVar(&c.cpu, "cpu", 20*time.Second, "the processor time that each target gets")
+	flag.IntVar(&c.parallel, "parallel", 2, "how many workers each target has")
+	flag.IntVar(&c.keep, "keep", 0, "how many inputs with new coverage to copy into testdata/fuzz beside the package")
 	only := flag.String("run", "", "a pattern of the names of the targets to run")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
-	found, err := campaign(ctx, *each, *parallel, *only)
+	found, err := c.run(ctx, *only)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
@@ -41,9 +48,15 @@ func main() {
 	}
 }
 
-// campaign runs the targets one after the other and returns how many of them
-// found something.
-func campaign(ctx context.Context, each time.Duration, parallel int, only string) (int, error) {
+// A campaign is how targets are run.
+type campaign struct {
+	cpu            time.Duration
+	parallel, keep int
+}
+
+// run runs the targets one after the other and returns how many of them found
+// something.
+func (c campaign) run(ctx context.Context, only string) (int, error) {
 	wanted, err := regexp.Compile(only)
 	if err != nil {
 		return 0, err
@@ -53,42 +66,122 @@ func campaign(ctx context.Context, each time.Duration, parallel int, only string
 		return 0, err
 	}
 	found := 0
-	fmt.Printf("%s each, %d workers\n\n| target | executions | new | corpus | findings |\n|---|---|---|---|---|\n", each, parallel)
+	fmt.Printf("%s of processor time each, %d workers\n\n| target | processor time | executions | inputs with new coverage | findings |\n|---|---|---|---|---|\n", c.cpu, c.parallel)
 	for _, t := range all {
 		if !wanted.MatchString(t.name) {
 			continue
 		}
-		// A build, and a seed corpus that is run first, come on top of the time.
-		one, cancel := context.WithTimeout(ctx, each+10*time.Minute)
-		cmd := exec.CommandContext(one, "go", "test", "-run", "^$", "-fuzz", "^"+t.name+"$", "-fuzztime", each.String(), "-parallel", fmt.Sprint(parallel), "./"+t.dir)
-		out, err := cmd.CombinedOutput()
-		cancel()
+		did := c.target(ctx, t)
 		if ctx.Err() != nil {
 			return found, errors.New("interrupted")
 		}
-		fmt.Println(row(t, string(out), err))
-		if err != nil {
+		fmt.Println(did.row(t))
+		if did.err != nil {
 			found++
-			fmt.Fprintf(os.Stderr, "%s\n", out)
+			fmt.Fprintf(os.Stderr, "%s\n", did.out)
+			continue
+		}
+		if err := c.copy(ctx, t); err != nil {
+			return found, err
 		}
 	}
 	return found, nil
 }
 
-// row is a target's line of the table: the last that go test says of its progress.
-func row(t target, out string, err error) string {
-	executions, fresh, corpus := "0", "0", "0"
-	for _, m := range regexp.MustCompile(`execs: (\d+) .*new interesting: (\d+) \(total: (\d+)\)`).FindAllStringSubmatch(out, -1) {
-		executions, fresh, corpus = m[1], m[2], m[3]
+// A result is what the runs of a target did.
+type result struct {
+	cpu        time.Duration
+	executions int
+	corpus     string // how many inputs Go's cache has
+	out        string // of the last run
+	err        error
+}
+
+// target runs one until it had its processor time: go test knows wall time alone,
+// and each run goes on with the corpus of the one before.
+func (c campaign) target(ctx context.Context, t target) result {
+	var did result
+	did.fuzz(ctx, t, "1x", c.parallel) // so that no compiler's time is counted
+	did.cpu, did.executions = 0, 0
+	for did.err == nil && did.cpu < c.cpu && ctx.Err() == nil {
+		time := max((c.cpu-did.cpu)/time.Duration(c.parallel), 5*time.Second).Round(time.Second)
+		did.fuzz(ctx, t, time.String(), c.parallel)
 	}
-	findings := "0"
+	return did
+}
+
+// fuzz runs a target once.
+func (did *result) fuzz(ctx context.Context, t target, time string, parallel int) {
+	cmd := exec.CommandContext(ctx, "go", "test", "-run", "^$", "-fuzz", "^"+t.name+"$", "-fuzztime", time, "-parallel", fmt.Sprint(parallel), "./"+t.dir)
+	out, err := cmd.CombinedOutput()
+	did.out, did.err = string(out), err
+	if cmd.ProcessState != nil {
+		did.cpu += cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()
+	}
+	executions := 0
+	for _, m := range regexp.MustCompile(`execs: (\d+) .*\(total: (\d+)\)`).FindAllStringSubmatch(did.out, -1) {
+		executions, _ = strconv.Atoi(m[1])
+		did.corpus = m[2]
+	}
+	did.executions += executions
+}
+
+// copy keeps some of the inputs by which the target got further, as seeds: the
+// shortest one, and others of all lengths up to 2 KiB.
+func (c campaign) copy(ctx context.Context, t target) error {
+	if c.keep == 0 {
+		return nil
+	}
+	out, err := exec.CommandContext(ctx, "go", "list", "-f", "{{.ImportPath}}", "./"+t.dir).Output()
 	if err != nil {
+		return err
+	}
+	cache, err := exec.CommandContext(ctx, "go", "env", "GOCACHE").Output()
+	if err != nil {
+		return err
+	}
+	files, err := filepath.Glob(filepath.Join(strings.TrimSpace(string(cache)), "fuzz", strings.TrimSpace(string(out)), t.name, "*"))
+	if err != nil {
+		return err
+	}
+	inputs := map[string][]byte{}
+	for _, file := range files {
+		b, err := os.ReadFile(file) // #nosec G304 -- of Go's cache
+		if err != nil {
+			return err
+		}
+		if len(b) <= 2<<10 {
+			inputs[filepath.Base(file)] = b
+		}
+	}
+	names := slices.SortedFunc(maps.Keys(inputs), func(a, b string) int {
+		return cmp.Or(cmp.Compare(len(inputs[a]), len(inputs[b])), cmp.Compare(a, b))
+	})
+	to := filepath.Join(t.dir, "testdata", "fuzz", t.name)
+	if len(names) > 0 {
+		if err := os.MkdirAll(to, 0o750); err != nil {
+			return err
+		}
+	}
+	for i := range min(c.keep, len(names)) {
+		name := names[i*len(names)/min(c.keep, len(names))]
+		if err := os.WriteFile(filepath.Join(to, name), inputs[name], 0o600); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// row is a target's line of the table.
+func (did result) row(t target) string {
+	findings := "0"
+	if did.err != nil {
 		findings = "see below"
-		if m := regexp.MustCompile(`testdata/fuzz/\S+`).FindString(out); m != "" {
+		if m := regexp.MustCompile(`testdata/fuzz/\S+`).FindString(did.out); m != "" {
 			findings = m
 		}
 	}
-	return fmt.Sprintf("| %s %s | %s | %s | %s | %s |", strings.TrimPrefix(t.dir, "pkg/"), t.name, executions, fresh, corpus, findings)
+	return fmt.Sprintf("| %s %s | %s | %d | %s | %s |", strings.TrimPrefix(t.dir, "pkg/"), t.name, did.cpu.Round(time.Second), did.executions, cmp.Or(did.corpus, "0"), findings)
 }
 
 // targets are the fuzz functions of the test files below the directories.
