@@ -39,6 +39,7 @@ func (a manyAtOnce) Run() int {
 			panic(err)
 		}
 	}
+	withoutShims()
 	return a.m.Run()
 }
 
@@ -69,6 +70,23 @@ func TestMain(m *testing.M) {
 		"oidc-broker-again": again,
 		"bash-env-block":    bashEnvBlock,
 	})
+}
+
+// withoutShims puts the programs of pyenv's Python before pyenv's shims on PATH.
+// Through them each call of the AWS CLI costs two and a half times as much, and a
+// test makes many.
+func withoutShims() {
+	path, err := exec.LookPath("aws")
+	if err != nil || !strings.HasSuffix(filepath.Dir(path), filepath.Join(".pyenv", "shims")) {
+		return
+	}
+	real, err := exec.Command("pyenv", "which", "aws").Output()
+	if err != nil {
+		return
+	}
+	if err := os.Setenv("PATH", filepath.Dir(strings.TrimSpace(string(real)))+string(filepath.ListSeparator)+os.Getenv("PATH")); err != nil {
+		panic(err)
+	}
 }
 
 // TestScripts runs what users type. Each script says in its first line what it
