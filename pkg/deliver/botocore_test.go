@@ -128,10 +128,11 @@ func (e botocoreEdit) judge(t *testing.T, before, after reading) {
 		was, is = before.Profiles, after.Profiles
 	}
 	// A padded header is a section of another name to botocore, and only to
-	// botocore.
+	// botocore. With something behind it, it is no section to the others, and stays.
 	found := was[name]
 	for header, section := range before.Sections {
-		if trimmed := strings.TrimSpace(header); trimmed != header && slices.Contains(e.section.Headers, trimmed) {
+		_, stays := after.Sections[header]
+		if trimmed := strings.TrimSpace(header); trimmed != header && !stays && slices.Contains(e.section.Headers, trimmed) {
 			found = section
 			delete(was, header)
 		}
