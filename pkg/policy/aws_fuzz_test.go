@@ -101,7 +101,11 @@ func FuzzAWSConditions(f *testing.F) {
 
 func TestAWSProperties(t *testing.T) {
 	seen := map[Verdict]int{}
-	for n := range uint64(4000) {
+	documents := uint64(4000)
+	if testing.Short() {
+		documents = 1000
+	}
+	for n := range documents {
 		source := rand.New(rand.NewPCG(n, 5))
 		b := make([]byte, 60)
 		for i := range b {

@@ -41,6 +41,8 @@ func TestCaseFileBombs(t *testing.T) {
 		"dashes":                  {strings.Repeat("- ", 100_000), "line 1, column "},
 		"few dashes":              {strings.Repeat("- ", 1000), "line 1, column "},
 		"lists of lists":          {claims + "        a: " + strings.Repeat("[", 100) + strings.Repeat("]", 100), "nested too deep"},
+		"a tag of nothing":        {"documents: ! 0", "line 1, column 12: the tag ! is not taken"},
+		"a tag of text":           {"documents:\n- name: !!str x\n", "line 2, column 9: the tag !!str is not taken"},
 		"question marks":          {strings.Repeat("? ", 1000), "line 1, column "},
 		"bytes":                   {strings.Repeat("#", maxCases+1), "more than the 262144 that are read"},
 	} {

@@ -2,6 +2,7 @@ package policy
 
 import (
 	"errors"
+	"fmt"
 
 	"github.com/goccy/go-yaml"
 	"github.com/goccy/go-yaml/ast"
@@ -45,8 +46,8 @@ func notCases(err error) error {
 	return fault.New(fault.Usage, "not YAML of a case file")
 }
 
-func misplaced(t *token.Token, text string) *fault.Error {
-	return fault.New(fault.Usage, "line %d, column %d: %s", t.Position.Line, t.Position.Column, text)
+func misplaced(t *token.Token, format string, args ...any) *fault.Error {
+	return fault.New(fault.Usage, "line %d, column %d: %s", t.Position.Line, t.Position.Column, fmt.Sprintf(format, args...))
 }
 
 // tameCases refuses what the library would take for ever for.
@@ -67,6 +68,9 @@ func tameCases(b []byte) error {
 				line, inLine = t.Position.Line, 0
 			}
 			inLine++
+		case token.TagType:
+			// The library's decoder panics on some ("documents: ! 0"), and no value here needs one.
+			return misplaced(t, "the tag %s is not taken", t.Value).Hint("write the value alone, in quotes where it is text")
 		}
 		if open > maxCaseDepth || inLine > maxCaseDepth {
 			return misplaced(t, "nested too deep")

@@ -170,6 +170,9 @@ func gcpUnHCL(t *testing.T, s string) string {
 // Terraform look at the form.
 func gcpFromTerraform(t *testing.T, b []byte) *GCPProvider {
 	t.Helper()
+	if testing.Short() {
+		t.Skip("terraform is another program: it belongs to the whole run")
+	}
 	terraform, err := exec.LookPath("terraform")
 	if err != nil {
 		gcpMissing(t, "terraform")

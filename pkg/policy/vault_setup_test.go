@@ -261,6 +261,9 @@ func TestVaultSetupScript(t *testing.T) {
 // Terraform's own formatter has nothing to change, and what it makes of the
 // role is the role.
 func TestVaultSetupTerraform(t *testing.T) {
+	if testing.Short() {
+		t.Skip("terraform is another program: it belongs to the whole run")
+	}
 	terraform, err := exec.LookPath("terraform")
 	if err != nil {
 		t.Skip("no terraform")
