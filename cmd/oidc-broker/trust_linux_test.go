@@ -77,7 +77,7 @@ func TestTrust(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			ca, dir := newAuthorityNamed(t, name), t.TempDir()
 			trustFiles(t, dir, ca)
-			const hint, hintVault = "name its CA with SSL_CERT_FILE or AWS_CA_BUNDLE", "name the authority's certificate with VAULT_CACERT"
+			const hint, hintGCP, hintVault = "name its CA with SSL_CERT_FILE or AWS_CA_BUNDLE\n", "name its CA with SSL_CERT_FILE\n", "name the authority's certificate with VAULT_CACERT"
 			for _, row := range systemTrust {
 				aws(t, ca, dir, row, hint)
 			}
@@ -89,7 +89,7 @@ func TestTrust(t *testing.T) {
 				aws(t, ca, dir, row, hint)
 			}
 			for _, row := range []trustRow{systemTrust[0], systemTrust[6], {"nothing is named", "", unknownAuthority}} {
-				gcp(t, ca, dir, row, hint)
+				gcp(t, ca, dir, row, hintGCP)
 			}
 			for _, row := range []trustRow{
 				systemTrust[0],

@@ -328,16 +328,17 @@ func boolean(getenv func(string) string, name string) (bool, error) {
 	return false, fault.New(fault.Usage, "%s is neither true nor false", name)
 }
 
-// client returns one that trusts what AWS_CA_BUNDLE names, or c itself.
+// client returns c as AWS wants to be called: trusting what AWS_CA_BUNDLE names.
 func (x *Exchange) client(c *remote.Client) (*remote.Client, error) {
+	other := *c
+	other.CAVariable = "AWS_CA_BUNDLE"
 	if x.endpoint.caBundle == nil {
-		return c, nil
+		return &other, nil
 	}
 	rt, err := remote.WithRoots(c.Transport, x.endpoint.caBundle)
 	if err != nil {
 		return nil, fault.New(fault.KindOf(err), "AWS_CA_BUNDLE: %w", err)
 	}
-	other := *c
 	other.Transport = rt
 	return &other, nil
 }

@@ -45,9 +45,12 @@ type Client struct {
 	Attempts int
 	// AttemptTime bounds one attempt; 0 means 15 seconds.
 	AttemptTime time.Duration
-	// CAVariable is the cloud's own variable that names a CA, for hints; empty
-	// means AWS_CA_BUNDLE.
+	// CAVariable is the server's own variable that names a CA, for hints, beside
+	// SSL_CERT_FILE; empty means that it has none.
 	CAVariable string
+	// Private says that the server's CA is likelier the user's own than the public's,
+	// for hints.
+	Private bool
 	// Log is told of each attempt that will be repeated; nil means nobody is.
 	Log func(format string, args ...any)
 

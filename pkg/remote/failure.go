@@ -115,9 +115,12 @@ func (c *Client) untrusted(err error, f *Failure) bool {
 	switch {
 	case errors.As(err, &authority):
 		f.Why = "has a certificate of an unknown authority"
-		f.Hint = "install the ca-certificates package in this image; behind a proxy of your own, name its CA with SSL_CERT_FILE or AWS_CA_BUNDLE"
-		if c.CAVariable != "" {
+		f.Hint = "install the ca-certificates package in this image; behind a proxy of your own, name its CA with SSL_CERT_FILE"
+		switch {
+		case c.Private:
 			f.Hint = "name the authority's certificate with " + c.CAVariable
+		case c.CAVariable != "":
+			f.Hint += " or " + c.CAVariable
 		}
 	case errors.As(err, &host):
 		f.Why = "has a certificate for another host"

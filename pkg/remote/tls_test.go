@@ -52,7 +52,7 @@ func TestWithTLS(t *testing.T) {
 			}
 			t.Cleanup(rt.(*http.Transport).CloseIdleConnections)
 			l := newLab(t, rt)
-			l.CAVariable = "VAULT_CACERT"
+			l.CAVariable, l.Private = "VAULT_CACERT", true
 			host, _ := serveTLS(t, row.config)
 			a, err := l.post(t.Context(), "https://"+host)
 			if row.words == "" {

@@ -255,7 +255,7 @@ func readPEM(option, path string) ([]byte, error) {
 // client returns c as this server wants to be called.
 func (s *Server) client(c *remote.Client) (*remote.Client, error) {
 	own := *c
-	own.CAVariable = "VAULT_CACERT"
+	own.CAVariable, own.Private = "VAULT_CACERT", true
 	if s.timeout > 0 {
 		own.AttemptTime = s.timeout
 	}
