@@ -149,6 +149,9 @@ func credentialFile(t *testing.T, s *Sandbox, token, account string) string {
 // gcloud runs in the sandbox's environment.
 func gcloud(t *testing.T, s *Sandbox, succeeds bool, env []string, args ...string) (stdout, stderr string) {
 	t.Helper()
+	if testing.Short() {
+		t.Skip("gcloud is another program: it belongs to the whole run")
+	}
 	path, err := exec.LookPath("gcloud")
 	if err != nil {
 		missing(t, "gcloud")
@@ -180,6 +183,9 @@ func googleClientEnv(s *Sandbox) []string {
 // pythonLibrary returns a Python and where it finds Google's library.
 func pythonLibrary(t *testing.T) (python, library string) {
 	t.Helper()
+	if testing.Short() {
+		t.Skip("gcloud is another program: it belongs to the whole run")
+	}
 	path, err := exec.LookPath("gcloud")
 	if err != nil {
 		missing(t, "gcloud")
