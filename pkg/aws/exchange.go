@@ -199,7 +199,7 @@ func (x *Exchange) api(w *wire, with *Credentials) *sts.Client {
 }
 
 // session is the ARN of a role session. Its lengths are AWS's own: a message shows it.
-const session = `^arn:[a-z-]{1,32}:sts::([0-9]{12}):assumed-role/([\w+=,.@-]{1,64})/([\w+=,.@-]{1,64})$`
+const session = `^arn:[a-z-]+:sts::([0-9]{12}):assumed-role/([\w+=,.@-]+)/([\w+=,.@-]+)$`
 
 // usable says whether a key consists of what keys consist of, base64 and a
 // little more. A quote, a blank or a newline would not survive the files and
@@ -225,7 +225,7 @@ func (x *Exchange) accept(c *types.Credentials, u *types.AssumedRoleUser, want r
 		}
 	}
 	m := groups(session, awssdk.ToString(u.Arn))
-	if m == nil {
+	if m == nil || len(*u.Arn) > 300 || len(m[2]) > 64 || len(m[3]) > 64 {
 		return Credentials{}, notAWS("the answer", errors.New("it does not say which role was assumed"))
 	}
 	if m[1] != want.account || m[2] != want.name {

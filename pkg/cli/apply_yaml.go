@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
-	"regexp"
 	"slices"
 	"strings"
 	"unicode"
@@ -453,7 +452,7 @@ func (s slot) judge(e entry) error {
 	case s.raw:
 		return nil
 	}
-	if left := regexp.MustCompile(leftover).FindString(e.text); left != "" {
+	if left := unexpanded(e.text); left != "" {
 		return misplaced(e.at, "%s holds the literal text %s", s.name, left).
 			Hint("nothing is expanded in this file: write the value, or expand it before, as by: circleci env subst < oidc-broker.yaml | oidc-broker apply --file -")
 	}

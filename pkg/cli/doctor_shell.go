@@ -200,7 +200,7 @@ func plainVariables() []string {
 func unexpandedVariables(v *view) []finding {
 	var names []string
 	for _, name := range plainVariables() {
-		if value := v.get(name); strings.ContainsAny(value, "$<") && regexp.MustCompile(leftover).MatchString(value) {
+		if unexpanded(v.get(name)) != "" {
 			names = append(names, name)
 		}
 	}

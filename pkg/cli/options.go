@@ -279,7 +279,7 @@ func origins(c *cobra.Command, err error) error {
 // expanding it.
 func (a *app) variable(name string) (string, error) {
 	v := strings.TrimSpace(a.Getenv(name))
-	if left := regexp.MustCompile(leftover).FindString(v); left != "" {
+	if left := unexpanded(v); left != "" {
 		return "", fault.New(fault.Usage, "the variable %s holds the literal text %s", name, left).
 			Hint("nothing expanded it: write the path in full")
 	}
@@ -326,6 +326,14 @@ func empty(f *pflag.Flag) bool {
 // of a shell or << x >> of CircleCI's configuration.
 const leftover = `\$[A-Za-z_][A-Za-z0-9_]*|\$\{[^}]*\}|<<[^>]*>>`
 
+// unexpanded returns the first of them in a value, or "".
+func unexpanded(value string) string {
+	if !strings.ContainsAny(value, "$<") {
+		return "" // without a pattern that would have to be compiled
+	}
+	return regexp.MustCompile(leftover).FindString(value)
+}
+
 // checked refuses a value in which a variable was left, and one that is none of
 // those that there are.
 func checked(f *pflag.Flag, from string) error {
@@ -351,10 +359,7 @@ func expanded(f *pflag.Flag, from string) error {
 		return nil
 	}
 	for _, v := range values(f) {
-		if !strings.ContainsAny(v, "$<") {
-			continue
-		}
-		if name := regexp.MustCompile(leftover).FindString(v); name != "" {
+		if name := unexpanded(v); name != "" {
 			return fault.New(fault.Usage, "%s holds the literal text %s", from, name).
 				Hint("nothing expanded it: CircleCI does not interpolate variables in 'environment:', and the shell not within single quotes")
 		}

@@ -316,6 +316,7 @@ func TestPickTakesWhatX509Takes(t *testing.T) {
 		if got := pick(bundle); !whole.AppendCertsFromPEM(bundle) || got == nil || !got.Equal(whole) {
 			t.Errorf("%s: x509 and pick differ", name)
 		}
+		checkSkips(t, bundle)
 	}
 }
 
@@ -340,7 +341,27 @@ func FuzzPick(f *testing.F) {
 				t.Errorf("x509 does not take %q", c.Subject)
 			}
 		}
+		checkSkips(t, b)
 	})
+}
+
+// checkSkips holds what is picked against a look into every block.
+func checkSkips(t *testing.T, bundle []byte) {
+	t.Helper()
+	got := picked(bundle)
+	for rest := bundle; ; {
+		var block *pem.Block
+		if block, rest = pem.Decode(rest); block == nil {
+			return
+		}
+		c, err := x509.ParseCertificate(block.Bytes)
+		if err != nil || block.Type != "CERTIFICATE" || len(block.Headers) > 0 || !named(block.Bytes[:min(len(block.Bytes), 384)], names()) {
+			continue
+		}
+		if !slices.ContainsFunc(got, c.Equal) {
+			t.Errorf("%q is passed over", c.Subject)
+		}
+	}
 }
 
 func TestSystemBundleHasTheClouds(t *testing.T) {
@@ -355,6 +376,7 @@ func TestSystemBundleHasTheClouds(t *testing.T) {
 		if pick(b) == nil {
 			t.Errorf("%s has no root of Amazon's, Google's or GlobalSign's", file)
 		}
+		checkSkips(t, b)
 		return
 	}
 }
