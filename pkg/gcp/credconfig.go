@@ -134,7 +134,7 @@ func (c CredConfig) hosts(mtls bool) (hosts, error) {
 	if h.universe == "" {
 		h.universe = googleUniverse
 	}
-	if !matches(hostName, h.universe) || clipWord(h.universe) != h.universe {
+	if h.universe != googleUniverse && !matches(hostName, h.universe) || clipWord(h.universe) != h.universe {
 		return hosts{}, fault.New(fault.Usage, "--universe-domain %s is not a domain", show(h.universe)).
 			Hint("it is like googleapis.com")
 	}
