@@ -190,7 +190,8 @@ func (b *bench) cli() {
 		fmt.Println("\nThere is no AWS CLI here.")
 		return
 	}
-	env := append(b.env(b.server.URL), "AWS_CA_BUNDLE="+b.bundle, "WEB_IDENTITY_TOKEN="+token())
+	// REQUESTS_CA_BUNDLE is for the CLI alone: it has a bundle of its own.
+	env := append(b.env(b.server.URL), "REQUESTS_CA_BUNDLE="+b.bundle, "WEB_IDENTITY_TOKEN="+token())
 	assume := `aws sts assume-role-with-web-identity --role-arn "$AWS_ROLE_ARN" --role-session-name bench --web-identity-token "$WEB_IDENTITY_TOKEN" --duration-seconds 3600 ` +
 		`--query 'Credentials.[AccessKeyId,SecretAccessKey,SessionToken]' --output text`
 	step := "read -r id key session <<E\n$(" + assume + ")\nE\n" +
