@@ -112,7 +112,9 @@ func (c campaign) target(ctx context.Context, t target) result {
 
 // fuzz runs a target once.
 func (did *result) fuzz(ctx context.Context, t target, time string, parallel int) {
-	cmd := exec.CommandContext(ctx, "go", "test", "-run", "^$", "-fuzz", "^"+t.name+"$", "-fuzztime", time, "-parallel", fmt.Sprint(parallel), "./"+t.dir)
+	// Minimizing by time ends a worker that is in the middle of a slow input, which Go
+	// takes for a finding: by executions.
+	cmd := exec.CommandContext(ctx, "go", "test", "-run", "^$", "-fuzz", "^"+t.name+"$", "-fuzztime", time, "-fuzzminimizetime", "20x", "-parallel", fmt.Sprint(parallel), "./"+t.dir)
 	out, err := cmd.CombinedOutput()
 	did.out, did.err = string(out), err
 	if cmd.ProcessState != nil {
