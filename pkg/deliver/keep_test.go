@@ -37,7 +37,7 @@ func TestKeeperRuns(t *testing.T) {
 		attempts []time.Duration
 		notes    []string
 	}{
-		{"an hour: a quarter of one ahead", h, []renewal{fresh(h), fresh(h), fresh(h)}, 3 * h, []time.Duration{45 * m, 90 * m, 135 * m}, nil},
+		{"an hour: a quarter of one ahead", h, []renewal{fresh(h), fresh(h), fresh(h)}, 3*h - 1, []time.Duration{45 * m, 90 * m, 135 * m}, nil},
 		{"twelve hours: the same", 12 * h, []renewal{fresh(12 * h)}, 23 * h, []time.Duration{11*h + 45*m}, nil},
 		{"a quarter of an hour: a third of it ahead", 15 * m, []renewal{fresh(15 * m), fresh(h)}, 65*m - 1, []time.Duration{10 * m, 20 * m}, nil},
 		{"seconds", 6 * s, []renewal{fresh(6 * s), fresh(6 * s)}, 12*s - 1, []time.Duration{4 * s, 8 * s}, nil},
