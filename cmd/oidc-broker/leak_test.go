@@ -510,7 +510,7 @@ func (r *leakRun) look(pid string) {
 func (l *leakLab) watch() (stop func()) {
 	// What was looked at, by number, with its arguments. Those that are older than the
 	// test have none of its secrets; one whose arguments are still the same can have
-	// got no other environment. So it is cheap enough for every 5 ms.
+	// got no other environment. So it is cheap enough for every 10 ms, a third of what a start takes.
 	seen := map[string]string{}
 	const older = "\x00"
 	for _, pid := range processes() {
@@ -523,7 +523,7 @@ func (l *leakLab) watch() (stop func()) {
 			select {
 			case <-done:
 				return
-			case <-time.After(5 * time.Millisecond):
+			case <-time.After(10 * time.Millisecond):
 			}
 			now := map[string]string{}
 			l.mu.Lock()

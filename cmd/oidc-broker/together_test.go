@@ -116,7 +116,11 @@ func TestManyCommandsAtOnce(t *testing.T) {
 	for name, round := range map[string]func(*crowd, int){"profiles": (*crowd).profiles, "bash-env": (*crowd).blocks, "cache": (*crowd).cache} {
 		t.Run(name, func(t *testing.T) {
 			c := newCrowd(t)
-			rounds := proofTimes(t, 2, 20)
+			few := 1
+			if name == "cache" {
+				few = 2 // the second is another one
+			}
+			rounds := proofTimes(t, few, 20)
 			start := time.Now()
 			for n := range rounds {
 				round(c, n)
