@@ -50,7 +50,7 @@ func (x *Exchange) Configuration(path string, f Files) []secret.Edit {
 	} else {
 		core.Remove = append(core.Remove, "universe_domain")
 	}
-	return []secret.Edit{{Path: path, Apply: auth.Edit}, {Path: path, Apply: core.Edit}}
+	return []secret.Edit{auth.In(path, false), core.In(path, false)}
 }
 
 // property is a line of the file. gcloud reads it with Python's interpolation, to
