@@ -148,7 +148,7 @@ func (k *killing) run(command string) {
 	w := world()
 	w.Args, w.Stdin, w.Stdout, w.Stderr = k.args(command), strings.NewReader(""), &stdout, &stderr
 	w.Getenv = func(name string) string { return k.set[name] }
-	w.Environ = func() []string { return nil }
+	w.Environ = func() []string { return environ(k.set) } // a shortcut's name is the digest of all of it
 	if status := cli.Main(ctx, w); status != 0 {
 		k.Fatalf("%s: exit code %d\n%s", command, status, stderr.String())
 	}
