@@ -198,7 +198,8 @@ func (x *Exchange) api(w *wire, with *Credentials) *sts.Client {
 	return sts.New(o)
 }
 
-// session is the ARN of a role session. Its lengths are AWS's own: a message shows it.
+// session is the ARN of a role session. How long it may be is checked beside it, for a
+// message shows it.
 const session = `^arn:[a-z-]+:sts::([0-9]{12}):assumed-role/([\w+=,.@-]+)/([\w+=,.@-]+)$`
 
 // usable says whether a key consists of what keys consist of, base64 and a
