@@ -1,0 +1,33 @@
+package cli
+
+import (
+	"github.com/oidc-broker/oidc-broker/pkg/deliver"
+	"github.com/oidc-broker/oidc-broker/pkg/fault"
+)
+
+// refuseNever refuses, as a fault.Usage, the first conflict in spite of which nothing
+// could work. It comes before the exchange.
+func refuseNever(all []deliver.Conflict) error {
+	for _, c := range all {
+		if c.Never {
+			e := fault.New(fault.Usage, "%s", c.Message)
+			if c.Remedy != "" {
+				_ = e.Hint("%s", c.Remedy)
+			}
+			return e
+		}
+	}
+	return nil
+}
+
+// noteConflicts prints a note for each conflict: after what was delivered is there, or
+// before the command that gets it runs.
+func (a *app) noteConflicts(all []deliver.Conflict) {
+	said := map[string]bool{}
+	for _, c := range all {
+		if text := c.String(); !c.Never && !said[text] {
+			said[text] = true
+			a.note(text)
+		}
+	}
+}
