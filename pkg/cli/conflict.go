@@ -5,12 +5,12 @@ import (
 	"github.com/oidc-broker/oidc-broker/pkg/fault"
 )
 
-// refuseNever refuses, as a fault.Usage, the first conflict in spite of which nothing
+// refuseNever refuses the first conflict in spite of which nothing
 // could work. It comes before the exchange.
 func refuseNever(all []deliver.Conflict) error {
 	for _, c := range all {
-		if c.Never {
-			e := fault.New(fault.Usage, "%s", c.Message)
+		if c.Never != 0 {
+			e := fault.New(c.Never, "%s", c.Message)
 			if c.Remedy != "" {
 				_ = e.Hint("%s", c.Remedy)
 			}
@@ -25,7 +25,7 @@ func refuseNever(all []deliver.Conflict) error {
 func (a *app) noteConflicts(all []deliver.Conflict) {
 	said := map[string]bool{}
 	for _, c := range all {
-		if text := c.String(); !c.Never && !said[text] {
+		if text := c.String(); c.Never == 0 && !said[text] {
 			said[text] = true
 			a.note(text)
 		}

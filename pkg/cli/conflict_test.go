@@ -13,7 +13,7 @@ func TestConflictsArePrintedOnceAndRefusedWhereNothingCanWork(t *testing.T) {
 		{Message: "X is set", Remedy: "unset X"},
 		{Message: "X is set", Remedy: "unset X"},
 		{Message: "Y is set"},
-		{Message: "no tool reads Z", Remedy: "write it elsewhere", Never: true},
+		{Message: "no tool reads Z", Remedy: "write it elsewhere", Never: fault.Local},
 	}
 	var stderr bytes.Buffer
 	a := &app{World: World{Stderr: &stderr}}
@@ -22,7 +22,7 @@ func TestConflictsArePrintedOnceAndRefusedWhereNothingCanWork(t *testing.T) {
 		t.Errorf("printed %q, want %q", got, want)
 	}
 	err := refuseNever(all)
-	if err == nil || fault.KindOf(err) != fault.Usage || err.Error() != "no tool reads Z" || len(fault.Hints(err)) != 1 {
+	if err == nil || fault.KindOf(err) != fault.Local || err.Error() != "no tool reads Z" || len(fault.Hints(err)) != 1 {
 		t.Errorf("refused with %v, hints %q", err, fault.Hints(err))
 	}
 	if err := refuseNever(all[:3]); err != nil {
