@@ -3,6 +3,7 @@ package aws
 import (
 	"regexp"
 	"strings"
+	"unicode"
 
 	"github.com/oidc-broker/oidc-broker/pkg/fault"
 )
@@ -34,6 +35,11 @@ func groups(pattern, s string) []string { return regexp.MustCompile(pattern).Fin
 // parseRole reads a role ARN that an option gave, and says what is wrong with
 // one that is none.
 func parseRole(option, arn string) (role, error) {
+	if strings.Contains(arn, ",arn:") || strings.ContainsFunc(arn, unicode.IsSpace) && strings.Contains(arn, "arn:") {
+		// A path may hold commas and colons, so that STS would take two for one.
+		return role{}, fault.New(fault.Usage, "%s takes the ARN of one role, and %q holds more", option, arn).
+			Hint("for a chain, give the first with --role-arn and the others, in order, with --chain-role-arn")
+	}
 	if m := groups(roleARN, arn); m != nil && len(m[4]) <= 64 && len(arn) <= 2048 {
 		return role{arn: arn, partition: m[1], account: m[2], name: m[4]}, nil
 	}

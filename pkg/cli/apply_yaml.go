@@ -257,6 +257,7 @@ type slot struct {
 	reflect.Value
 	name    string   // the key
 	raw     bool     // the value may hold what looks like a variable
+	item    bool     // of a list: the text may be several, and have several lines
 	choices []string // the values that there are; nil: any
 }
 
@@ -293,11 +294,13 @@ func (r *yamlReader) list(to slot, n ast.Node) error {
 	}
 	for _, item := range items {
 		one := to
-		one.Value = reflect.New(to.Type().Elem()).Elem()
+		one.Value, one.item = reflect.New(to.Type().Elem()).Elem(), true
 		if err := r.into(one, item); err != nil {
 			return err
 		}
-		to.Set(reflect.Append(to.Value, one.Value))
+		if err := one.appendTo(to.Value); err != nil {
+			return err
+		}
 	}
 	return nil
 }
@@ -336,7 +339,7 @@ func eachKey(v reflect.Value, visit func(slot)) {
 	for i := range v.NumField() {
 		f := v.Type().Field(i)
 		if name := f.Tag.Get("yaml"); name != "" {
-			visit(slot{v.Field(i), name, f.Tag.Get("leave") != "", strings.Fields(f.Tag.Get("oneof"))})
+			visit(slot{Value: v.Field(i), name: name, raw: f.Tag.Get("leave") != "", choices: strings.Fields(f.Tag.Get("oneof"))})
 		} else if f.Anonymous && f.Type.Kind() == reflect.Struct {
 			eachKey(v.Field(i), visit)
 		}
@@ -457,7 +460,7 @@ func (s slot) judge(e entry) error {
 			Hint("nothing is expanded in this file: write the value, or expand it before, as by: circleci env subst < oidc-broker.yaml | oidc-broker apply --file -")
 	}
 	for _, c := range e.text {
-		if !unicode.IsPrint(c) {
+		if !unicode.IsPrint(c) && (c != '\n' || !s.item) {
 			return misplaced(e.at, "%s holds the character U+%04X", s.name, c).Hint("it is one line of text")
 		}
 	}

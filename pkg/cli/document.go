@@ -36,11 +36,16 @@ func (a *app) document(option, path string) ([]byte, error) {
 // said is how a message names a document.
 func said(option, path string) string { return strings.TrimSpace(option + " " + strconv.Quote(path)) }
 
-// parsed reads and parses a document. Without a path there is none.
-func parsed[T any](a *app, option, path string, parse func([]byte) (*T, error)) (*T, error) {
+// optional reads and parses a document. Without a path there is none.
+func optional[T any](a *app, option, path string, parse func([]byte) (*T, error)) (*T, error) {
 	if path == "" {
 		return nil, nil
 	}
+	return parsed(a, option, path, parse)
+}
+
+// parsed reads and parses a document.
+func parsed[T any](a *app, option, path string, parse func([]byte) (*T, error)) (*T, error) {
 	b, err := a.document(option, path)
 	if err != nil {
 		return nil, err

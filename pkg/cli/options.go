@@ -32,7 +32,6 @@ const (
 	groupNote = "group"
 	fromNote  = "from"  // the variable that its value came from
 	oneOfNote = "oneof" // the values that there are
-	linesNote = "lines" // white space and commas part no items
 )
 
 // options returns the declarer of options that c and its subcommands share.
@@ -64,18 +63,11 @@ func (o options) choice(p *string, name, env string, choices []string, usage str
 	o.flags.Lookup(name).Annotations[oneOfNote] = choices
 }
 
-// list declares an option that can be repeated. In the environment, white
-// space and commas separate the values.
+// list declares an option that can be repeated; wholeItems says how its values
+// are split.
 func (o options) list(p *[]string, name, env, usage string) {
 	o.flags.StringArrayVar(p, name, nil, withEnv(usage, env))
 	o.note(name, env)
-}
-
-// lines declares an option that can be repeated, whose values hold white space.
-// In the environment, line breaks and semicolons separate them.
-func (o options) lines(p *[]string, name, env, usage string) {
-	o.list(p, name, env, usage)
-	o.flags.Lookup(name).Annotations[linesNote] = nil
 }
 
 // switches declares an option that is on or off.
@@ -174,6 +166,12 @@ func settle(all *pflag.FlagSet, f *pflag.Flag, getenv func(string) string) error
 			return fault.New(fault.Usage, "%s is empty", from).
 				Hint("is the variable behind it set in this step? Leave the option out to take its default")
 		}
+		if list, ok := f.Value.(pflag.SliceValue); ok && separated(f.Name) {
+			if err := fillList(list, f.Name, strings.Join(list.GetSlice(), "\n")); err != nil {
+				return fault.New(fault.Usage, "%s: %w", from, err).
+					Hint("is the variable behind it set in this step?")
+			}
+		}
 		return checked(f, from)
 	}
 	for _, other := range f.Annotations[groupNote] {
@@ -198,15 +196,7 @@ func settle(all *pflag.FlagSet, f *pflag.Flag, getenv func(string) string) error
 // fill sets a flag from a variable's value. Its error never holds the value.
 func fill(f *pflag.Flag, v string) error {
 	if list, ok := f.Value.(pflag.SliceValue); ok {
-		split := items
-		if _, lines := f.Annotations[linesNote]; lines {
-			split = lineItems
-		}
-		items, err := split(v)
-		if err != nil {
-			return err
-		}
-		return list.Replace(items)
+		return fillList(list, f.Name, v)
 	}
 	switch f.Value.Type() {
 	case "bool":
@@ -226,36 +216,16 @@ func fill(f *pflag.Flag, v string) error {
 	return f.Value.Set(v)
 }
 
-// items takes a list in a variable apart, at white space and at commas; but a
-// role's name may hold a comma, so that ARNs are parted by a comma only where
-// the next begins. "$A,$B" of which one is not set is an error: one item less
-// may be one guard less.
-func items(v string) ([]string, error) {
-	var all []string
-	for _, word := range strings.Fields(v) {
-		parts := strings.Split(word, ",")
-		if strings.Contains(word, "arn:") {
-			parts = strings.Split(strings.ReplaceAll(word, ",arn:", "\x00arn:"), "\x00")
-		}
-		for _, p := range parts {
-			if p == "" || p[len(p)-1] == ',' || p[0] == ',' {
-				return nil, errors.New("an item of its list is empty")
-			}
-			all = append(all, p)
-		}
+// fillList sets a list from the text that has its items.
+func fillList(list pflag.SliceValue, option, v string) error {
+	if !separated(option) {
+		return list.Replace(lineItems(v))
 	}
-	return all, nil
-}
-
-// lineItems takes a list apart at line breaks and semicolons.
-func lineItems(v string) ([]string, error) {
-	var all []string
-	for _, item := range strings.FieldsFunc(v, func(r rune) bool { return r == '\n' || r == ';' }) {
-		if item = strings.TrimSpace(item); item != "" {
-			all = append(all, item)
-		}
+	all, err := items(v)
+	if err != nil {
+		return err
 	}
-	return all, nil
+	return list.Replace(all)
 }
 
 // origins adds to a usage error which variables the options that it names have

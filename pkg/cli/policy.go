@@ -47,6 +47,10 @@ func oneFile(c *cobra.Command, args []string) error {
 		return fault.New(fault.Usage, "%s takes one file, got %d", c.CommandPath(), len(args)).
 			Hint("- is standard input; see '%s --help'", c.CommandPath())
 	}
+	if strings.TrimSpace(args[0]) == "" {
+		return fault.New(fault.Usage, "%s: the name of the file is empty", c.CommandPath()).
+			Hint("is the variable behind it set in this step?")
+	}
 	return nil
 }
 
@@ -155,7 +159,7 @@ func (a *app) lint(d policyDocuments, path string) ([]policy.Finding, error) {
 		if err != nil {
 			return nil, err
 		}
-		iam, err := parsed(a, "--iam-policy", d.second, policy.ParseIAMPolicy)
+		iam, err := optional(a, "--iam-policy", d.second, policy.ParseIAMPolicy)
 		if err != nil {
 			return nil, err
 		}
@@ -175,7 +179,7 @@ func (a *app) vaultDocuments(d policyDocuments, path string) (*vaultPolicy, erro
 	if err != nil || d.second == "" {
 		return both, err
 	}
-	both.config, err = parsed(a, "--config", d.second, policy.ParseVaultConfig)
+	both.config, err = optional(a, "--config", d.second, policy.ParseVaultConfig)
 	return both, err
 }
 
@@ -342,7 +346,7 @@ func (a *app) judge(d policyDocuments, path string) (func(policy.Claims) policy.
 		if err != nil {
 			return nil, err
 		}
-		iam, err := parsed(a, "--iam-policy", d.second, policy.ParseIAMPolicy)
+		iam, err := optional(a, "--iam-policy", d.second, policy.ParseIAMPolicy)
 		return func(c policy.Claims) policy.Judgement {
 			return p.Check(policy.GCPRequest{Claims: c, IAM: iam, Now: now})
 		}, err

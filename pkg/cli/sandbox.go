@@ -139,13 +139,13 @@ func (a *app) sandboxConfig(o sandboxOptions) (sandbox.Config, error) {
 	if err != nil {
 		return c, err
 	}
-	if c.TrustPolicy, err = parsed(a, "--trust-policy", o.trust, policy.ParseAWS); err != nil {
+	if c.TrustPolicy, err = optional(a, "--trust-policy", o.trust, policy.ParseAWS); err != nil {
 		return c, err
 	}
-	if c.GCPProvider, err = parsed(a, "--gcp-provider", o.provider, policy.ParseGCP); err != nil {
+	if c.GCPProvider, err = optional(a, "--gcp-provider", o.provider, policy.ParseGCP); err != nil {
 		return c, err
 	}
-	v, err := parsed(a, "--vault-role", o.vaultRole, parseVault)
+	v, err := optional(a, "--vault-role", o.vaultRole, parseVault)
 	if err != nil {
 		return c, err
 	}

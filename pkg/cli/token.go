@@ -30,7 +30,7 @@ func (t *tokenOptions) declare(o options) {
 	o.text(&t.Audience, "audience", "OIDC_BROKER_AUDIENCE", "mint a token for this `audience` with 'circleci run oidc get'")
 	o.choice(&t.Version, "token-version", "OIDC_BROKER_TOKEN_VERSION", []string{"v1", "v2"}, "which `version` of the job's two tokens to prefer: v1 or v2 (default v1)")
 	o.exclusive("token-env", "token-file", "audience")
-	o.lines(&t.Claims, "require-claim", "OIDC_BROKER_REQUIRE_CLAIM", "refuse a token without this claim: `NAME=VALUE`, as vcs-ref=refs/heads/main (repeatable; no boundary, see docs/security.md)")
+	o.list(&t.Claims, "require-claim", "OIDC_BROKER_REQUIRE_CLAIM", "refuse a token without this claim: `NAME=VALUE`, as vcs-ref=refs/heads/main (repeatable; no boundary, see docs/security.md)")
 	o.switches(&t.RefuseSSHRerun, "refuse-ssh-rerun", "OIDC_BROKER_REFUSE_SSH_RERUN", "refuse the token of a job that was rerun with SSH (no boundary)")
 	o.duration(&t.MinValidity, "min-validity", "OIDC_BROKER_MIN_VALIDITY", 0, "`time` that the token has to be valid yet, else a new one is minted")
 }

@@ -68,8 +68,8 @@ func (r *vaultRun) connection(o options) {
 // secrets declares the options of outputs that read secrets.
 func (r *vaultRun) secrets(o options) {
 	p := &r.options
-	o.lines(&p.Secrets, "secret", "OIDC_BROKER_VAULT_SECRETS", "a secret to read: its path, and the fields that are wanted with the variables they go into, as `'PATH [FIELD[=NAME]]...'`; * is every field (repeatable)")
-	o.lines(&p.Writes, "write", "OIDC_BROKER_VAULT_WRITES", "write parameters to the path of a --secret instead of reading it: `'PATH KEY=VALUE...'`, or KEY=@FILE (repeatable)")
+	o.list(&p.Secrets, "secret", "OIDC_BROKER_VAULT_SECRETS", "a secret to read: its path, and the fields that are wanted with the variables they go into, as `'PATH [FIELD[=NAME]]...'`; * is every field (repeatable)")
+	o.list(&p.Writes, "write", "OIDC_BROKER_VAULT_WRITES", "write parameters to the path of a --secret instead of reading it: `'PATH KEY=VALUE...'`, or KEY=@FILE (repeatable)")
 	o.list(&p.KVVersions, "kv-version", "OIDC_BROKER_VAULT_KV_VERSION", "1 or 2, of all mounts, or `MOUNT=N`: with 2, paths are as the Vault CLI has them (repeatable)")
 	o.text(&p.WrapTTL, "wrap-ttl", "BAO_WRAP_TTL VAULT_WRAP_TTL", "have answers wrapped, for this `time`, and open them here: 60, 60s")
 }
