@@ -13,12 +13,14 @@ import (
 	"os/signal"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
 	"syscall"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"github.com/rogpeppe/go-internal/testscript"
 
@@ -285,6 +287,9 @@ func exits(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	stdout, stderr := ts.ReadFile("stdout"), ts.ReadFile("stderr")
 	noSecret(ts, "stderr", stderr, secretsOf(ts).all())
+	if args[1] == "oidc-broker" && !slices.Contains(args, "--verbose") {
+		briefly(ts, stderr)
+	}
 	for _, s := range secretsOf(ts).all() {
 		if jobToken(s) {
 			noSecret(ts, "stdout", stdout, []string{s})
@@ -296,6 +301,30 @@ func exits(ts *testscript.TestScript, neg bool, args []string) {
 	// What ends as 1 to 6 is ours; exec passes on a child's own.
 	if got >= 1 && got <= 6 && args[1] == "oidc-broker" && strings.Contains(stderr, "oidc-broker: error: ") && stdout != "" {
 		ts.Fatalf("a failure printed on stdout: %q", stdout)
+	}
+}
+
+// briefly demands that an error is read at a glance: no line of more than 160
+// characters, and at most four hints after an error.
+func briefly(ts *testscript.TestScript, stderr string) {
+	hints := 0
+	for line := range strings.Lines(stderr) {
+		noun, _, _ := strings.Cut(strings.TrimPrefix(line, "oidc-broker: "), ": ")
+		switch noun {
+		case "hint":
+			hints++
+		case "error":
+			hints = 0
+		case "note":
+		default:
+			continue
+		}
+		if n := utf8.RuneCountInString(strings.TrimSpace(line)); n > 160 {
+			ts.Fatalf("a line has %d characters: %s", n, line)
+		}
+		if hints > 4 {
+			ts.Fatalf("an error has more than four hints")
+		}
 	}
 }
 

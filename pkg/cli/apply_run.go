@@ -103,25 +103,28 @@ func (p *plan) failure(ctx context.Context, results []*result) error {
 		return err // interrupted: the rest follows from it
 	}
 	var all failures
-	var last *fault.Error
 	for _, r := range results {
+		first := len(all) == 0
+		var e *fault.Error
 		switch {
 		case r.before != nil:
-			last = fault.New(fault.Refused, "%s: not tried, for %s failed, which it comes via", r.target, r.before)
+			e = fault.New(fault.Refused, "%s: not tried, for %s failed, which it comes via", r.target, r.before)
 		case r.err != nil:
-			last = fault.New(fault.KindOf(r.err), "%s: %s", r.target, inTermsOf(r.target.spec, r.err.Error()))
-			for _, h := range fault.Hints(r.err) {
-				_ = last.Hint("%s", inTermsOf(r.target.spec, h))
-			}
+			e = fault.New(fault.KindOf(r.err), "%s: %s", r.target, inTermsOf(r.target.spec, r.err.Error()))
 		default:
 			continue
 		}
-		all = append(all, last)
+		if first {
+			_ = e.Hint("nothing was written")
+		}
+		for _, h := range fault.Hints(r.err) {
+			_ = e.Hint("%s", inTermsOf(r.target.spec, h))
+		}
+		all = append(all, e)
 	}
 	if len(all) == 0 {
 		return nil
 	}
-	_ = last.Hint("nothing was written")
 	return all
 }
 

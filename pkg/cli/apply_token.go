@@ -74,7 +74,6 @@ func (p *plan) noToken(ctx context.Context, choices []*choice) error {
 		return err
 	}
 	var all failures
-	var last *fault.Error
 	for _, c := range choices {
 		if c.err == nil {
 			continue
@@ -87,14 +86,14 @@ func (p *plan) noToken(ctx context.Context, choices []*choice) error {
 		if len(choices) > 1 {
 			text = "the token of " + whose(c.targets) + ": " + text
 		}
-		last = fault.New(fault.KindOf(c.err), "%s", text)
-		for _, h := range fault.Hints(c.err) {
-			_ = last.Hint("%s", terms(h))
+		e := fault.New(fault.KindOf(c.err), "%s", text)
+		if len(choices) > 1 && len(all) == 0 {
+			_ = e.Hint("nothing was written")
 		}
-		all = append(all, last)
-	}
-	if len(choices) > 1 {
-		_ = last.Hint("nothing was written")
+		for _, h := range fault.Hints(c.err) {
+			_ = e.Hint("%s", terms(h))
+		}
+		all = append(all, e)
 	}
 	return all
 }
@@ -121,7 +120,7 @@ func (p *plan) apart(tokens map[*target]oidc.Token) error {
 		}
 		other := holds[path]
 		if other != nil && !tokens[t].Raw.Equal(tokens[other].Raw) {
-			return misplaced(t.at(), "%s and %s have one provider and audience, and two tokens: both would be %q", t, other, path).
+			return misplaced(t.at(), "%s and %s have two tokens for one file: %q", t, other, path).
 				Hint("give both the same token, or one of them source: executable")
 		}
 		holds[path] = t

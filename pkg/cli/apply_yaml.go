@@ -457,7 +457,7 @@ func (s slot) judge(e entry) error {
 	}
 	if left := unexpanded(e.text); left != "" {
 		return misplaced(e.at, "%s holds the literal text %s", s.name, left).
-			Hint("nothing is expanded in this file: write the value, or expand it before, as by: circleci env subst < oidc-broker.yaml | oidc-broker apply --file -")
+			Hint("nothing is expanded in this file; expand it before: circleci env subst < oidc-broker.yaml | oidc-broker apply --file -")
 	}
 	for _, c := range e.text {
 		if !unicode.IsPrint(c) && (c != '\n' || !s.item) {

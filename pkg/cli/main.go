@@ -4,7 +4,8 @@
 // What goes where:
 //
 //	stdout   the result, whole, or nothing
-//	stderr   "oidc-broker: error: ..." and then "oidc-broker: hint: ...", a line each;
+//	stderr   "oidc-broker: error: ..." and then "oidc-broker: hint: ...", a line each, at
+//	         most four hints and 160 characters a line, with --verbose all of it;
 //	         "oidc-broker: note: ..." for what was changed on the user's behalf;
 //	         "oidc-broker: at: ..." for the calls that a bug of ours was in;
 //	         progress, without a prefix's noun, only with --verbose
@@ -252,15 +253,9 @@ func (a *app) report(err error) int {
 	if several := (failures)(nil); errors.As(err, &several) {
 		all = several
 	}
-	said := map[string]bool{} // several targets fail for one reason
+	printed := map[string]bool{}
 	for _, err := range all {
-		a.say("error", err.Error())
-		for _, h := range fault.Hints(err) {
-			if !said[h] {
-				a.say("hint", h)
-			}
-			said[h] = true
-		}
+		a.failed(err.Error(), fault.Hints(err), printed)
 	}
 	return int(fault.KindOf(err))
 }

@@ -22,12 +22,26 @@ import (
 func (a *app) childEnded(err error, status int) int {
 	var reason interface{ Reason() string }
 	if errors.As(err, &reason) && reason.Reason() != "" {
-		a.say("error", reason.Reason())
-		for _, h := range fault.Hints(err) {
-			a.say("hint", h)
-		}
+		a.failed(reason.Reason(), fault.Hints(err), map[string]bool{})
 	}
 	return status
+}
+
+// failed prints an error and its first hints, --verbose all of them. printed are
+// the hints that were printed before: several targets fail for one reason.
+func (a *app) failed(text string, hints []string, printed map[string]bool) {
+	a.say("error", text)
+	n := 0
+	for _, h := range hints {
+		if printed[h] {
+			continue
+		}
+		if n++; n > mostHints && !a.verbose {
+			return
+		}
+		printed[h] = true
+		a.say("hint", h)
+	}
 }
 
 // note tells what was changed on the user's behalf.
@@ -44,9 +58,14 @@ func (a *app) progress(format string, args ...any) {
 	}
 }
 
-// say prints one line. A stderr that cannot be written leaves nobody to tell.
+// say prints one line, in full with --verbose. A stderr that cannot be written
+// leaves no place to report it.
 func (a *app) say(noun, text string) {
-	_, _ = fmt.Fprintf(a.Stderr, "oidc-broker: %s: %s\n", noun, clean(text))
+	line := "oidc-broker: " + noun + ": " + clean(text)
+	if !a.verbose {
+		line = fit(line)
+	}
+	_, _ = fmt.Fprintln(a.Stderr, line)
 }
 
 // jwtLike is a token that found its way into a text in spite of all: the

@@ -234,14 +234,14 @@ func (f Finder) content() ([]byte, error) {
 func (f Finder) expired(t Token) error {
 	ago := f.Now().Sub(t.Expiry).Round(time.Second)
 	return fault.New(fault.Token, "the token in %s expired %s ago, at %s", t.Source, ago, t.Expiry.Format(time.RFC3339)).
-		Hint("CircleCI makes the token shortly before the job starts; exchange it in an early step, or use --audience to mint a new one")
+		Hint("CircleCI makes the token before the job starts: exchange it in an early step, or mint a new one with --audience")
 }
 
 func (f Finder) expiredAnd(t Token, minting error) error {
 	ago := f.Now().Sub(t.Expiry).Round(time.Second)
-	e := fault.New(fault.Token, "the token in %s expired %s ago, and a new one could not be minted: %w", t.Source, ago, minting)
+	e := fault.New(fault.Token, "the token in %s expired %s ago: %w", t.Source, ago, minting)
 	if errors.Is(minting, errNoMinter) {
-		_ = e.Hint("a token is minted with 'circleci run oidc get' (or circleci-agent), which CircleCI puts on a job's PATH; here is neither")
+		_ = e.Hint("CircleCI puts circleci or circleci-agent, which mint tokens, on a job's PATH; neither is there")
 	}
 	return e.Hint("CircleCI makes the token shortly before the job starts: exchange it in an early step")
 }

@@ -18,7 +18,7 @@ func (f Finder) missing(minting error) error {
 	if errors.Is(minting, errNoMinter) {
 		if e == nil {
 			e = fault.New(fault.Token, "no OpenID Connect token: neither %s nor %s is set, and no circleci or circleci-agent is on PATH to mint one", EnvV1, EnvV2).
-				Hint("inside docker run, sudo or ssh the job's variables are not passed on: exchange the token outside, or pass CIRCLE_OIDC_TOKEN along").
+				Hint("docker run, sudo and ssh do not pass the job's variables on: exchange the token outside, or pass CIRCLE_OIDC_TOKEN").
 				Hint("on a self-hosted runner: its temporary directory must be writable and not mounted noexec")
 		}
 		return e
@@ -37,7 +37,8 @@ func (f Finder) reason() *fault.Error {
 			Hint("elsewhere, name the token with --token-env or --token-file")
 	case f.fork():
 		return fault.New(fault.Token, "no OpenID Connect token: this is a build of a forked pull request, which gets no secrets").
-			Hint("a project administrator can turn on 'Pass secrets to builds from forked pull requests'; then every trust policy must check oidc.circleci.com/vcs-origin, for the fork's author chooses what runs")
+			Hint("a project administrator can turn on 'Pass secrets to builds from forked pull requests'").
+			Hint("then every trust policy must check oidc.circleci.com/vcs-origin, for the fork's author chooses what runs")
 	case f.server() != "":
 		return fault.New(fault.Token, "no OpenID Connect token: %s is a CircleCI server that issues none", f.server()).
 			Hint("a server issues tokens from version 4.4 on, when its administrator has set oidc_service.base_url and json_web_keys")

@@ -388,7 +388,7 @@ func lock(ctx context.Context, path string, patience time.Duration) (unlock func
 			case errors.Is(err, context.DeadlineExceeded):
 				long := waited(patience.String())
 				if ctx.Err() != nil {
-					long = "as long as this command may take"
+					long = "until --timeout"
 				}
 				return nil, fault.New(fault.Local, "%q is locked by another process: %w", path, long).
 					Hint("the lock is %q; end the process that holds it", name)
