@@ -315,7 +315,6 @@ func briefly(ts *testscript.TestScript, stderr string) {
 			hints++
 		case "error":
 			hints = 0
-		case "note":
 		default:
 			continue
 		}

@@ -16,7 +16,7 @@ const (
 )
 
 // fit shortens a line to longestLine characters: first its longest words, a
-// subject or a path, in the middle, then the line itself.
+// subject or a path, in the middle, then the line at its end.
 func fit(line string) string {
 	excess := utf8.RuneCountInString(line) - longestLine
 	if excess <= 0 {
@@ -36,7 +36,11 @@ func fit(line string) string {
 		words[longest] = middle(words[longest], max(shortestWord, length-excess))
 		excess -= length - max(shortestWord, length-excess)
 	}
-	return middle(strings.Join(words, " "), longestLine)
+	r := []rune(strings.Join(words, " "))
+	if len(r) <= longestLine {
+		return string(r)
+	}
+	return string(r[:longestLine-len(ellipsis)]) + ellipsis
 }
 
 // middle takes out the middle of a text that has more than limit characters. Three

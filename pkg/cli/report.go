@@ -58,11 +58,11 @@ func (a *app) progress(format string, args ...any) {
 	}
 }
 
-// say prints one line, in full with --verbose. A stderr that cannot be written
+// say prints one line. That of an error or a hint is short, but with --verbose. A stderr that cannot be written
 // leaves no place to report it.
 func (a *app) say(noun, text string) {
 	line := "oidc-broker: " + noun + ": " + clean(text)
-	if !a.verbose {
+	if !a.verbose && noun != "note" {
 		line = fit(line)
 	}
 	_, _ = fmt.Fprintln(a.Stderr, line)
