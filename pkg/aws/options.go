@@ -15,8 +15,8 @@ import (
 	"time"
 
 	"github.com/oidc-broker/oidc-broker/pkg/fault"
+	"github.com/oidc-broker/oidc-broker/pkg/files"
 	"github.com/oidc-broker/oidc-broker/pkg/remote"
-	"github.com/oidc-broker/oidc-broker/pkg/secret"
 )
 
 // What STS accepts (its API reference).
@@ -47,6 +47,15 @@ type Options struct {
 	// Via says that the first role is assumed with another role's credentials
 	// (ExchangeVia), and not with the token: it is a chained one.
 	Via bool
+	// Read reads the files that the options and variables name. Nil: files.Read.
+	Read func(path string, limit int64) ([]byte, error)
+}
+
+func (o Options) read(path string, limit int64) ([]byte, error) {
+	if o.Read == nil {
+		return files.Read(path, limit)
+	}
+	return o.Read(path, limit)
 }
 
 // Exchange is a request that is settled: nothing in it can be wrong any more
@@ -81,7 +90,7 @@ func (o Options) Settle(getenv func(string) string) (*Exchange, error) {
 	x := &Exchange{Region: o.Region, policyARNs: o.PolicyARNs, externalID: o.ExternalID, accounts: o.AllowedAccounts}
 	for _, settle := range []func(*Exchange) error{
 		o.settleRoles, o.settleAccounts, o.settleDuration, o.settlePolicy,
-		func(x *Exchange) error { return x.settleEndpoint(getenv) },
+		func(x *Exchange) error { return x.settleEndpoint(getenv, o.read) },
 	} {
 		if err := settle(x); err != nil {
 			return nil, err
@@ -205,7 +214,7 @@ func (o Options) settlePolicy(x *Exchange) error {
 	}
 	if o.Policy != "" {
 		var err error
-		if x.policy, x.policyFile, err = readPolicy(o.Policy); err != nil {
+		if x.policy, x.policyFile, err = readPolicy(o.Policy, o.read); err != nil {
 			return err
 		}
 		size += len([]rune(x.policy))
@@ -218,12 +227,12 @@ func (o Options) settlePolicy(x *Exchange) error {
 
 // readPolicy returns the document without the white space that STS would count,
 // and the name of the file that it is from.
-func readPolicy(policy string) (text, file string, err error) {
+func readPolicy(policy string, read func(string, int64) ([]byte, error)) (text, file string, err error) {
 	doc := []byte(policy)
 	if text := strings.TrimSpace(policy); !strings.HasPrefix(text, "{") && !strings.HasPrefix(text, "[") {
 		// file:// is how the AWS CLI wants it.
 		file = strings.TrimPrefix(policy, "file://")
-		if doc, err = secret.ReadFile(file, 1<<20); err != nil {
+		if doc, err = read(file, 1<<20); err != nil {
 			return "", "", err
 		}
 	}
@@ -279,7 +288,7 @@ func sessionName(name string) string {
 }
 
 // settleEndpoint reads what AWS's SDKs read from the environment to find STS.
-func (x *Exchange) settleEndpoint(getenv func(string) string) error {
+func (x *Exchange) settleEndpoint(getenv func(string) string, read func(string, int64) ([]byte, error)) error {
 	var err error
 	if x.endpoint.fips, err = boolean(getenv, "AWS_USE_FIPS_ENDPOINT"); err != nil {
 		return err
@@ -307,7 +316,7 @@ func (x *Exchange) settleEndpoint(getenv func(string) string) error {
 		break
 	}
 	if path := strings.TrimSpace(getenv("AWS_CA_BUNDLE")); path != "" {
-		if x.endpoint.caBundle, err = secret.ReadFile(filepath.Clean(path), 16<<20); err != nil {
+		if x.endpoint.caBundle, err = read(filepath.Clean(path), 16<<20); err != nil {
 			return err
 		}
 		if !x509.NewCertPool().AppendCertsFromPEM(x.endpoint.caBundle) {

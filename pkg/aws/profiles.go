@@ -9,6 +9,7 @@ import (
 
 	"github.com/oidc-broker/oidc-broker/pkg/deliver"
 	"github.com/oidc-broker/oidc-broker/pkg/fault"
+	"github.com/oidc-broker/oidc-broker/pkg/files"
 	"github.com/oidc-broker/oidc-broker/pkg/remote"
 	"github.com/oidc-broker/oidc-broker/pkg/secret"
 )
@@ -141,12 +142,14 @@ func CheckRole(variable, arn, region string) error {
 
 // CheckEndpoint refuses variables by which the SDKs find STS that say nothing
 // sensible, as a fault.Usage or, for a file that cannot be read, a fault.Local.
-func CheckEndpoint(getenv func(string) string) error { return new(Exchange).settleEndpoint(getenv) }
+func CheckEndpoint(getenv func(string) string) error {
+	return new(Exchange).settleEndpoint(getenv, files.Read)
+}
 
 // Reach asks the region's STS whether it is there, without a token or a signature.
 func Reach(ctx context.Context, c *remote.Client, region string, getenv func(string) string) (remote.Reached, error) {
 	x := &Exchange{Region: region}
-	if err := x.settleEndpoint(getenv); err != nil {
+	if err := x.settleEndpoint(getenv, files.Read); err != nil {
 		return remote.Reached{}, err
 	}
 	c, err := x.client(c)

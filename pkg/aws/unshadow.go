@@ -9,7 +9,7 @@ import (
 
 	"github.com/oidc-broker/oidc-broker/pkg/deliver"
 	"github.com/oidc-broker/oidc-broker/pkg/fault"
-	"github.com/oidc-broker/oidc-broker/pkg/secret"
+	"github.com/oidc-broker/oidc-broker/pkg/files"
 )
 
 // maxProfiles bounds what is read of a file of profiles.
@@ -60,22 +60,11 @@ func (f Files) Unshadowed() ([]Copy, error) {
 // readRegular reads a file, but nothing that is none: what comes out of a pipe
 // would not come out of it again for the SDKs.
 func readRegular(path string) ([]byte, error) {
-	info, err := os.Stat(path)
-	switch {
-	case errors.Is(err, fs.ErrNotExist) || err == nil && !info.Mode().IsRegular():
+	b, err := files.Read(path, maxProfiles)
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, files.ErrSpecial) {
 		return nil, nil
-	case err != nil:
-		return nil, fault.New(fault.Local, "cannot read %q: %w", path, bare(err))
 	}
-	return secret.ReadFile(path, maxProfiles)
-}
-
-func bare(err error) error {
-	var p *fs.PathError
-	if errors.As(err, &p) {
-		return p.Err
-	}
-	return err
+	return b, err
 }
 
 // BotoKeys returns the file of old boto's in which botocore finds keys before it

@@ -38,7 +38,7 @@ func TestUnshadowed(t *testing.T) {
 			map[string]string{"credentials": "[default]\n", "config": "[default]\n"}},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			f := files(t, row.credentials, row.config)
+			f := writeFiles(t, row.credentials, row.config)
 			copies, err := f.Unshadowed()
 			if err != nil {
 				t.Fatal(err)
@@ -65,8 +65,8 @@ func TestUnshadowed(t *testing.T) {
 	}
 }
 
-// files writes the two, unless they are empty.
-func files(t *testing.T, credentials, config string) Files {
+// writeFiles writes the two, unless they are empty.
+func writeFiles(t *testing.T, credentials, config string) Files {
 	t.Helper()
 	dir := t.TempDir()
 	f := Files{Credentials: filepath.Join(dir, "c"), Config: filepath.Join(dir, "f")}
@@ -89,7 +89,7 @@ func TestUnshadowedRefuses(t *testing.T) {
 		{"no header", "aws_access_key_id = AKIASECRET\n", "", "AWS_SHARED_CREDENTIALS_FILE="},
 		{"two spellings", "", "[default]\n[profile default]\n", "in another spelling"},
 	} {
-		_, err := files(t, row.credentials, row.config).Unshadowed()
+		_, err := writeFiles(t, row.credentials, row.config).Unshadowed()
 		text := ""
 		if err != nil {
 			text = err.Error() + "\n" + strings.Join(fault.Hints(err), "\n")

@@ -92,7 +92,7 @@ func (c *applyAWS) exchange(p *plan, t *target) (*aws.Exchange, error) {
 	o := aws.Options{
 		RoleARN: c.RoleARN.text, SessionName: c.RoleSessionName.text, Duration: c.SessionDuration.text, Region: c.Region.text,
 		Policy: policy, PolicyARNs: texts(c.PolicyARN), ChainRoleARNs: texts(c.ChainRoleARN), ExternalID: c.ExternalID.text,
-		AllowedAccounts: texts(c.AllowedAccountID), Via: t.via != nil,
+		AllowedAccounts: texts(c.AllowedAccountID), Via: t.via != nil, Read: p.readFile,
 	}
 	if err := p.fromEnvironment(&o.Region, "AWS_REGION", "AWS_DEFAULT_REGION"); err != nil {
 		return nil, err

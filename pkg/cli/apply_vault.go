@@ -57,6 +57,7 @@ func (c *applyVault) settle(p *plan, t *target) error {
 // options are the provider's, with what the environment adds to them.
 func (c *applyVault) options(p *plan, t *target) (vault.Options, error) {
 	o := p.server
+	o.Read = p.readFile
 	o.Addr, o.Role, o.AuthPath, o.Namespace, o.AuthNamespace = c.VaultAddr.text, c.Role.text, c.AuthPath.text, c.Namespace.text, c.AuthNamespace.text
 	o.Secrets, o.Writes, o.KVVersions, o.WrapTTL = texts(c.Secret), texts(c.Write), texts(c.KVVersion), c.WrapTTL.text
 	if c.CACert.given() || c.CAPath.given() {

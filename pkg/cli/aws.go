@@ -53,6 +53,7 @@ func (r *awsRun) settle() (*aws.Exchange, error) {
 	if err != nil {
 		return nil, err
 	}
+	r.options.Read = r.readFile
 	x, err := r.options.Settle(getenv)
 	if err != nil {
 		return nil, err

@@ -12,6 +12,7 @@ import (
 	"github.com/oidc-broker/oidc-broker/pkg/aws"
 	"github.com/oidc-broker/oidc-broker/pkg/deliver"
 	"github.com/oidc-broker/oidc-broker/pkg/fault"
+	"github.com/oidc-broker/oidc-broker/pkg/files"
 	"github.com/oidc-broker/oidc-broker/pkg/secret"
 )
 
@@ -110,11 +111,11 @@ func (r *awsRun) withoutDefault(ctx context.Context) (ownFiles, error) {
 		return none, fault.New(fault.Local, "%q holds AWS keys, which the AWS CLI and boto3 would use instead", file).
 			Hint("take them out, or name another file to the command: BOTO_CONFIG=%s", os.DevNull)
 	}
-	files, err := aws.FindFiles(getenv)
+	found, err := aws.FindFiles(getenv)
 	if err != nil {
 		return none, nil //nolint:nilerr // without a home directory the SDKs find none
 	}
-	copies, err := files.Unshadowed()
+	copies, err := found.Unshadowed()
 	if err != nil || len(copies) == 0 {
 		return none, err
 	}
@@ -126,9 +127,9 @@ func (r *awsRun) withoutDefault(ctx context.Context) (ownFiles, error) {
 	own := ownFiles{remove: done}
 	for _, c := range copies {
 		path := filepath.Join(dir, c.Name)
-		if err := os.WriteFile(path, c.Content, 0o600); err != nil {
+		if err := files.WriteNew(path, c.Content); err != nil {
 			own.remove()
-			return none, fault.New(fault.Local, "cannot write a copy of %q: %w", c.Of, unwrapPath(err))
+			return none, fault.New(fault.Local, "cannot write a copy of %q: %w", c.Of, errors.Unwrap(err))
 		}
 		own.variables = append(own.variables, deliver.Var{Name: c.Variable, Value: secret.New(path)})
 		own.notes = append(own.notes, fmt.Sprintf("the command reads a copy of %q, without the credentials of the default profile: they would win over those that are renewed", c.Of))

@@ -16,6 +16,7 @@ import (
 
 	"github.com/oidc-broker/oidc-broker/pkg/deliver"
 	"github.com/oidc-broker/oidc-broker/pkg/fault"
+	"github.com/oidc-broker/oidc-broker/pkg/files"
 	"github.com/oidc-broker/oidc-broker/pkg/secret"
 	"github.com/oidc-broker/oidc-broker/pkg/vault"
 )
@@ -114,7 +115,7 @@ func tokenAt(n map[string]string) (token secret.Value) {
 		if info, err := os.Stat(path); err != nil || !info.Mode().IsRegular() {
 			return token
 		}
-		if b, err := secret.ReadFile(path, 1<<20); err == nil {
+		if b, err := files.Read(path, 1<<20); err == nil {
 			token = secret.New(strings.TrimSpace(string(b)))
 		}
 	} else {

@@ -13,6 +13,7 @@ import (
 
 	"github.com/oidc-broker/oidc-broker/pkg/aws"
 	"github.com/oidc-broker/oidc-broker/pkg/deliver"
+	"github.com/oidc-broker/oidc-broker/pkg/files"
 	"github.com/oidc-broker/oidc-broker/pkg/oidc"
 )
 
@@ -181,18 +182,9 @@ func (a *app) profileNames() []string {
 	return names
 }
 
-// sectionsOf reads an AWS file up to the first mistake in it. Only a regular file is
-// opened: a FIFO would keep the shell waiting.
+// sectionsOf reads an AWS file up to the first mistake in it.
 func sectionsOf(path string) []deliver.INISection {
-	if info, err := os.Stat(path); err != nil || !info.Mode().IsRegular() {
-		return nil
-	}
-	f, err := os.Open(path)
-	if err != nil {
-		return nil
-	}
-	defer func() { _ = f.Close() }()
-	b, err := io.ReadAll(io.LimitReader(f, maxDocument))
+	b, err := files.Head(path, maxDocument)
 	if err != nil {
 		return nil
 	}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"debug/buildinfo"
 	"errors"
-	"io"
 	"io/fs"
 	"net/url"
 	"os"
@@ -19,6 +18,7 @@ import (
 	"github.com/oidc-broker/oidc-broker/pkg/aws"
 	"github.com/oidc-broker/oidc-broker/pkg/deliver"
 	"github.com/oidc-broker/oidc-broker/pkg/fault"
+	"github.com/oidc-broker/oidc-broker/pkg/files"
 	"github.com/oidc-broker/oidc-broker/pkg/oidc"
 	"github.com/oidc-broker/oidc-broker/pkg/remote"
 	"github.com/oidc-broker/oidc-broker/pkg/secret"
@@ -148,27 +148,14 @@ func (v *view) checkout() string {
 	return v.dir
 }
 
-// read returns a file's content, at most limit bytes of it. Only what is a regular
-// file is opened: a FIFO would wait for its writer, and be empty afterwards for
-// whom it is meant for.
+// read returns a file's content, at most limit bytes of it.
 func (v *view) read(path string, limit int64) ([]byte, fs.FileInfo, error) {
 	info, err := os.Stat(v.abs(path))
 	if err != nil {
 		return nil, nil, unwrapPath(err)
 	}
-	if !info.Mode().IsRegular() {
-		if info.IsDir() {
-			return nil, info, errors.New("it is a directory")
-		}
-		return nil, info, errors.New("it is no regular file")
-	}
-	f, err := os.Open(v.abs(path))
-	if err != nil {
-		return nil, info, unwrapPath(err)
-	}
-	defer func() { _ = f.Close() }()
-	b, err := io.ReadAll(io.LimitReader(f, limit))
-	return b, info, unwrapPath(err)
+	b, err := files.Head(v.abs(path), limit)
+	return b, info, errors.Unwrap(err)
 }
 
 // open says whether a file's mode lets others read it. Windows has other means.

@@ -1,12 +1,13 @@
 package cli
 
 import (
-	"io"
-	"os"
+	"context"
+	"errors"
 	"strconv"
 	"strings"
 
 	"github.com/oidc-broker/oidc-broker/pkg/fault"
+	"github.com/oidc-broker/oidc-broker/pkg/files"
 	"github.com/oidc-broker/oidc-broker/pkg/policy"
 )
 
@@ -14,23 +15,34 @@ import (
 // of a longer one sees that it is.
 const maxDocument = 1<<20 + 1
 
+// readFile reads what an option or a variable names: a file, or a pipe for as long as
+// --timeout allows.
+func (a *app) readFile(path string, limit int64) ([]byte, error) {
+	if a.reading == nil {
+		return files.Read(path, limit)
+	}
+	return files.ReadWithin(a.reading, path, limit)
+}
+
 // document reads a file; - is standard input. option is the one that names it, ""
 // for an argument.
 func (a *app) document(option, path string) ([]byte, error) {
-	r := a.Stdin
-	if path != "-" {
-		f, err := os.Open(path)
-		if err != nil {
-			return nil, fault.New(fault.Local, "cannot read %s: %w", said(option, path), unwrapPath(err))
-		}
-		defer func() { _ = f.Close() }()
-		r = f
+	var b []byte
+	var err error
+	if path == "-" {
+		b, err = files.ReadStream(a.reading, path, a.Stdin, maxDocument)
+	} else {
+		b, err = a.readFile(path, maxDocument)
 	}
-	b, err := io.ReadAll(io.LimitReader(r, maxDocument))
-	if err != nil {
-		return nil, fault.New(fault.Local, "cannot read %s: %w", said(option, path), unwrapPath(err))
+	cause := errors.Unwrap(err)
+	if err == nil || cause == nil || errors.Is(err, context.Canceled) {
+		return b, err
 	}
-	return b, nil
+	e := fault.New(fault.Local, "cannot read %s: %w", said(option, path), cause)
+	for _, h := range fault.Hints(err) {
+		_ = e.Hint("%s", h)
+	}
+	return nil, e
 }
 
 // said is how a message names a document.

@@ -15,12 +15,13 @@ import (
 // floors is the layout of docs/design.md: a package imports only packages on
 // lower floors.
 var floors = map[string]int{
-	"cmd/oidc-broker": 7,
-	"pkg/cli":         6,
-	"pkg/sandbox":     5,
-	"pkg/aws":         4, "pkg/gcp": 4, "pkg/vault": 4, "pkg/policy": 4,
-	"pkg/deliver": 3, "pkg/oidc": 3,
-	"pkg/secret": 2, "pkg/remote": 2,
+	"cmd/oidc-broker": 8,
+	"pkg/cli":         7,
+	"pkg/sandbox":     6,
+	"pkg/aws":         5, "pkg/gcp": 5, "pkg/vault": 5, "pkg/policy": 5,
+	"pkg/deliver": 4, "pkg/oidc": 4,
+	"pkg/secret": 3, "pkg/remote": 3,
+	"pkg/files": 2,
 	"pkg/fault": 1,
 }
 

@@ -76,8 +76,9 @@ type app struct {
 	verbose, quiet bool
 	timeout        time.Duration
 	attempts       int
-	unrecorded     bool   // what is written is not for cleanup
-	addOthers      func() // the commands that were not made; nil: all were
+	reading        context.Context // of the command, in which files and standard input are read
+	unrecorded     bool            // what is written is not for cleanup
+	addOthers      func()          // the commands that were not made; nil: all were
 }
 
 // aboutGroup is the group of cobra's own help command, too.
@@ -193,7 +194,12 @@ a policy, 5 unavailable, 6 this machine.`,
 		if completing(a.Args) {
 			return nil // a variable that is wrong is said when the command runs
 		}
-		return a.settle(c)
+		if err := a.settle(c); err != nil {
+			return err
+		}
+		// For the rest of the process: what reads options has no context of its own.
+		a.reading, _ = a.bounded(c.Context()) //nolint:govet // released with the process
+		return nil
 	}
 	a.commands(root)
 	return root

@@ -76,6 +76,7 @@ func (r *vaultRun) secrets(o options) {
 
 // settle checks the options: every usage error ends here.
 func (r *vaultRun) settle() (*vault.Server, error) {
+	r.options.Read = r.readFile
 	s, err := r.options.Settle()
 	if err != nil {
 		return nil, err

@@ -2,9 +2,9 @@ package deliver
 
 import (
 	"bytes"
-	"os"
 
 	"github.com/oidc-broker/oidc-broker/pkg/fault"
+	"github.com/oidc-broker/oidc-broker/pkg/files"
 	"github.com/oidc-broker/oidc-broker/pkg/secret"
 )
 
@@ -105,12 +105,7 @@ const maxBashEnv = 64 << 20
 // HasBlock reports whether the file holds a block of ours with that name, ""
 // for one of any name. What is missing or cannot be read has none.
 func HasBlock(path, block string) bool {
-	// Opening a FIFO would wait for its writer, and reading one would take
-	// from bash what it is meant to run.
-	if info, err := os.Stat(path); err != nil || !info.Mode().IsRegular() {
-		return false
-	}
-	text, err := secret.ReadFile(path, maxBashEnv)
+	text, err := files.Read(path, maxBashEnv)
 	if err != nil {
 		return false
 	}
@@ -130,7 +125,7 @@ func BlockValue(path, block, name string) secret.Value {
 	if !HasBlock(path, block) {
 		return secret.Value{}
 	}
-	text, err := secret.ReadFile(path, maxBashEnv)
+	text, err := files.Read(path, maxBashEnv)
 	if err != nil {
 		return secret.Value{}
 	}

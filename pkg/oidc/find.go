@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"github.com/oidc-broker/oidc-broker/pkg/fault"
-	"github.com/oidc-broker/oidc-broker/pkg/secret"
+	"github.com/oidc-broker/oidc-broker/pkg/files"
 )
 
 // The variables that CircleCI puts the job's tokens into.
@@ -190,45 +190,27 @@ func (f Finder) byDefault(ctx context.Context) (Token, error) {
 	return Token{}, f.missing(err)
 }
 
-// read reads the file. A pipe may have nothing to say for ever, and no read of
-// one ends with a context: so another goroutine reads, and is left behind.
+// read reads the file, or standard input, until ctx ends: a pipe may never say
+// anything.
 func (f Finder) read(ctx context.Context) (Token, error) {
 	source := "standard input"
-	if f.File != "-" {
+	var b []byte
+	var err error
+	if f.File == "-" {
+		b, err = files.ReadStream(ctx, source, io.LimitReader(f.Stdin, maxToken+2), maxToken+2)
+	} else {
 		source = fmt.Sprintf("%q", f.File)
+		b, err = files.ReadWithin(ctx, f.File, maxToken+2)
 	}
-	type result struct {
-		b   []byte
-		err error
-	}
-	done := make(chan result, 1)
-	go func() {
-		b, err := f.content()
-		done <- result{b, err}
-	}()
-	select {
-	case r := <-done:
-		if r.err != nil {
-			return Token{}, r.err
-		}
-		return Parse(string(r.b), source)
-	case <-ctx.Done():
-		if errors.Is(ctx.Err(), context.Canceled) {
-			return Token{}, ctx.Err()
-		}
+	switch {
+	case errors.Is(err, context.DeadlineExceeded):
 		return Token{}, fault.New(fault.Token, "no token came from %s in time", source)
+	case f.File == "-" && err != nil && !errors.Is(err, context.Canceled):
+		return Token{}, fault.New(fault.Local, "cannot read the token from standard input")
+	case err != nil:
+		return Token{}, err
 	}
-}
-
-func (f Finder) content() ([]byte, error) {
-	if f.File != "-" {
-		return secret.ReadFile(f.File, maxToken+2)
-	}
-	b, err := io.ReadAll(io.LimitReader(f.Stdin, maxToken+2))
-	if err != nil {
-		return nil, fault.New(fault.Local, "cannot read the token from standard input")
-	}
-	return b, nil
+	return Parse(string(b), source)
 }
 
 func (f Finder) expired(t Token) error {

@@ -62,6 +62,9 @@ func (c *Client) failure(req *http.Request, err error) error {
 	if req.Context().Err() == context.Canceled {
 		return context.Canceled
 	}
+	if roots := (rootsError{}); errors.As(err, &roots) {
+		return fault.New(fault.Local, "%w", roots).Hint("name a file of PEM certificates with %s, or unset it", roots.variable)
+	}
 	f := &Failure{Host: req.URL.Host, Again: true}
 	var (
 		proxy   proxyRefusal

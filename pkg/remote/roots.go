@@ -10,9 +10,13 @@ import (
 	"errors"
 	"net"
 	"os"
+	"path/filepath"
 	"runtime"
+	"strings"
 	"sync"
 	"time"
+
+	"github.com/oidc-broker/oidc-broker/pkg/files"
 )
 
 // Go builds the system's pool from the bundle and from every file of the
@@ -24,6 +28,9 @@ import (
 // knows the whole system's pool and decides: there may be another way to a root
 // than the one that is unknown, expired or not for this name.
 
+// maxBundle bounds what is read of a file of certificates.
+const maxBundle = 16 << 20
+
 // tlsDialer connects to a server, trusting the system's roots.
 type tlsDialer struct {
 	dial    func(ctx context.Context, network, addr string) (net.Conn, error)
@@ -31,6 +38,8 @@ type tlsDialer struct {
 	anchors func() *x509.CertPool // nil result: there are none to try first
 	system  *x509.CertPool        // nil: the system's own; tests have another
 	timeout time.Duration         // of a handshake
+	// ready says why the system's pool cannot be read; nil: it is not asked.
+	ready func() error
 }
 
 // dialTLS is http.Transport's DialTLSContext.
@@ -45,8 +54,54 @@ func (d *tlsDialer) dialTLS(ctx context.Context, network, addr string) (net.Conn
 			return conn, err
 		}
 	}
+	if d.ready != nil {
+		if err := d.ready(); err != nil {
+			return nil, err
+		}
+	}
 	return d.connect(ctx, network, addr, d.system)
 }
+
+// systemReady returns the check of what the variables of crypto/x509 name, which it
+// would open and wait for: a pipe in such a place ends the program never.
+func systemReady(getenv func(string) string) func() error {
+	return sync.OnceValue(func() error {
+		if runtime.GOOS == "darwin" || runtime.GOOS == "windows" {
+			return nil
+		}
+		if file := getenv("SSL_CERT_FILE"); file != "" {
+			if _, err := files.Head(file, 1); errors.Is(err, files.ErrSpecial) {
+				return rootsError{"SSL_CERT_FILE", err}
+			}
+		}
+		for _, dir := range strings.Split(getenv("SSL_CERT_DIR"), ":") {
+			if dir == "" {
+				continue
+			}
+			entries, _ := os.ReadDir(dir) // what cannot be read holds no certificates
+			for _, e := range entries {
+				if _, err := files.Head(filepath.Join(dir, e.Name()), 1); errors.Is(err, files.ErrSpecial) && !isDir(filepath.Join(dir, e.Name())) {
+					return rootsError{"SSL_CERT_DIR", err}
+				}
+			}
+		}
+		return nil
+	})
+}
+
+func isDir(path string) bool {
+	info, err := os.Stat(path)
+	return err == nil && info.IsDir()
+}
+
+// rootsError is why the roots cannot be read that a variable names.
+type rootsError struct {
+	variable string
+	cause    error
+}
+
+func (e rootsError) Error() string { return e.variable + ": " + e.cause.Error() }
+func (e rootsError) Unwrap() error { return e.cause }
 
 // connect makes one connection, verified with roots; nil means the system's.
 func (d *tlsDialer) connect(ctx context.Context, network, addr string, roots *x509.CertPool) (net.Conn, error) {
@@ -79,7 +134,7 @@ func anchorsOf(getenv func(string) string) func() *x509.CertPool {
 			return nil
 		}
 		for _, file := range bundles(getenv("SSL_CERT_FILE")) {
-			if b, err := os.ReadFile(file); err == nil { // #nosec G304 -- the system's, or the user's own
+			if b, err := files.Read(file, maxBundle); err == nil {
 				return pick(b)
 			}
 		}

@@ -27,7 +27,7 @@ func NewTransport(getenv func(string) string) *http.Transport {
 		ResponseHeaderTimeout:  attemptTime,
 		MaxResponseHeaderBytes: 64 << 10,
 	}
-	t.DialTLSContext = (&tlsDialer{dial: t.DialContext, config: t.TLSClientConfig, anchors: anchorsOf(getenv), timeout: t.TLSHandshakeTimeout}).dialTLS
+	t.DialTLSContext = (&tlsDialer{dial: t.DialContext, config: t.TLSClientConfig, anchors: anchorsOf(getenv), ready: systemReady(getenv), timeout: t.TLSHandshakeTimeout}).dialTLS
 	return t
 }
 

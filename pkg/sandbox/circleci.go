@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"github.com/oidc-broker/oidc-broker/pkg/fault"
+	"github.com/oidc-broker/oidc-broker/pkg/files"
 )
 
 // writeStandIn puts a program called circleci into bin, which hands its
@@ -28,8 +29,11 @@ func writeStandIn(bin, executable string) error {
 	}
 	for name, text := range scripts {
 		path := filepath.Join(bin, name)
-		// #nosec G306 -- a program has to be executable, for its owner alone
-		if err := os.WriteFile(path, []byte(text), 0o700); err != nil {
+		err := files.WriteNew(path, []byte(text))
+		if err == nil {
+			err = os.Chmod(path, 0o700)
+		}
+		if err != nil {
 			return fault.New(fault.Local, "cannot write the circleci stand-in: %w", err)
 		}
 	}

@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/oidc-broker/oidc-broker/pkg/fault"
+	"github.com/oidc-broker/oidc-broker/pkg/files"
 	"github.com/oidc-broker/oidc-broker/pkg/policy"
 )
 
@@ -162,11 +163,11 @@ func Start(ctx context.Context, c Config) (*Sandbox, error) {
 		return nil, err
 	}
 	s := &Sandbox{bin: filepath.Join(c.Dir, "bin"), issuer: i, ledger: l, vault: vault}
-	files, err := s.writeFiles(c)
+	made, err := s.writeFiles(c)
 	if err != nil {
 		return nil, err
 	}
-	s.set = maps.Clone(files)
+	s.set = maps.Clone(made)
 	maps.Copy(s.set, jobEnvironment(c.Token))
 	maps.Copy(s.set, googleEnvironment())
 	s.set["CIRCLE_OIDC_TOKEN"], s.set["CIRCLE_OIDC_TOKEN_V2"] = v1, v2
@@ -260,8 +261,8 @@ func (s *Sandbox) writeFiles(c Config) (map[string]string, error) {
 		}
 	}
 	bashEnv := filepath.Join(c.Dir, "bash_env")
-	if err := os.WriteFile(bashEnv, nil, 0o600); err != nil {
-		return nil, fault.New(fault.Local, "cannot write the sandbox's files: %w", err)
+	if err := files.WriteNew(bashEnv, nil); err != nil {
+		return nil, err
 	}
 	if c.Executable != "" {
 		if err := writeStandIn(s.bin, c.Executable); err != nil {

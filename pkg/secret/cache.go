@@ -14,6 +14,8 @@ import (
 	"regexp"
 	"strings"
 	"time"
+
+	"github.com/oidc-broker/oidc-broker/pkg/files"
 )
 
 // A Cache is a directory of private files that can go at any time. Nothing in it
@@ -47,7 +49,7 @@ func (c Cache) Read(name string) ([]byte, error) {
 		return nil, err
 	}
 	path := filepath.Join(c.Dir, name)
-	r, err := openNoFollow(path)
+	r, err := files.OpenOwn(path, os.O_RDONLY)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
@@ -104,7 +106,7 @@ func (c Cache) Ready() error {
 	if why == nil {
 		return nil
 	}
-	d, err := openNoFollow(c.Dir)
+	d, err := files.OpenOwn(c.Dir, os.O_RDONLY)
 	if err != nil {
 		return why
 	}

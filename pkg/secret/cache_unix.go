@@ -4,15 +4,7 @@ package secret
 
 import (
 	"io/fs"
-	"os"
-	"syscall"
 )
-
-// openNoFollow opens what is there under the name itself. A pipe does not keep it
-// waiting for a writer.
-func openNoFollow(path string) (*os.File, error) {
-	return os.OpenFile(path, os.O_RDONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
-}
 
 // suspicious says why others could have read or written a file or directory; "":
 // they could not.

@@ -15,6 +15,7 @@ import (
 	"github.com/gofrs/flock"
 
 	"github.com/oidc-broker/oidc-broker/pkg/fault"
+	"github.com/oidc-broker/oidc-broker/pkg/files"
 )
 
 const (
@@ -241,7 +242,7 @@ func (f *file) change() error {
 			Hint("make it writable (chmod u+w), or name another file")
 	default:
 		f.info = info
-		if f.old, err = ReadFile(f.path, maxFile); err != nil {
+		if f.old, err = files.Read(f.path, maxFile); err != nil {
 			return err
 		}
 	}
@@ -434,24 +435,6 @@ func current(l *flock.Flock, name string) bool {
 	return err == nil && os.SameFile(held, there)
 }
 
-// ReadFile returns the content of a file of at most limit bytes. What cannot
-// be read is a fault.Local that names the file.
-func ReadFile(path string, limit int64) ([]byte, error) {
-	r, err := os.Open(path) // #nosec G304 -- the path is the user's own
-	if err != nil {
-		return nil, cannot("read", path, err)
-	}
-	defer func() { _ = r.Close() }()
-	b, err := io.ReadAll(io.LimitReader(r, limit+1))
-	if err != nil {
-		return nil, cannot("read", path, err)
-	}
-	if int64(len(b)) > limit {
-		return nil, fault.New(fault.Local, "%q is larger than %d bytes", path, limit)
-	}
-	return b, nil
-}
-
 // Rereadable says whether a file can be read more than once: a pipe cannot, nor
 // what a shell makes of <(command). Of one that is not there reading it will tell.
 func Rereadable(path string) bool {
@@ -459,25 +442,8 @@ func Rereadable(path string) bool {
 	return err != nil || info.Mode().IsRegular() && !strings.HasPrefix(filepath.ToSlash(filepath.Clean(path)), "/dev/")
 }
 
-// cannot says what could not be done with which file, without the names of
-// temporary files that the system's errors carry.
-func cannot(do, path string, err error) error {
-	e := fault.New(fault.Local, "cannot %s %q: %w", do, path, bare(err))
-	if errors.Is(err, fs.ErrPermission) {
-		_ = e.Hint("the job's user needs write permission for the file and its directory")
-	}
-	return e
-}
+// cannot says what could not be done with which file.
+func cannot(do, path string, err error) error { return files.Cannot(do, path, err) }
 
 // bare strips the operation and the path from a system error.
-func bare(err error) error {
-	var p *fs.PathError
-	if errors.As(err, &p) {
-		return p.Err
-	}
-	var l *os.LinkError
-	if errors.As(err, &l) {
-		return l.Err
-	}
-	return err
-}
+func bare(err error) error { return files.Bare(err) }

@@ -535,28 +535,3 @@ func TestLockWhereItCannotBe(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 }
-
-func TestReadFile(t *testing.T) {
-	dir := t.TempDir()
-	path := given(t, filepath.Join(dir, "f"), "12345", 0o600)
-	if got, err := ReadFile(path, 5); err != nil || string(got) != "12345" {
-		t.Errorf("%q, %v", got, err)
-	}
-	for _, row := range []struct {
-		path  string
-		limit int64
-		want  string
-	}{
-		{path, 4, `f" is larger than 4 bytes`},
-		{filepath.Join(dir, "missing"), 4, "cannot read"},
-		{dir, 4, "cannot read"},
-	} {
-		got, err := ReadFile(row.path, row.limit)
-		if got != nil || fault.KindOf(err) != fault.Local || !strings.Contains(fmt.Sprint(err), row.want) {
-			t.Errorf("%s: %q, %v, want %q", row.path, got, err, row.want)
-		}
-	}
-	if _, err := ReadFile(filepath.Join(dir, "missing"), 4); !errors.Is(err, os.ErrNotExist) {
-		t.Errorf("%v: nobody can tell that there is none", err)
-	}
-}

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/oidc-broker/oidc-broker/pkg/fault"
+	"github.com/oidc-broker/oidc-broker/pkg/files"
 )
 
 // A Journal remembers on disk what Commit changed, so that Undo can take it back,
@@ -193,7 +194,7 @@ func (j *Journal) state(e *journalEntry, base, text []byte, marks []Note) error 
 	var old []byte
 	if s.Hunks, old = hunksOf(base, text); len(old) > 0 {
 		s.Undo = rand.Text()
-		if err := newFile(j.undoPath(s.Undo), old); err != nil {
+		if err := files.WriteNew(j.undoPath(s.Undo), old); err != nil {
 			return err
 		}
 	}
@@ -263,7 +264,7 @@ func (j *Journal) Keep(ctx context.Context, n Note, v Value) error {
 			return nil // a cleanup has seen to it
 		}
 		name := rand.Text()
-		if err := newFile(j.undoPath(name), []byte(v.Reveal())); err != nil {
+		if err := files.WriteNew(j.undoPath(name), []byte(v.Reveal())); err != nil {
 			return err
 		}
 		values := maps.Clone(n.Values)
@@ -432,7 +433,7 @@ func (j *Journal) read() (*journal, error) {
 	if there, err := j.trusted(); err != nil || !there {
 		return nil, err
 	}
-	b, err := ReadFile(path, maxRecord)
+	b, err := files.ReadOwn(path, maxRecord)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
@@ -522,32 +523,7 @@ func (j *Journal) undoBytes(name string) ([]byte, error) {
 		return nil, nil
 	}
 	path := j.undoPath(name)
-	if info, err := os.Lstat(path); err != nil {
-		return nil, cannot("read", path, err)
-	} else if !info.Mode().IsRegular() {
-		return nil, fault.New(fault.Local, "%q is not a regular file", path)
-	}
-	return ReadFile(path, maxFile)
-}
-
-// newFile makes a file that is not there yet, down to the disk.
-func newFile(path string, b []byte) error {
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600) // #nosec G304 -- a name of our own
-	if err != nil {
-		return cannot("write", path, err)
-	}
-	_, err = f.Write(b)
-	if err == nil {
-		err = f.Sync()
-	}
-	if cerr := f.Close(); err == nil {
-		err = cerr
-	}
-	if err != nil {
-		_ = os.Remove(path)
-		return cannot("write", path, err)
-	}
-	return nil
+	return files.ReadOwn(path, maxFile)
 }
 
 // sweepUndo removes what is kept beside the record and not needed any more. The

@@ -15,8 +15,8 @@ import (
 	"time"
 
 	"github.com/oidc-broker/oidc-broker/pkg/fault"
+	"github.com/oidc-broker/oidc-broker/pkg/files"
 	"github.com/oidc-broker/oidc-broker/pkg/remote"
-	"github.com/oidc-broker/oidc-broker/pkg/secret"
 )
 
 // Options are the options as the user gave them, each from its flag or its
@@ -41,6 +41,16 @@ type Options struct {
 	Writes     []string // --write
 	KVVersions []string // --kv-version
 	WrapTTL    string   // --wrap-ttl
+
+	// Read reads the files that the options name. Nil: files.Read.
+	Read func(path string, limit int64) ([]byte, error)
+}
+
+func (o Options) read(path string, limit int64) ([]byte, error) {
+	if o.Read == nil {
+		return files.Read(path, limit)
+	}
+	return o.Read(path, limit)
 }
 
 const (
@@ -184,7 +194,7 @@ func (o Options) settleRoots(s *Server) error {
 	switch {
 	case o.CACert != "":
 		option = "--ca-cert"
-		b, err := readPEM(option, o.CACert)
+		b, err := o.readPEM(option, o.CACert)
 		if err != nil {
 			return err
 		}
@@ -199,7 +209,7 @@ func (o Options) settleRoots(s *Server) error {
 		}
 		for _, e := range entries {
 			// What a directory of certificates holds beside them is passed over.
-			if b, err := readPEM(option, filepath.Join(o.CAPath, e.Name())); err == nil {
+			if b, err := files.Read(filepath.Join(o.CAPath, e.Name()), maxPEM); err == nil {
 				all = append(all, b)
 			}
 		}
@@ -226,11 +236,11 @@ func (o Options) settleCertificate(s *Server) error {
 	if o.ClientCert == "" || o.ClientKey == "" {
 		return fault.New(fault.Usage, "--client-cert and --client-key go together")
 	}
-	certificate, err := readPEM("--client-cert", o.ClientCert)
+	certificate, err := o.readPEM("--client-cert", o.ClientCert)
 	if err != nil {
 		return err
 	}
-	key, err := readPEM("--client-key", o.ClientKey)
+	key, err := o.readPEM("--client-key", o.ClientKey)
 	if err != nil {
 		return err
 	}
@@ -244,8 +254,8 @@ func (o Options) settleCertificate(s *Server) error {
 	return nil
 }
 
-func readPEM(option, path string) ([]byte, error) {
-	b, err := secret.ReadFile(path, maxPEM)
+func (o Options) readPEM(option, path string) ([]byte, error) {
+	b, err := o.read(path, maxPEM)
 	if err != nil {
 		return nil, fault.New(fault.KindOf(err), "%s: %w", option, err)
 	}

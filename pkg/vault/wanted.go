@@ -8,7 +8,6 @@ import (
 	"strings"
 
 	"github.com/oidc-broker/oidc-broker/pkg/fault"
-	"github.com/oidc-broker/oidc-broker/pkg/secret"
 )
 
 // Wanted is one secret to read: 'PATH [FIELD[=NAME]]...'.
@@ -36,7 +35,7 @@ func (o Options) settleSecrets(s *Server) error {
 	if err != nil {
 		return err
 	}
-	writes, err := parameters(o.Writes)
+	writes, err := parameters(o.Writes, o.read)
 	if err != nil {
 		return err
 	}
@@ -164,7 +163,7 @@ func kvVersions(all []string) (map[string]int, error) {
 }
 
 // parameters reads --write: 'PATH KEY=VALUE...', a value from a file as KEY=@FILE.
-func parameters(all []string) (map[string]map[string]string, error) {
+func parameters(all []string, read func(string, int64) ([]byte, error)) (map[string]map[string]string, error) {
 	writes := map[string]map[string]string{}
 	for _, text := range all {
 		words := strings.Fields(text)
@@ -183,7 +182,7 @@ func parameters(all []string) (map[string]map[string]string, error) {
 					Hint("as in --write 'pki/issue/ci common_name=app.internal ttl=10m'")
 			}
 			if file, ok := strings.CutPrefix(value, "@"); ok {
-				b, err := secret.ReadFile(file, maxParameter)
+				b, err := read(file, maxParameter)
 				if err != nil {
 					return nil, fault.New(fault.KindOf(err), "--write: %w", err)
 				}
