@@ -138,7 +138,7 @@ func TestScripts(t *testing.T) {
 		Dir: filepath.Join("..", "..", "testdata", "script"),
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"sandbox": startSandbox, "exits": exits, "exits-source": exitsSource, "mode": mode, "manifest": manifest, "bytes": writeBytes, "faulty": startFaulty,
-			"moto": newMotos(t).point, "granted": granted, "golden": golden,
+			"moto": newMotos(t).point, "granted": granted, "storage": startStorage, "golden": golden,
 			"vaultpeer": scriptPeer, "fault": scriptFault,
 			"machine": machine, "release": newReleases(t.TempDir()).serve,
 			"clock": setClock, "calls": calls,

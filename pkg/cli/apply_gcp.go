@@ -32,7 +32,9 @@ func (c *applyGCP) settle(p *plan, t *target) error {
 		return err
 	}
 	w := &gcpWriting{exchange: x, by: by, find: func(token oidc.Token) (gcp.Files, error) {
-		return gcp.FindFiles(p.Getenv, f.output, x.Provider.String(), token)
+		files, err := gcp.FindFiles(p.Getenv, f.output, x.Provider.String(), token)
+		files.Boto = "" // no variable names it
+		return files, err
 	}}
 	if c.Configuration.given() {
 		getenv, err := p.environment("CLOUDSDK_CONFIG", "HOME", "APPDATA")

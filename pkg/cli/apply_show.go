@@ -126,7 +126,7 @@ func (p *plan) noteEnvironment() {
 		}
 	}
 	p.noteAWS(profiles, elsewhere, region)
-	if n := p.set(append(gcp.Shadows(), "CLOUDSDK_AUTH_CREDENTIAL_FILE_OVERRIDE", "CLOUDSDK_CORE_PROJECT")...); n != "" && configurations {
+	if n := p.set(append(gcp.ConflictingVariables(), "CLOUDSDK_AUTH_CREDENTIAL_FILE_OVERRIDE", "CLOUDSDK_CORE_PROJECT")...); n != "" && configurations {
 		p.note(n + " is set in this job: gcloud takes it, and not what the configuration says")
 	}
 	if executable && p.set("GOOGLE_EXTERNAL_ACCOUNT_ALLOW_EXECUTABLES") == "" {

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"fmt"
+	"io/fs"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -200,13 +201,26 @@ func googleEndpoint(v *view) []finding {
 }
 
 func googleOverride(v *view) []finding {
-	some := v.set(gcp.Shadows()...)
-	if len(some) == 0 {
-		return nil
+	var all []finding
+	for _, c := range v.googleMachine().Overrides() {
+		all = append(all, warns("%s", c.Message).
+			because("it acts as another identity than the configuration's").
+			remedy("%s; 'oidc-broker gcp env' and 'exec' do without it", c.Remedy))
 	}
-	return []finding{warns("%s: set", strings.Join(some, ", ")).
-		because("gcloud, Terraform or the libraries take it before the credential configuration, or impersonate somebody with it").
-		remedy("unset %s; 'oidc-broker gcp env' and 'exec' do", strings.Join(some, " "))}
+	return all
+}
+
+func (v *view) googleMachine() gcp.Machine {
+	return gcp.Machine{
+		Lookup: func(name string) (string, bool) { value, set := v.env[name]; return value, set },
+		Read: func(path string) ([]byte, error) {
+			if len(v.google()) == 0 {
+				return nil, fs.ErrNotExist // gcloud's settings conflict with nothing
+			}
+			b, _, err := v.read(path, maxCredentials)
+			return b, err
+		},
+	}
 }
 
 func googleGcloud(v *view) []finding {

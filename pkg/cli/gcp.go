@@ -5,11 +5,13 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/oidc-broker/oidc-broker/pkg/fault"
+	"github.com/oidc-broker/oidc-broker/pkg/files"
 	"github.com/oidc-broker/oidc-broker/pkg/gcp"
 	"github.com/oidc-broker/oidc-broker/pkg/oidc"
 	"github.com/oidc-broker/oidc-broker/pkg/secret"
@@ -25,6 +27,7 @@ type gcpRun struct {
 // gcpFiles are the options of outputs that write a credential configuration.
 type gcpFiles struct {
 	output, source string
+	variables      bool // they are exported, too: gsutil needs a file besides
 }
 
 func (a *app) gcpCommand() *cobra.Command {
@@ -100,6 +103,9 @@ func (r *gcpRun) login(ctx context.Context, x *gcp.Exchange, f gcpFiles) (gcp.Fi
 	if err != nil {
 		return gcp.Files{}, oidc.Token{}, err
 	}
+	if !f.variables {
+		files.Boto = ""
+	}
 	edits, err := x.Write(files, t, by)
 	if err != nil {
 		return gcp.Files{}, oidc.Token{}, err
@@ -117,6 +123,20 @@ func (r *gcpRun) login(ctx context.Context, x *gcp.Exchange, f gcpFiles) (gcp.Fi
 		files.Token = ""
 	}
 	return files, t, nil
+}
+
+// machine is where Google's tools look for credentials.
+func (a *app) machine() gcp.Machine {
+	env := map[string]string{}
+	for _, e := range a.Environ() {
+		if name, value, ok := strings.Cut(e, "="); ok {
+			env[name] = value
+		}
+	}
+	return gcp.Machine{
+		Lookup: func(name string) (string, bool) { value, set := env[name]; return value, set },
+		Read:   func(path string) ([]byte, error) { return files.Read(path, maxCredentials) },
+	}
 }
 
 // sourceProgram returns this program as a token source, or nil for a file.
@@ -174,7 +194,10 @@ checkout, 0600.`,
 			if err != nil {
 				return err
 			}
-			_, _, err = r.login(c.Context(), x, f)
+			files, _, err := r.login(c.Context(), x, f)
+			if err == nil {
+				r.noteConflicts(r.machine().FileConflicts(files.Config))
+			}
 			return err
 		},
 	}
@@ -185,7 +208,7 @@ checkout, 0600.`,
 }
 
 func (r *gcpRun) envCommand() *cobra.Command {
-	var f gcpFiles
+	f := gcpFiles{variables: true}
 	out := envOutput{app: r.app, block: "gcp", command: "oidc-broker gcp env", plain: true}
 	c := &cobra.Command{
 		Use:   "env",
@@ -206,7 +229,11 @@ every client library find the credentials with no 'gcloud auth login'.`,
 			if err != nil {
 				return err
 			}
-			return out.deliver(c.Context(), x.Environment(files))
+			if err := out.deliver(c.Context(), x.Environment(files, r.machine())); err != nil {
+				return err
+			}
+			r.noteConflicts(r.machine().EnvironmentConflicts(files))
+			return nil
 		},
 	}
 	o := r.own(c)
@@ -217,7 +244,7 @@ every client library find the credentials with no 'gcloud auth login'.`,
 }
 
 func (r *gcpRun) execCommand() *cobra.Command {
-	var f gcpFiles
+	f := gcpFiles{variables: true}
 	c := &cobra.Command{
 		Use:   "exec -- COMMAND [ARG...]",
 		Short: "Run a command that finds the credentials, and leave nothing behind",
@@ -262,9 +289,11 @@ func (r *gcpRun) exec(ctx context.Context, x *gcp.Exchange, f gcpFiles, argv []s
 	if err != nil {
 		return err
 	}
+	env := x.Environment(files, r.machine())
+	r.noteConflicts(r.machine().EnvironmentConflicts(files))
 	if f.source == "executable" {
 		// The program that mints needs what the job has: its tokens stay.
-		return r.run(ctx, argv, r.overBashEnv(x.Environment(files)))
+		return r.run(ctx, argv, r.overBashEnv(env))
 	}
 	if err := ctx.Err(); err != nil { // an interrupt that came while the last answer did
 		return err
@@ -276,7 +305,7 @@ func (r *gcpRun) exec(ctx context.Context, x *gcp.Exchange, f gcpFiles, argv []s
 		r.keepToken(life, files.Token, t)
 	}()
 	defer func() { end(); <-kept }() // before the directory goes
-	return r.child(ctx, argv, x.Environment(files), r.token.Env)
+	return r.child(ctx, argv, env, r.token.Env)
 }
 
 // keepToken keeps the file from which Google's libraries renew their access.

@@ -20,6 +20,9 @@ import (
 type Files struct {
 	Config string // absolute
 	Token  string // absolute; "" when a program is the token's source
+	// Boto is what makes gsutil use the configuration; absolute, "" for outputs that
+	// export no variables.
+	Boto string
 }
 
 // FindFiles returns where the files go: the configuration where output says,
@@ -39,12 +42,12 @@ func FindFiles(getenv func(string) string, output, provider string, t oidc.Token
 		dir = filepath.Join(home, ".config")
 	}
 	dir = filepath.Join(dir, "oidc-broker", "gcp")
-	sum := sha256.Sum256([]byte(provider + "\x00" + strings.Join(t.Audience, "\x00")))
-	f := Files{Config: output, Token: filepath.Join(dir, "token-"+hex.EncodeToString(sum[:6]))}
+	f := Files{Config: output, Token: filepath.Join(dir, "token-"+digest(append([]string{provider}, t.Audience...)...))}
 	if f.Config == "" {
 		f.Config = filepath.Join(dir, "credentials.json")
 	}
-	for _, p := range []*string{&f.Config, &f.Token} {
+	f.Boto = filepath.Join(dir, botoPrefix+digest(f.Config)+botoSuffix)
+	for _, p := range []*string{&f.Config, &f.Token, &f.Boto} {
 		abs, err := filepath.Abs(*p)
 		if err != nil {
 			return Files{}, fault.New(fault.Local, "cannot find %q: %w", *p, err)
@@ -52,6 +55,12 @@ func FindFiles(getenv func(string) string, output, provider string, t oidc.Token
 		*p = abs
 	}
 	return f, nil
+}
+
+// digest is a name for what the words say.
+func digest(words ...string) string {
+	sum := sha256.Sum256([]byte(strings.Join(words, "\x00")))
+	return hex.EncodeToString(sum[:6])
 }
 
 // An Executable is the program that a credential configuration names as the
@@ -83,7 +92,11 @@ func (x *Exchange) Write(f Files, t oidc.Token, by *Executable) ([]secret.Edit, 
 	if x.custom {
 		c.STSEndpoint, c.IAMCredentialsEndpoint = x.sts, x.iam
 	}
-	return c.WithSource(f, t, by)
+	edits, err := c.WithSource(f, t, by)
+	if err == nil && f.Boto != "" {
+		edits = append(edits, x.botoEdit(f, t))
+	}
+	return edits, err
 }
 
 // Edits returns the edits that put a configuration there that is described
@@ -130,27 +143,37 @@ func content(b []byte) func([]byte) ([]byte, error) {
 	return func([]byte) ([]byte, error) { return b, nil }
 }
 
-// Environment returns the variables by which gcloud, Terraform and every client
-// library find the configuration, with no 'gcloud auth login', and those that
-// would win over it.
-func (x *Exchange) Environment(f Files) deliver.Environment {
+// Environment returns the variables by which gcloud, gsutil, Terraform and every client
+// library find the configuration, with no 'gcloud auth login', and those that would
+// take precedence over it.
+func (x *Exchange) Environment(f Files, m Machine) deliver.Environment {
 	e := deliver.Environment{
 		Set: []deliver.Var{
-			{Name: "GOOGLE_APPLICATION_CREDENTIALS", Value: secret.New(f.Config)},
-			{Name: "CLOUDSDK_AUTH_CREDENTIAL_FILE_OVERRIDE", Value: secret.New(f.Config)},
+			variable("GOOGLE_APPLICATION_CREDENTIALS", f.Config),
+			variable("CLOUDSDK_AUTH_CREDENTIAL_FILE_OVERRIDE", f.Config),
 		},
-		Unset: Shadows(),
+		Unset: append(ConflictingVariables(), "BOTO_CONFIG"),
 	}
 	if f.Token == "" {
 		// The libraries run no program that is not allowed expressly.
-		e.Set = append(e.Set, deliver.Var{Name: "GOOGLE_EXTERNAL_ACCOUNT_ALLOW_EXECUTABLES", Value: secret.New("1")})
+		e.Set = append(e.Set, variable("GOOGLE_EXTERNAL_ACCOUNT_ALLOW_EXECUTABLES", "1"))
 	}
 	if x.ProjectID != "" {
-		for _, name := range []string{"GOOGLE_CLOUD_PROJECT", "CLOUDSDK_CORE_PROJECT", "CLOUDSDK_PROJECT", "GCLOUD_PROJECT", "GCP_PROJECT"} {
-			e.Set = append(e.Set, deliver.Var{Name: name, Value: secret.New(x.ProjectID)})
+		for _, name := range projectVariables {
+			e.Set = append(e.Set, variable(name, x.ProjectID))
 		}
 	}
+	e.Set = append(e.Set, m.botoEnvironment(f)...)
+	e.Set = append(e.Set, x.neutralized(m)...)
 	return e
+}
+
+// projectVariables are what the tools take their project from: GOOGLE_PROJECT is
+// Terraform's first choice.
+var projectVariables = []string{"GOOGLE_CLOUD_PROJECT", "CLOUDSDK_CORE_PROJECT", "CLOUDSDK_PROJECT", "GCLOUD_PROJECT", "GCP_PROJECT", "GOOGLE_PROJECT"}
+
+func variable(name, value string) deliver.Var {
+	return deliver.Var{Name: name, Value: secret.New(value)}
 }
 
 // ExecutableAnswer is what an executable source prints (AIP-4117): the token,

@@ -96,15 +96,6 @@ func (c Credentials) Subject(text []byte) (string, error) {
 	return token, nil
 }
 
-// Shadows are the variables that would win over the credential configuration that
-// is delivered: one tool or the other takes them first.
-func Shadows() []string {
-	return []string{
-		"CLOUDSDK_AUTH_ACCESS_TOKEN", "CLOUDSDK_AUTH_ACCESS_TOKEN_FILE", "CLOUDSDK_AUTH_IMPERSONATE_SERVICE_ACCOUNT", "CLOUDSDK_CORE_ACCOUNT",
-		"GOOGLE_CREDENTIALS", "GOOGLE_OAUTH_ACCESS_TOKEN", "GOOGLE_IMPERSONATE_SERVICE_ACCOUNT", "GOOGLE_CLOUD_KEYFILE_JSON", "GCLOUD_KEYFILE_JSON",
-	}
-}
-
 // CheckProjectNumber refuses what is no project's number, as a fault.Usage.
 func CheckProjectNumber(number string) error { return checkNumber(number) }
 

@@ -1,7 +1,6 @@
 package gcp
 
 import (
-	"slices"
 	"strings"
 	"testing"
 
@@ -58,19 +57,6 @@ func TestSubject(t *testing.T) {
 		got, err := Credentials{Field: row.field}.Subject([]byte(row.text))
 		if got != row.want || (err == nil) != (row.err == "") || err != nil && !strings.Contains(err.Error(), row.err) {
 			t.Errorf("%q in %q: %q, %v", row.field, row.text, got, err)
-		}
-	}
-}
-
-// TestShadows: what Environment sets is not among what it unsets.
-func TestShadows(t *testing.T) {
-	e := (&Exchange{}).Environment(Files{Config: "/x"})
-	if len(e.Unset) < 5 || !slices.Contains(e.Unset, "CLOUDSDK_AUTH_ACCESS_TOKEN") {
-		t.Errorf("unset: %v", e.Unset)
-	}
-	for _, v := range e.Set {
-		if slices.Contains(Shadows(), v.Name) {
-			t.Errorf("%s is set and unset", v.Name)
 		}
 	}
 }
