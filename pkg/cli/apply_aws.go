@@ -48,7 +48,7 @@ func (c *applyAWS) settle(p *plan, t *target) error {
 			return outcome{}, err
 		}
 		p.progress("%s: assumed %s until %s", t, got.ARN, got.Expiration.Format(time.RFC3339))
-		o := outcome{credentials: got, expires: got.Expiration, files: t.files}
+		o := outcome{credentials: got, expires: got.Expiration, identity: got.ARN, files: t.files}
 		switch {
 		case process != nil: // access does not end
 			o.edits, o.expires = process, time.Time{}

@@ -139,7 +139,7 @@ func (c *applyGCP) plan(p *plan, t *target, w *gcpWriting) error {
 		if err != nil {
 			return outcome{}, err
 		}
-		o := outcome{files: sure}
+		o := outcome{identity: w.exchange.Identity(), files: sure}
 		if w.by == nil { // with a program, access does not end
 			o.expires = m.token.Expiry
 			o.files = append(sure[:len(sure):len(sure)], written{Path: files.Token, Holds: jobToken})

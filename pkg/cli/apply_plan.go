@@ -75,6 +75,7 @@ type outcome struct {
 	credentials aws.Credentials // for those that come from it
 	expires     time.Time       // zero: never, or not known
 	edits       []secret.Edit
+	identity    string // whose access it is, as the receiver names it
 	files       []written
 
 	session   *vault.Session // to be revoked when anything fails

@@ -13,12 +13,13 @@ import (
 
 // shownTarget is a target in JSON: what would be done, or what was.
 type shownTarget struct {
-	Kind    string    `json:"kind"`
-	Name    string    `json:"name"`
-	Via     string    `json:"via,omitempty"`
-	Calls   []string  `json:"calls,omitempty"`   // that would be made
-	Expires string    `json:"expires,omitempty"` // of what was written
-	Files   []written `json:"files"`
+	Kind     string    `json:"kind"`
+	Name     string    `json:"name"`
+	Via      string    `json:"via,omitempty"`
+	Calls    []string  `json:"calls,omitempty"`    // that would be made
+	Identity string    `json:"identity,omitempty"` // whose access was written
+	Expires  string    `json:"expires,omitempty"`  // of what was written
+	Files    []written `json:"files"`
 }
 
 func (w written) String() string {
@@ -63,7 +64,7 @@ func (p *plan) showResults(results []*result, format string) error {
 		if !r.target.chosen || len(r.files) == 0 {
 			continue
 		}
-		s := shownTarget{Kind: r.target.kind, Name: r.target.name, Files: r.files}
+		s := shownTarget{Kind: r.target.kind, Name: r.target.name, Identity: r.identity, Files: r.files}
 		if !r.expires.IsZero() {
 			s.Expires = r.expires.UTC().Format(time.RFC3339)
 			ends[s.Expires] = p.until(r.expires)
@@ -77,6 +78,7 @@ func (p *plan) showResults(results []*result, format string) error {
 		for _, f := range s.Files {
 			lines = append(lines, "wrote "+f.String())
 		}
+		lines = append(lines, "as "+s.Identity)
 		return title, lines
 	})
 }

@@ -48,7 +48,7 @@ func (c *applyVault) settle(p *plan, t *target) error {
 			return outcome{}, err
 		}
 		p.progress("%s: logged in, valid %s", t, ending(session))
-		o := outcome{session: session, files: t.files}
+		o := outcome{session: session, identity: session.Identity(), files: t.files}
 		return o, w.fill(ctx, &o)
 	}
 	return nil

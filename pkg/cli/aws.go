@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -139,11 +140,11 @@ func (r *awsRun) profile(ctx context.Context, name string, process bool) error {
 	}
 	ctx, cancel := r.bounded(ctx)
 	defer cancel()
+	var got aws.Credentials
 	if process {
 		// A role that refuses fails this step, and not the first SDK's.
-		_, err = r.cached(ctx, x)
+		got, err = r.cached(ctx, x)
 	} else {
-		var got aws.Credentials
 		got, err = r.exchange(ctx, x)
 		edits = got.StaticProfile(name, files)
 	}
@@ -153,8 +154,17 @@ func (r *awsRun) profile(ctx context.Context, name string, process bool) error {
 	if err := r.commit(ctx, edits...); err != nil {
 		return fault.New(fault.KindOf(err), "cannot write the profile %q: %w", name, err)
 	}
-	r.progress("wrote the profile %q into %q and %q", name, files.Credentials, files.Config)
+	r.delivered(profileDelivery(name, files, got, process))
 	return nil
+}
+
+// profileDelivery says what a profile holds.
+func profileDelivery(name string, files aws.Files, got aws.Credentials, process bool) delivery {
+	d := delivery{what: fmt.Sprintf("profile %q", name), where: files.Credentials, identity: got.ARN, expiry: got.Expiration}
+	if process {
+		d.where, d.lifetime = files.Config, renewing
+	}
+	return d
 }
 
 func (r *awsRun) envCommand() *cobra.Command {
@@ -184,7 +194,7 @@ read first, so that the following steps have them.`,
 			if err != nil {
 				return err
 			}
-			return out.deliver(ctx, got.Environment())
+			return out.deliver(ctx, got.Environment(), delivery{what: "variables", identity: got.ARN, expiry: got.Expiration})
 		},
 	}
 	out.declare(r.own(c))
@@ -245,6 +255,7 @@ process' writes such a profile.`,
   credential_process = /usr/local/bin/oidc-broker aws credential-process --role-arn arn:aws:iam::111122223333:role/deploy`,
 		Args: noArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
+			r.token.silent = true
 			x, err := r.settle()
 			if err != nil {
 				return err

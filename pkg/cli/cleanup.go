@@ -212,11 +212,14 @@ func (r *vaultRun) cleanup(ctx context.Context, format string, dryRun bool) erro
 	out := takenBack{DryRun: dryRun, Files: []takenFile{}, Tokens: notedTokens(j, notes)}
 	caches, notes, failed := r.clearCaches(notes, dryRun)
 	var done []secret.Undone
+	revoked := 0
 	if dryRun {
 		done, err = j.Plan()
 	} else {
 		for _, t := range out.Tokens {
-			r.revokeNoted(ctx, t)
+			if r.revokeNoted(ctx, t) {
+				revoked++
+			}
 		}
 		done, err = j.Undo(ctx, notes)
 	}
@@ -233,6 +236,9 @@ func (r *vaultRun) cleanup(ctx context.Context, format string, dryRun bool) erro
 			r.progress("%s: %q", u.Action, u.Path)
 		}
 	}
+	if err == nil && !dryRun {
+		r.tell(out.summary(revoked))
+	}
 	switch {
 	case err != nil:
 		return fault.New(fault.Local, "not everything could be taken back: %w", err)
@@ -242,6 +248,32 @@ func (r *vaultRun) cleanup(ctx context.Context, format string, dryRun bool) erro
 		return r.result(out.text())
 	}
 	return nil
+}
+
+// summary is what cleanup did, in a line; "" where there was nothing to do.
+func (t takenBack) summary(revoked int) string {
+	n := map[string]int{}
+	for _, f := range t.Files {
+		if f.Left == "" {
+			n[f.Action]++
+		}
+	}
+	var parts []string
+	for _, p := range []struct {
+		done string
+		n    int
+	}{
+		{"files restored", n[secret.Restored]}, {"files edited", n[secret.Edited]},
+		{"files and directories removed", n[secret.Removed]}, {"Vault tokens revoked", revoked},
+	} {
+		if p.n > 0 {
+			parts = append(parts, fmt.Sprintf("%s: %d", p.done, p.n))
+		}
+	}
+	if len(parts) == 0 {
+		return ""
+	}
+	return "cleaned up: " + strings.Join(parts, ", ")
 }
 
 // text is what cleanup would do, for people.
@@ -266,8 +298,8 @@ func (t takenBack) text() []byte {
 	return table(rows)
 }
 
-// revokeNoted revokes a token.
-func (r *vaultRun) revokeNoted(ctx context.Context, t notedToken) {
+// revokeNoted revokes a token, and says whether it did.
+func (r *vaultRun) revokeNoted(ctx context.Context, t notedToken) bool {
 	o := r.options
 	o.Addr, o.Namespace = t.Address, t.Namespace
 	s, err := o.Settle()
@@ -290,4 +322,5 @@ func (r *vaultRun) revokeNoted(ctx context.Context, t notedToken) {
 	default:
 		r.progress("revoked the Vault token at %s", t.Address)
 	}
+	return err == nil
 }

@@ -78,12 +78,15 @@ func (e *envOutput) load() string {
 	return fmt.Sprintf(`in a script: x="$(%s)" && eval "$x"`, e.command)
 }
 
-func (e *envOutput) deliver(ctx context.Context, env deliver.Environment) error {
+// deliver prints the variables, or writes them to $BASH_ENV, which d describes.
+func (e *envOutput) deliver(ctx context.Context, env deliver.Environment, d delivery) error {
 	if e.bashEnv {
 		if err := e.commit(ctx, deliver.BashEnv(e.path, e.block, env)); err != nil {
 			return fault.New(fault.KindOf(err), "cannot write $BASH_ENV: %w", err)
 		}
-		e.progress("wrote the variables into %q", e.path)
+		e.progress("$BASH_ENV is %q", e.path)
+		d.where = "$BASH_ENV"
+		e.delivered(d)
 		return nil
 	}
 	b, err := deliver.Render(e.shell, env)

@@ -71,6 +71,7 @@ func (a *app) view(ctx context.Context, t tokenOptions) *view {
 			v.env[name] = value
 		}
 	}
+	v.finder.Note = nil // what it would say is a finding
 	v.dir, _ = os.Getwd()
 	return v.prepared()
 }

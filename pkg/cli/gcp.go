@@ -87,7 +87,7 @@ func (r *gcpRun) settle() (*gcp.Exchange, error) {
 }
 
 // login makes the exchange once, so that what is wrong fails here, and then
-// writes the files. It returns the token that they hold, too.
+// writes the files. It returns the token that they come from, too.
 func (r *gcpRun) login(ctx context.Context, x *gcp.Exchange, f gcpFiles) (gcp.Files, oidc.Token, error) {
 	ctx, cancel := r.bounded(ctx)
 	defer cancel()
@@ -118,7 +118,6 @@ func (r *gcpRun) login(ctx context.Context, x *gcp.Exchange, f gcpFiles) (gcp.Fi
 	if err := r.commit(ctx, edits...); err != nil {
 		return gcp.Files{}, oidc.Token{}, fault.New(fault.KindOf(err), "cannot write the credential configuration: %w", err)
 	}
-	r.progress("wrote %q", files.Config)
 	if by != nil {
 		files.Token = ""
 	}
@@ -137,6 +136,16 @@ func (a *app) machine() gcp.Machine {
 		Lookup: func(name string) (string, bool) { value, set := env[name]; return value, set },
 		Read:   func(path string) ([]byte, error) { return files.Read(path, maxCredentials) },
 	}
+}
+
+// configDelivery says what a credential configuration gives. A file of the job's
+// token is of use until the token expires; a program has new ones.
+func configDelivery(files gcp.Files, identity string, t oidc.Token) delivery {
+	d := delivery{what: "credentials", where: files.Config, identity: identity, expiry: t.Expiry}
+	if files.Token == "" {
+		d.lifetime = renewing
+	}
+	return d
 }
 
 // sourceProgram returns this program as a token source, or nil for a file.
@@ -194,11 +203,13 @@ checkout, 0600.`,
 			if err != nil {
 				return err
 			}
-			files, _, err := r.login(c.Context(), x, f)
-			if err == nil {
-				r.noteConflicts(r.machine().FileConflicts(files.Config))
+			files, t, err := r.login(c.Context(), x, f)
+			if err != nil {
+				return err
 			}
-			return err
+			r.delivered(configDelivery(files, x.Identity(), t))
+			r.noteConflicts(r.machine().FileConflicts(files.Config))
+			return nil
 		},
 	}
 	o := r.own(c)
@@ -225,11 +236,14 @@ every client library find the credentials with no 'gcloud auth login'.`,
 			if err := out.settle(); err != nil {
 				return err
 			}
-			files, _, err := r.login(c.Context(), x, f)
+			files, t, err := r.login(c.Context(), x, f)
 			if err != nil {
 				return err
 			}
-			if err := out.deliver(c.Context(), x.Environment(files, r.machine())); err != nil {
+			d := configDelivery(files, x.Identity(), t)
+			r.progress("wrote %q", files.Config)
+			d.what = "variables"
+			if err := out.deliver(c.Context(), x.Environment(files, r.machine()), d); err != nil {
 				return err
 			}
 			r.noteConflicts(r.machine().EnvironmentConflicts(files))

@@ -95,7 +95,7 @@ func (r *credConfigRun) run(c *cobra.Command) error {
 	g.ExecutableCommandGiven, g.CertPathGiven = given("executable-command"), given("credential-cert-path")
 	ctx, cancel := r.bounded(c.Context())
 	defer cancel()
-	edits, err := r.edits(ctx, given("source"))
+	edits, d, err := r.edits(ctx, given("source"))
 	if err != nil {
 		return err
 	}
@@ -105,38 +105,48 @@ func (r *credConfigRun) run(c *cobra.Command) error {
 	for _, n := range g.Notes() {
 		r.note(n)
 	}
-	r.progress("wrote %q", r.files.output)
+	r.delivered(d)
 	return nil
 }
 
 // edits describes the files: with gcloud's sources as gcloud does, else with
 // one of ours.
-func (r *credConfigRun) edits(ctx context.Context, sourceGiven bool) ([]secret.Edit, error) {
+func (r *credConfigRun) edits(ctx context.Context, sourceGiven bool) ([]secret.Edit, delivery, error) {
+	d := delivery{what: "credentials", where: r.files.output, identity: r.config.ServiceAccount}
+	edits, t, err := r.sourceEdits(ctx, sourceGiven)
+	if d.expiry = t.Expiry; r.files.source == "executable" {
+		d.lifetime = renewing
+	}
+	return edits, d, err
+}
+
+// sourceEdits returns the edits, and the token that they hold.
+func (r *credConfigRun) sourceEdits(ctx context.Context, sourceGiven bool) (edits []secret.Edit, t oidc.Token, err error) {
 	g := r.config
 	theirs := g.SourceFileGiven || g.SourceURLGiven || g.ExecutableCommandGiven || g.CertPathGiven || g.AWS || g.Azure
 	files := gcp.Files{Config: r.files.output}
 	if theirs {
 		if sourceGiven {
-			return nil, fault.New(fault.Usage, "--source is instead of gcloud's sources: give one of them")
+			return nil, t, fault.New(fault.Usage, "--source is instead of gcloud's sources: give one of them")
 		}
 		r.unrecorded = true // as gcloud's own: the file is the user's, and cleanup leaves it
-		return g.Edits(files)
+		edits, err = g.Edits(files)
+		return edits, t, err
 	}
 	by, err := r.sourceProgram(r.files.source, r.token)
 	if err != nil {
-		return nil, err
+		return nil, t, err
 	}
-	if by != nil {
-		return g.WithSource(files, oidc.Token{}, by)
+	if by == nil {
+		if t, err = r.finder(r.token).Find(ctx); err != nil {
+			return nil, t, err
+		}
+		if files, err = gcp.FindFiles(r.Getenv, r.files.output, g.Provider, t); err != nil {
+			return nil, t, err
+		}
 	}
-	t, err := r.finder(r.token).Find(ctx)
-	if err != nil {
-		return nil, err
-	}
-	if files, err = gcp.FindFiles(r.Getenv, r.files.output, g.Provider, t); err != nil {
-		return nil, err
-	}
-	return g.WithSource(files, t, nil)
+	edits, err = g.WithSource(files, t, by)
+	return edits, t, err
 }
 
 // executableNote marks the command whose failures are answers of Google's

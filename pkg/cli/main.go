@@ -8,7 +8,8 @@
 //	         most four hints and 160 characters a line, with --verbose all of it;
 //	         "oidc-broker: note: ..." for what was changed on the user's behalf;
 //	         "oidc-broker: at: ..." for the calls that a bug of ours was in;
-//	         progress, without a prefix's noun, only with --verbose
+//	         a line without a noun for each thing that was written for later steps;
+//	         more such lines, of what is done meanwhile, with --verbose
 //
 // Messages begin in lower case and end without a full stop.
 package cli

@@ -21,6 +21,7 @@ import (
 // tokenOptions choose the token, for every provider alike.
 type tokenOptions struct {
 	Env, File, Audience, Version string
+	silent                       bool // an SDK asks, again and again: nothing is noted
 	oidc.Guards
 }
 
@@ -55,9 +56,13 @@ func guardArgs(g oidc.Guards) []string {
 const mintedOutput = 64 << 10
 
 func (a *app) finder(t tokenOptions) oidc.Finder {
+	note := a.note
+	if t.silent {
+		note = nil
+	}
 	return oidc.Finder{
 		Env: t.Env, File: t.File, Audience: t.Audience, Version: t.Version, Guards: t.Guards,
-		Getenv: a.Getenv, Stdin: a.Stdin, Now: a.Now, Log: a.progress,
+		Getenv: a.Getenv, Stdin: a.Stdin, Now: a.Now, Log: a.progress, Note: note,
 		Run: func(ctx context.Context, argv ...string) ([]byte, []byte, error) {
 			stdout, stderr, err := deliver.Output(ctx, deliver.Child{Argv: argv, Env: a.Environ()}, mintedOutput)
 			if errors.Is(err, exec.ErrNotFound) {

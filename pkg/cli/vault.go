@@ -206,11 +206,20 @@ token ends. Nothing revokes it: 'vault exec' does.`,
 				if err := r.commit(ctx, edit); err != nil {
 					return fault.New(fault.KindOf(err), "cannot write the token: %w", err)
 				}
-				r.progress("wrote the token to %q", path)
+				r.delivered(tokenDelivery("token", path, session))
 				return nil
 			})
 		},
 	}
+}
+
+// tokenDelivery says whose the Vault token is that was written.
+func tokenDelivery(what, where string, session *vault.Session) delivery {
+	d := delivery{what: what, where: where, identity: session.Identity(), expiry: session.Expiry()}
+	if d.expiry.IsZero() {
+		d.lifetime = "valid forever"
+	}
+	return d
 }
 
 // tokenPath is where the Vault CLI keeps its token.
@@ -261,7 +270,7 @@ what the following steps need it for.`,
 				if out.bashEnv {
 					r.noteToken(ctx, session, noteBashEnv, out.path)
 				}
-				return out.deliver(ctx, env)
+				return out.deliver(ctx, env, tokenDelivery("variables", "", session))
 			})
 		},
 	}

@@ -5,6 +5,7 @@
 package gcp
 
 import (
+	"fmt"
 	"strconv"
 	"strings"
 	"time"
@@ -73,6 +74,15 @@ func (o Options) Settle() (*Exchange, error) {
 
 // settleProvider puts the name together from what was given: in full, or in
 // parts, of which the pool and the provider may be full names themselves.
+// Identity names whose access it is: the service account's, or the federated
+// identity's, of which the provider alone is known before Google's mapping.
+func (x *Exchange) Identity() string {
+	if x.ServiceAccount != "" {
+		return x.ServiceAccount
+	}
+	return fmt.Sprintf("pool %s, provider %s", x.Provider.Pool, x.Provider.ID)
+}
+
 func (o Options) settleProvider(x *Exchange) error {
 	name := o.Provider
 	if name == "" {

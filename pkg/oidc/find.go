@@ -34,6 +34,9 @@ type Finder struct {
 	// Run runs a program and returns what it printed. An error that satisfies
 	// errors.Is(err, fs.ErrNotExist) means that the program is not on PATH.
 	Run func(ctx context.Context, argv ...string) (stdout, stderr []byte, err error)
+	// Note is told what the user did not ask for: that another token is used than the
+	// job's; nil means nobody is.
+	Note func(text string)
 	// Log is told where the token came from; nil means nobody is.
 	Log func(format string, args ...any)
 }
@@ -173,6 +176,7 @@ func (f Finder) byDefault(ctx context.Context) (Token, error) {
 		}
 		minted, err := f.mint(ctx, t.Audience[0])
 		if err == nil {
+			f.noteMinted(t, minted)
 			return minted, nil
 		}
 		if errors.Is(err, context.Canceled) {
@@ -188,6 +192,21 @@ func (f Finder) byDefault(ctx context.Context) (Token, error) {
 		return t, err
 	}
 	return Token{}, f.missing(err)
+}
+
+// noteMinted says that a found token was replaced: a job that works because of it
+// would fail where no token can be minted.
+func (f Finder) noteMinted(found, minted Token) {
+	if f.Note == nil || f.Guards.check(minted, f.Now()) != nil {
+		return // what is wrong with the new one is the error
+	}
+	left, why := found.Expiry.Sub(f.Now()).Round(time.Second), ""
+	if left > 0 {
+		why = fmt.Sprintf("is still valid for %s only", left)
+	} else {
+		why = fmt.Sprintf("expired %s ago", -left)
+	}
+	f.Note(fmt.Sprintf("the token in %s %s: '%s' minted a new one, which is used instead", found.Source, why, minted.Source))
 }
 
 // read reads the file, or standard input, until ctx ends: a pipe may never say

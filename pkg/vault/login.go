@@ -3,6 +3,7 @@ package vault
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"strings"
 	"time"
@@ -98,6 +99,14 @@ func (s *Server) Resume(c *remote.Client, token secret.Value) (*Session, error) 
 		return nil, err
 	}
 	return &Session{Token: token, server: s, client: own, since: c.Now()}, nil
+}
+
+// Identity names who the token belongs to: the role that was logged in to, and where.
+func (s *Session) Identity() string {
+	if s.server.role == "" {
+		return "the default role of " + s.server.Addr
+	}
+	return fmt.Sprintf("role %q of %s", s.server.role, s.server.Addr)
 }
 
 // Addr is the server's address.
