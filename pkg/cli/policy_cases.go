@@ -45,7 +45,7 @@ func (a *app) policyTest(ctx context.Context, path, junit, format string) error 
 			name = filepath.Join(dir, name)
 		}
 		return a.document("", name)
-	}, a.Now())
+	}, a.Now(), policy.AWSLanguage(), policy.GCPLanguage(), policy.VaultLanguage())
 	if err != nil {
 		return fault.New(fault.KindOf(err), "%s: %w", said("", path), err)
 	}

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"encoding/xml"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -66,16 +67,17 @@ type CaseResult struct {
 	Reason                  string
 }
 
-// RunCases judges every case of a case file. read returns a file that it names.
+// RunCases judges every case of a case file, whose documents are of the languages.
+// read returns a file that it names.
 // Errors are fault.Usage, with line and column.
-func RunCases(b []byte, read func(path string) ([]byte, error), now time.Time) ([]CaseResult, error) {
+func RunCases(b []byte, read Reader, now time.Time, languages ...Language) ([]CaseResult, error) {
 	f, err := parseCases(b)
 	if err != nil {
 		return nil, err
 	}
 	var all []CaseResult
 	for i, d := range f.Documents {
-		judge, err := d.open(read, now)
+		judge, err := d.open(languages, read, now)
 		if err != nil {
 			return nil, fmt.Errorf("document %d: %w", i+1, err)
 		}
@@ -94,60 +96,41 @@ func RunCases(b []byte, read func(path string) ([]byte, error), now time.Time) (
 	return all, nil
 }
 
-// open reads the document and returns who judges by it.
-func (d CaseDocument) open(read func(string) ([]byte, error), now time.Time) (func(Claims) Judgement, error) {
-	one := 0
-	for _, path := range []string{d.AWS, d.GCP, d.Vault} {
-		if path != "" {
-			one++
+// A Language is one of the trust languages, for RunCases: how a document of it is
+// read and by what its tokens are judged.
+type Language struct {
+	Name    string   // the key under which a case file names a document of it: "aws"
+	Options []string // the other keys that go with such a document: "role-arn"
+	Open    func(CaseDocument, Reader, time.Time) (func(Claims) Judgement, error)
+}
+
+// Reader returns the content of a file that a case file names.
+type Reader func(path string) ([]byte, error)
+
+// open reads the document and returns what judges by it.
+func (d CaseDocument) open(languages []Language, read Reader, now time.Time) (func(Claims) Judgement, error) {
+	files := map[string]string{"aws": d.AWS, "gcp": d.GCP, "vault": d.Vault}
+	var named []Language
+	for _, l := range languages {
+		if files[l.Name] != "" {
+			named = append(named, l)
 		}
 	}
-	if one != 1 {
-		return nil, fault.New(fault.Usage, "it names %d files with aws, gcp or vault, and has to name one", one)
+	if len(named) != 1 {
+		return nil, fault.New(fault.Usage, "it names %d files with aws, gcp or vault, and has to name one", len(named))
 	}
-	for _, other := range []struct{ name, value, goesWith string }{
-		{"role-arn", d.RoleARN, d.AWS}, {"role-session-name", d.RoleSessionName, d.AWS}, {"iam-policy", d.IAMPolicy, d.GCP}, {"config", d.Config, d.Vault},
+	for _, option := range []struct{ name, value string }{
+		{"role-arn", d.RoleARN}, {"role-session-name", d.RoleSessionName}, {"iam-policy", d.IAMPolicy}, {"config", d.Config},
 	} {
-		if other.value != "" && other.goesWith == "" {
-			return nil, fault.New(fault.Usage, "%s does not go with this kind of document", other.name)
+		if option.value != "" && !slices.Contains(named[0].Options, option.name) {
+			return nil, fault.New(fault.Usage, "%s does not go with this kind of document", option.name)
 		}
 	}
-	switch {
-	case d.AWS != "":
-		p, err := parsed(read, d.AWS, ParseAWS)
-		return func(c Claims) Judgement {
-			return p.Check(AWSRequest{Claims: c, RoleARN: d.RoleARN, RoleSessionName: d.RoleSessionName, Now: now})
-		}, err
-	case d.GCP != "":
-		p, err := parsed(read, d.GCP, ParseGCP)
-		if err != nil {
-			return nil, err
-		}
-		iam, err := parsed(read, d.IAMPolicy, ParseIAMPolicy)
-		return func(c Claims) Judgement { return p.Check(GCPRequest{Claims: c, IAM: iam, Now: now}) }, err
-	}
-	r, err := parsed(read, d.Vault, func(b []byte) (*vaultBoth, error) {
-		role, config, err := ParseVault(b)
-		return &vaultBoth{role, config}, err
-	})
-	if err != nil {
-		return nil, err
-	}
-	config := r.config
-	if d.Config != "" {
-		config, err = parsed(read, d.Config, ParseVaultConfig)
-	}
-	return func(c Claims) Judgement { return r.role.Check(VaultRequest{Claims: c, Config: config, Now: now}) }, err
+	return named[0].Open(d, read, now)
 }
 
-// vaultBoth is a role, and the configuration where the document has it too.
-type vaultBoth struct {
-	role   *VaultRole
-	config *VaultConfig
-}
-
-// parsed reads a document from a file; without a path there is none.
-func parsed[T any](read func(string) ([]byte, error), path string, parse func([]byte) (*T, error)) (*T, error) {
+// ReadDocument reads a document from a file; without a path there is none.
+func ReadDocument[T any](read Reader, path string, parse func([]byte) (*T, error)) (*T, error) {
 	if path == "" {
 		return nil, nil
 	}
@@ -162,7 +145,7 @@ func parsed[T any](read func(string) ([]byte, error), path string, parse func([]
 	return d, nil
 }
 
-func (c Case) run(d CaseDocument, judge func(Claims) Judgement, read func(string) ([]byte, error), now time.Time) ([]CaseResult, error) {
+func (c Case) run(d CaseDocument, judge func(Claims) Judgement, read Reader, now time.Time) ([]CaseResult, error) {
 	switch c.Expect {
 	case Allow, Deny, Undecided:
 	default:
@@ -192,9 +175,9 @@ type caseClaims struct {
 	claims  Claims
 }
 
-func (t CaseToken) claims(read func(string) ([]byte, error), now time.Time) ([]caseClaims, error) {
+func (t CaseToken) claims(read Reader, now time.Time) ([]caseClaims, error) {
 	if t.ClaimsFile != "" {
-		c, err := parsed(read, t.ClaimsFile, func(b []byte) (*Claims, error) {
+		c, err := ReadDocument(read, t.ClaimsFile, func(b []byte) (*Claims, error) {
 			c, err := ParseClaims(b)
 			return &c, err
 		})

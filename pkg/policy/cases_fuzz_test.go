@@ -46,7 +46,7 @@ func TestCaseFileBombs(t *testing.T) {
 		"question marks":          {strings.Repeat("? ", 1000), "line 1, column "},
 		"bytes":                   {strings.Repeat("#", maxCases+1), "more than the 262144 that are read"},
 	} {
-		_, err := RunCases([]byte(row.text), caseFiles, awsNow())
+		_, err := RunCases([]byte(row.text), caseFiles, awsNow(), AWSLanguage(), GCPLanguage(), VaultLanguage())
 		if row.want == "" && err != nil || row.want != "" && (err == nil || !strings.Contains(err.Error(), row.want) || fault.KindOf(err) != fault.Usage) {
 			t.Errorf("%s: %v, want %q", name, err, row.want)
 		}
@@ -65,7 +65,7 @@ func FuzzCaseFile(f *testing.F) {
 	}
 	place := regexp.MustCompile(`^(?:line [1-9][0-9]*, column [0-9]+: |document [1-9][0-9]*(?:, case [1-9][0-9]*)?: |not YAML of a case file$|the file)`)
 	f.Fuzz(func(t *testing.T, b []byte) {
-		all, err := RunCases(b, caseFiles, awsNow())
+		all, err := RunCases(b, caseFiles, awsNow(), AWSLanguage(), GCPLanguage(), VaultLanguage())
 		if err != nil {
 			if k := fault.KindOf(err); k != fault.Usage && k != fault.Local || !place.MatchString(err.Error()) {
 				t.Fatalf("kind %d: %v", k, err)
