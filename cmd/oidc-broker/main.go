@@ -45,5 +45,8 @@ func world() cli.World {
 		Stderr:    os.Stderr,
 		Now:       time.Now,
 		Transport: remote.NewTransport(os.Getenv),
+
+		Executable: os.Executable,
+		TempDirs:   []string{os.TempDir(), "/tmp", "/var/tmp", "/dev/shm", "/private/tmp", "/private/var/folders"},
 	}
 }

@@ -46,8 +46,8 @@ func (a manyAtOnce) Run() int {
 }
 
 // TestMain lets the scripts run the program: the real one, but for its clock,
-// which TEST_NOW stops (RFC 3339) or moves (a duration), and for the bug that
-// TEST_PANIC puts into it.
+// which TEST_NOW stops (RFC 3339) or moves (a duration), its temporary directories,
+// which TEST_TEMP_DIRS lists, and the bug that TEST_PANIC puts into it.
 func TestMain(m *testing.M) {
 	testscript.Main(manyAtOnce{m}, map[string]func(){
 		"oidc-broker": func() {
@@ -56,6 +56,8 @@ func TestMain(m *testing.M) {
 			if now, ok := testClock(os.Getenv("TEST_NOW")); ok {
 				w.Now = now
 			}
+			// testscript itself puts the program into a temporary directory.
+			w.TempDirs = filepath.SplitList(os.Getenv("TEST_TEMP_DIRS"))
 			if point := os.Getenv("TEST_PANIC"); point != "" {
 				panicAt(&w, point)
 			}

@@ -15,10 +15,11 @@ import (
 
 // Shadows are the variables that would win over the credentials delivered, or
 // break them: an SDK that finds one of these uses it first, or fails on it.
-// AWS_SECURITY_TOKEN beats AWS_SESSION_TOKEN in botocore.
+// AWS_SECURITY_TOKEN beats AWS_SESSION_TOKEN in botocore. AWS_ROLE_ARN is none: alone
+// it means nothing to an SDK, and the next invocation of this program needs it.
 func Shadows() []string {
 	return []string{
-		"AWS_SECURITY_TOKEN", "AWS_PROFILE", "AWS_DEFAULT_PROFILE", "AWS_ROLE_ARN", "AWS_WEB_IDENTITY_TOKEN_FILE",
+		"AWS_SECURITY_TOKEN", "AWS_PROFILE", "AWS_DEFAULT_PROFILE", "AWS_WEB_IDENTITY_TOKEN_FILE",
 		"AWS_CREDENTIAL_FILE", "AWS_ACCOUNT_ID", "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "AWS_CONTAINER_CREDENTIALS_FULL_URI",
 		"AWS_CONTAINER_AUTHORIZATION_TOKEN", "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE",
 	}

@@ -338,7 +338,7 @@ func TestTheEndpointsEnvironment(t *testing.T) {
 	}
 	got := e.Environment("eu-west-1", env("no_proxy", "internal")).Apply(was)
 	want := []string{
-		"PATH=/bin", "AWS_EC2_METADATA_DISABLED=true", "AWS_CA_BUNDLE=/ca",
+		"PATH=/bin", "AWS_ROLE_ARN=a", "AWS_EC2_METADATA_DISABLED=true", "AWS_CA_BUNDLE=/ca",
 		"AWS_CONTAINER_CREDENTIALS_FULL_URI=http://127.0.0.1:4711/credentials", "AWS_CONTAINER_AUTHORIZATION_TOKEN=the-token",
 		"AWS_REGION=eu-west-1", "AWS_DEFAULT_REGION=eu-west-1", "NO_PROXY=internal,127.0.0.1", "no_proxy=internal,127.0.0.1",
 	}

@@ -171,7 +171,7 @@ func TestAnUnknownCode(t *testing.T) {
 // those delivered.
 func shadowing() []string {
 	return []string{
-		"AWS_PROFILE", "AWS_DEFAULT_PROFILE", "AWS_SECURITY_TOKEN", "AWS_CREDENTIAL_FILE", "AWS_ROLE_ARN", "AWS_WEB_IDENTITY_TOKEN_FILE",
+		"AWS_PROFILE", "AWS_DEFAULT_PROFILE", "AWS_SECURITY_TOKEN", "AWS_CREDENTIAL_FILE", "AWS_WEB_IDENTITY_TOKEN_FILE",
 		"AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "AWS_CONTAINER_CREDENTIALS_FULL_URI",
 		"AWS_CONTAINER_AUTHORIZATION_TOKEN", "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE",
 	}
@@ -182,6 +182,12 @@ func TestNothingShadows(t *testing.T) {
 	for _, name := range shadowing() {
 		if !slices.Contains(Shadows(), name) || !slices.Contains(unset, name) {
 			t.Errorf("%s is left in the environment", name)
+		}
+	}
+	// Alone they mean nothing to an SDK, and our next invocation reads them.
+	for _, name := range []string{"AWS_ROLE_ARN", "AWS_ROLE_SESSION_NAME"} {
+		if slices.Contains(unset, name) {
+			t.Errorf("%s is taken from the next invocation", name)
 		}
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"bytes"
 	"crypto/x509"
 	"encoding/json"
+	"errors"
 	"net/url"
 	"path/filepath"
 	"regexp"
@@ -38,6 +39,7 @@ type Options struct {
 	SessionName     string   // --role-session-name
 	Duration        string   // --session-duration: seconds ("1800") or Go's form ("30m"); "" is an hour
 	Region          string   // --region
+	RegionFrom      string   // where else it is from: the profile of an AWS file; "" for the option
 	Policy          string   // --policy: a JSON document, or the name of a file that holds one
 	PolicyARNs      []string // --policy-arn
 	ChainRoleARNs   []string // --chain-role-arn, in order
@@ -71,6 +73,7 @@ type Exchange struct {
 	duration   time.Duration
 	policy     string
 	policyFile string // that the policy is from; "": the option is the policy
+	regionFrom string // the profile that Region is from; "": the option
 	policyARNs []string
 	externalID string
 	accounts   []string
@@ -87,7 +90,7 @@ type endpoint struct {
 // Settle checks the options and what the environment adds to them. Every error
 // is a fault.Usage, but for a file that cannot be read.
 func (o Options) Settle(getenv func(string) string) (*Exchange, error) {
-	x := &Exchange{Region: o.Region, policyARNs: o.PolicyARNs, externalID: o.ExternalID, accounts: o.AllowedAccounts}
+	x := &Exchange{Region: o.Region, regionFrom: o.RegionFrom, policyARNs: o.PolicyARNs, externalID: o.ExternalID, accounts: o.AllowedAccounts}
 	for _, settle := range []func(*Exchange) error{
 		o.settleRoles, o.settleAccounts, o.settleDuration, o.settlePolicy,
 		func(x *Exchange) error { return x.settleEndpoint(getenv, o.read) },
@@ -117,13 +120,8 @@ func (o Options) settleRoles(x *Exchange) error {
 		}
 		x.roles = append(x.roles, r)
 	}
-	if err := checkRegion(x.Region); err != nil {
+	if err := o.checkRegion(x.roles); err != nil {
 		return err
-	}
-	for _, r := range x.roles {
-		if err := checkPartition(r, x.Region); err != nil {
-			return err
-		}
 	}
 	switch {
 	case o.ExternalID != "" && len(o.ChainRoleARNs) == 0 && !o.Via:
@@ -133,6 +131,20 @@ func (o Options) settleRoles(x *Exchange) error {
 		return fault.New(fault.Usage, "--external-id must have 2 to %d characters of A-Z a-z 0-9 _ + = , . @ : / -", maxExternalID)
 	}
 	return nil
+}
+
+// checkRegion refuses what is no region, and one in which the roles cannot be. It says
+// where a region comes from that nobody typed.
+func (o Options) checkRegion(roles []role) error {
+	err := checkRegion(o.Region)
+	for i := 0; i < len(roles) && err == nil; i++ {
+		err = checkPartition(roles[i], o.Region)
+	}
+	var e *fault.Error
+	if o.RegionFrom != "" && errors.As(err, &e) {
+		_ = e.Hint("the region is that of %s; --region, AWS_REGION and AWS_DEFAULT_REGION take precedence over it", o.RegionFrom)
+	}
+	return err
 }
 
 const externalID = `^[\w+=,.@:/-]{2,}$`

@@ -52,7 +52,9 @@ func (x *Exchange) Args() ([]string, error) {
 }
 
 // FromFiles says whether the request depends on what files hold.
-func (x *Exchange) FromFiles() bool { return x.policyFile != "" || x.endpoint.caBundle != nil }
+func (x *Exchange) FromFiles() bool {
+	return x.policyFile != "" || x.regionFrom != "" || x.endpoint.caBundle != nil
+}
 
 // A Process is the command that a profile's credential_process names: the
 // program's absolute path, and its arguments.

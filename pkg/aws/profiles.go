@@ -21,33 +21,6 @@ type Profile struct {
 	Credentials, Config map[string]secret.Value
 }
 
-// Profiles are the profiles that botocore finds in the sections of the two files,
-// in the order in which they stand there.
-func Profiles(credentials, config []deliver.INISection) []Profile {
-	var all []Profile
-	at := map[string]int{}
-	of := func(name string) *Profile {
-		i, ok := at[name]
-		if !ok {
-			i = len(all)
-			at[name] = i
-			all = append(all, Profile{Name: name})
-		}
-		return &all[i]
-	}
-	for _, s := range credentials {
-		p := of(s.Name)
-		p.Credentials = add(p.Credentials, s.Settings)
-	}
-	for _, s := range config {
-		if name, ok := deliver.ConfigProfile(s.Name); ok {
-			p := of(name)
-			p.Config = add(p.Config, s.Settings)
-		}
-	}
-	return all
-}
-
 func add(to map[string]secret.Value, settings []deliver.INISetting) map[string]secret.Value {
 	if to == nil {
 		to = map[string]secret.Value{}

@@ -43,6 +43,9 @@ func (f Files) Unshadowed() ([]Copy, error) {
 			return nil, err
 		}
 		text, err := deliver.Section{Headers: c.headers, Remove: all}.Edit(bytes.Clone(old))
+		if err == nil { // Python gives this section's keys to the default profile, too
+			text, err = deliver.Section{Headers: []string{inheritedSection}, Remove: all}.Edit(text)
+		}
 		if err != nil {
 			e := fault.New(fault.KindOf(err), "cannot tell what credentials %q holds for the default profile, which would win: %w", c.Of, err)
 			for _, h := range fault.Hints(err) {

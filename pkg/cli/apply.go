@@ -71,6 +71,12 @@ func (r *applyRun) apply(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if len(p.profiles) > 0 {
+		p.conflicts = p.profileConflicts(p.awsFiles, p.profiles, p.awsEdits)
+	}
+	if err := refuseNever(p.conflicts); err != nil {
+		return err
+	}
 	for _, n := range p.notes {
 		p.note(n)
 	}

@@ -38,6 +38,12 @@ func (c *applyAWS) settle(p *plan, t *target) error {
 	if err != nil {
 		return err
 	}
+	if len(t.files) > 0 {
+		p.profiles = append(p.profiles, aws.DeliveredProfile{Name: c.Profile.text, Region: x.Region, Process: process != nil})
+		if p.awsEdits, p.awsFiles = append(p.awsEdits, process...), files; process == nil {
+			p.awsEdits = append(p.awsEdits, x.Preview(c.Profile.text, files)...)
+		}
+	}
 	t.exchange = func(ctx context.Context, m material) (outcome, error) {
 		exchange := func() (aws.Credentials, error) { return x.Exchange(ctx, p.client(), m.token) }
 		if t.via != nil {
@@ -53,6 +59,7 @@ func (c *applyAWS) settle(p *plan, t *target) error {
 		case process != nil: // access does not end
 			o.edits, o.expires = process, time.Time{}
 		case len(t.files) > 0:
+			got.Region = x.RegionToWrite(files, c.Profile.text)
 			o.edits = got.StaticProfile(c.Profile.text, files)
 		}
 		return o, nil
@@ -96,6 +103,11 @@ func (c *applyAWS) exchange(p *plan, t *target) (*aws.Exchange, error) {
 	}
 	if err := p.fromEnvironment(&o.Region, "AWS_REGION", "AWS_DEFAULT_REGION"); err != nil {
 		return nil, err
+	}
+	if c.Profile.given() {
+		p.regionOfProfiles(&o, c.Profile.text)
+	} else {
+		p.regionOfProfiles(&o)
 	}
 	if err := p.fromEnvironment(&o.SessionName, "AWS_ROLE_SESSION_NAME"); err != nil {
 		return nil, err

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/oidc-broker/oidc-broker/pkg/aws"
+	"github.com/oidc-broker/oidc-broker/pkg/deliver"
 	"github.com/oidc-broker/oidc-broker/pkg/fault"
 	"github.com/oidc-broker/oidc-broker/pkg/oidc"
 	"github.com/oidc-broker/oidc-broker/pkg/secret"
@@ -28,6 +29,11 @@ type plan struct {
 	targets []*target     // in the order of the file
 	claimed map[string]claim
 	notes   []string
+
+	profiles  []aws.DeliveredProfile // that are written
+	awsEdits  []secret.Edit          // as far as they are known before the exchange
+	awsFiles  aws.Files
+	conflicts []deliver.Conflict
 }
 
 // An applySpec is a target as the file has it.

@@ -2,12 +2,9 @@ package cli
 
 import (
 	"fmt"
-	"slices"
-	"strconv"
 	"strings"
 	"time"
 
-	"github.com/oidc-broker/oidc-broker/pkg/deliver"
 	"github.com/oidc-broker/oidc-broker/pkg/gcp"
 )
 
@@ -102,8 +99,6 @@ func (p *plan) print(shown []shownTarget, format string, text func(shownTarget) 
 // noteEnvironment says what in this job's environment wins over what was written,
 // or is missing for it. No variable is exported here, but one may be there.
 func (p *plan) noteEnvironment() {
-	var profiles, elsewhere []string // the latter have another region than the environment
-	region, _ := p.first("AWS_REGION", "AWS_DEFAULT_REGION")
 	var configurations, executable bool
 	vaultToken := ""
 	for _, t := range p.targets {
@@ -111,13 +106,6 @@ func (p *plan) noteEnvironment() {
 			continue
 		}
 		switch c := t.spec.(type) {
-		case *applyAWS:
-			if c.Profile.given() {
-				profiles = append(profiles, c.Profile.text)
-			}
-			if c.Profile.given() && region != "" && c.Region.given() && c.Region.text != region {
-				elsewhere = append(elsewhere, strconv.Quote(c.Profile.text))
-			}
 		case *applyGCP:
 			configurations = configurations || c.Configuration.given()
 			executable = executable || c.Source.text == "executable"
@@ -127,7 +115,7 @@ func (p *plan) noteEnvironment() {
 			}
 		}
 	}
-	p.noteAWS(profiles, elsewhere, region)
+	p.noteConflicts(p.conflicts)
 	if n := p.set(append(gcp.ConflictingVariables(), "CLOUDSDK_AUTH_CREDENTIAL_FILE_OVERRIDE", "CLOUDSDK_CORE_PROJECT")...); n != "" && configurations {
 		p.note(n + " is set in this job: gcloud takes it, and not what the configuration says")
 	}
@@ -136,27 +124,6 @@ func (p *plan) noteEnvironment() {
 	}
 	if n := p.set("BAO_TOKEN", "VAULT_TOKEN"); n != "" && vaultToken != "" {
 		p.note(n + " is set in this job: vault and bao take it, and not the file")
-	}
-}
-
-// noteAWS says what wins over the profiles.
-func (p *plan) noteAWS(profiles, elsewhere []string, region string) {
-	if len(profiles) == 0 {
-		return
-	}
-	if n := p.set("AWS_ACCESS_KEY_ID"); n != "" {
-		p.note(n + " is set in this job: tools take it, and no profile, unless they are told one (--profile): unset it")
-	} else if n := p.set("AWS_WEB_IDENTITY_TOKEN_FILE"); n != "" && p.set("AWS_ROLE_ARN") != "" {
-		p.note(n + " and AWS_ROLE_ARN are set in this job: tools take them, and no profile, unless they are told one (--profile): unset the first")
-	}
-	if deliver.HasBlock(p.Getenv("BASH_ENV"), "aws") {
-		p.note("$BASH_ENV holds AWS credentials of 'aws env --bash-env': in later steps they win over the profiles")
-	}
-	if n := p.set("AWS_PROFILE", "AWS_DEFAULT_PROFILE"); n != "" && slices.Contains(profiles, "default") && p.Getenv(n) != "default" {
-		p.note(n + " is set in this job: tools take the profile that it names, and not default")
-	}
-	if len(elsewhere) > 0 {
-		p.note(fmt.Sprintf("%s is %s in this job, and wins over the region of the profiles %s", p.set("AWS_REGION", "AWS_DEFAULT_REGION"), region, someOf(elsewhere)))
 	}
 }
 

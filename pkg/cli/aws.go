@@ -10,7 +10,6 @@ import (
 	"github.com/oidc-broker/oidc-broker/pkg/aws"
 	"github.com/oidc-broker/oidc-broker/pkg/deliver"
 	"github.com/oidc-broker/oidc-broker/pkg/fault"
-	"github.com/oidc-broker/oidc-broker/pkg/secret"
 )
 
 // awsRun is what the outputs of the AWS provider share.
@@ -48,8 +47,14 @@ replaces the system's roots.`
 }
 
 // settle checks the options: every usage error ends here, before the token is
-// looked for.
-func (r *awsRun) settle() (*aws.Exchange, error) {
+// looked for. The region may be one that profiles have already.
+func (r *awsRun) settle(profiles ...string) (*aws.Exchange, error) {
+	r.regionOfProfiles(&r.options, profiles...)
+	return r.settleAsGiven()
+}
+
+// settleAsGiven is settle without a look at the AWS files.
+func (r *awsRun) settleAsGiven() (*aws.Exchange, error) {
 	getenv, err := r.environment("AWS_ENDPOINT_URL_STS", "AWS_ENDPOINT_URL", "AWS_CA_BUNDLE")
 	if err != nil {
 		return nil, err
@@ -120,7 +125,7 @@ so that what is wrong fails here.`,
 }
 
 func (r *awsRun) profile(ctx context.Context, name string, process bool) error {
-	x, err := r.settle()
+	x, err := r.settle(name)
 	if err != nil {
 		return err
 	}
@@ -132,11 +137,15 @@ func (r *awsRun) profile(ctx context.Context, name string, process bool) error {
 	if err != nil {
 		return err
 	}
-	var edits []secret.Edit
+	edits := x.Preview(name, files)
 	if process {
 		if edits, err = r.processProfile(x, r.token, name, files); err != nil {
 			return err
 		}
+	}
+	conflicts := r.profileConflicts(files, []aws.DeliveredProfile{{Name: name, Region: x.Region, Process: process}}, edits)
+	if err := refuseNever(conflicts); err != nil {
+		return err
 	}
 	ctx, cancel := r.bounded(ctx)
 	defer cancel()
@@ -146,6 +155,7 @@ func (r *awsRun) profile(ctx context.Context, name string, process bool) error {
 		got, err = r.cached(ctx, x)
 	} else {
 		got, err = r.exchange(ctx, x)
+		got.Region = x.RegionToWrite(files, name)
 		edits = got.StaticProfile(name, files)
 	}
 	if err != nil {
@@ -155,6 +165,7 @@ func (r *awsRun) profile(ctx context.Context, name string, process bool) error {
 		return fault.New(fault.KindOf(err), "cannot write the profile %q: %w", name, err)
 	}
 	r.delivered(profileDelivery(name, files, got, process))
+	r.noteConflicts(conflicts)
 	return nil
 }
 
@@ -194,7 +205,11 @@ read first, so that the following steps have them.`,
 			if err != nil {
 				return err
 			}
-			return out.deliver(ctx, got.Environment(), delivery{what: "variables", identity: got.ARN, expiry: got.Expiration})
+			if err := out.deliver(ctx, got.Environment(), delivery{what: "variables", identity: got.ARN, expiry: got.Expiration}); err != nil {
+				return err
+			}
+			r.noteConflicts(r.environmentConflicts())
+			return nil
 		},
 	}
 	out.declare(r.own(c))
@@ -232,6 +247,7 @@ For commands that take longer than the credentials last.`,
 			if err != nil {
 				return err
 			}
+			r.noteConflicts(r.environmentConflicts())
 			return r.child(c.Context(), args, got.Environment(), r.token.Env)
 		},
 	}
@@ -240,7 +256,7 @@ For commands that take longer than the credentials last.`,
 }
 
 func (r *awsRun) processCommand() *cobra.Command {
-	var toTerminal bool
+	var toTerminal, alone bool
 	c := &cobra.Command{
 		Use:   "credential-process",
 		Short: "Print the credentials as JSON for the SDKs' credential_process",
@@ -256,7 +272,10 @@ process' writes such a profile.`,
 		Args: noArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			r.token.silent = true
-			x, err := r.settle()
+			if !alone {
+				r.regionOfProfiles(&r.options)
+			}
+			x, err := r.settleAsGiven()
 			if err != nil {
 				return err
 			}
@@ -278,7 +297,7 @@ process' writes such a profile.`,
 	}
 	o := r.own(c)
 	o.switches(&r.noCache, "no-cache", "OIDC_BROKER_NO_CACHE", "make an exchange with every call")
-	o.switches(new(bool), ignoreEnvironment, "OIDC_BROKER_IGNORE_ENVIRONMENT", "take the options from the command line alone; the token's and AWS's own variables count")
+	o.switches(&alone, ignoreEnvironment, "OIDC_BROKER_IGNORE_ENVIRONMENT", "take the options from the command line alone; the token's and AWS's own variables count")
 	printToTerminal(o, &toTerminal)
 	return c
 }

@@ -40,5 +40,5 @@ func (r *awsRun) processProfile(x *aws.Exchange, t tokenOptions, name string, fi
 	}
 	// It stands last, as it needs no quotes: Go programs would take a pair around
 	// the whole line away.
-	return append(p, "--"+ignoreEnvironment).Profile(name, files, x.Region)
+	return append(p, "--"+ignoreEnvironment).Profile(name, files, x.RegionToWrite(files, name))
 }

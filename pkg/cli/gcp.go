@@ -167,11 +167,8 @@ func (a *app) callback(t tokenOptions, option string) (self string, args []strin
 	if t.File == "-" {
 		return "", nil, fault.New(fault.Usage, "--token-file - cannot be read again: it does not go with %s", option)
 	}
-	if self, err = os.Executable(); err == nil {
-		_, err = os.Stat(self) // it may have been replaced or removed since it was started
-	}
-	if err != nil {
-		return "", nil, fault.New(fault.Local, "cannot find this program's own file: %w", unwrapPath(err))
+	if self, err = a.lastingSelf(option); err != nil {
+		return "", nil, err
 	}
 	for _, o := range []struct{ name, value string }{{"--token-env", t.Env}, {"--token-file", t.File}, {"--audience", t.Audience}, {"--token-version", t.Version}} {
 		if o.name == "--token-file" && o.value != "" {

@@ -38,6 +38,10 @@ type World struct {
 	Stdout, Stderr io.Writer
 	Now            func() time.Time
 	Transport      http.RoundTripper
+	// Executable is this program's own file, and TempDirs are the directories whose
+	// files may be gone by the next step.
+	Executable func() (string, error)
+	TempDirs   []string
 }
 
 // Main runs the program and returns its exit code: 0, a fault.Kind, or the

@@ -1,0 +1,63 @@
+package cli
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/oidc-broker/oidc-broker/pkg/aws"
+	"github.com/oidc-broker/oidc-broker/pkg/deliver"
+	"github.com/oidc-broker/oidc-broker/pkg/secret"
+)
+
+// lookup reads a variable, and says whether it is set at all.
+func (a *app) lookup(name string) (string, bool) {
+	if value := a.Getenv(name); value != "" {
+		return value, true
+	}
+	return "", slices.ContainsFunc(a.Environ(), func(v string) bool { return strings.HasPrefix(v, name+"=") })
+}
+
+// profileConflicts are why the next tool would not use profiles that edits write.
+func (a *app) profileConflicts(files aws.Files, profiles []aws.DeliveredProfile, edits []secret.Edit) []deliver.Conflict {
+	bashEnv := a.Getenv("BASH_ENV")
+	d := aws.Delivery{
+		Profiles: profiles, Lookup: a.lookup, Files: files,
+		Block: deliver.HasBlock(bashEnv, "aws"), BlockKey: deliver.BlockValue(bashEnv, "aws", "AWS_ACCESS_KEY_ID").Reveal(),
+	}
+	d.Config, d.Unreadable = files.ReadConfig(edits...)
+	return d.Conflicts()
+}
+
+// environmentConflicts are why the next tool would not use credentials that are in its
+// environment, with what our outputs take out of it.
+func (a *app) environmentConflicts() []deliver.Conflict {
+	files, err := aws.FindFiles(a.Getenv)
+	if err != nil {
+		return nil // without a home directory the SDKs find none
+	}
+	d := aws.Delivery{Lookup: a.lookup, Files: files}
+	d.Config, d.Unreadable = files.ReadConfig()
+	return d.Conflicts()
+}
+
+// regionOfProfiles gives a region that no option and no variable named: that of the
+// first of the profiles, of the one that the environment names, or of default. The
+// SDKs take it there.
+func (a *app) regionOfProfiles(o *aws.Options, profiles ...string) {
+	files, err := aws.FindFiles(a.Getenv)
+	if o.Region != "" || err != nil {
+		return
+	}
+	for _, name := range []string{"AWS_PROFILE", "AWS_DEFAULT_PROFILE"} {
+		if named := strings.TrimSpace(a.Getenv(name)); named != "" {
+			profiles = append(profiles, named)
+			break
+		}
+	}
+	config, _ := files.ReadConfig() // who writes it, or calls the AWS CLI, hears of a mistake in it
+	region, profile := config.Region(append(profiles, "default")...)
+	if region != "" {
+		o.Region, o.RegionFrom = region, fmt.Sprintf("the profile %q in the AWS files", profile)
+	}
+}
