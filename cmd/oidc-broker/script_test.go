@@ -122,7 +122,7 @@ func withoutShims() {
 //
 // and the conditions [root], [missing:PROGRAM], [missing-file:PATH], [missing-python:MODULE],
 // [missing-node:MODULE], [missing-vaultpeer], and [missing-dist] where there is no snapshot of a release: all but
-// the first fail under CI=true.
+// the first fail under CI=true. [missing-mounts] is where this user may not mount.
 func TestScripts(t *testing.T) {
 	clients, err := filepath.Abs(filepath.Join("..", "..", "testdata", "clients"))
 	if err != nil {
@@ -412,6 +412,8 @@ func condition(cond string) (bool, error) {
 		missing = err != nil
 	case "missing-dist":
 		name, missing = "a snapshot, whose directory "+distEnv+" names,", os.Getenv(distEnv) == ""
+	case "missing-mounts": // a container may forbid them
+		return exec.Command("unshare", "-m", "mount", "--bind", ".", ".").Run() != nil, nil
 	case "missing-vaultpeer":
 		name, missing = "testdata/vaultpeer", missingVaultPeer()
 	default:

@@ -62,6 +62,11 @@ func (a *app) userDir(variable, place string) (string, error) {
 
 // commit is secret.Commit, recorded for cleanup.
 func (a *app) commit(ctx context.Context, edits ...secret.Edit) error {
+	for i := range edits {
+		edits[i].InPlace = func(path string, why error) {
+			a.note(fmt.Sprintf("%s cannot be replaced (%v), as a file that is mounted by itself: it was written in place", a.shownPath(path), why))
+		}
+	}
 	if j := a.journal(); j != nil && !a.unrecorded {
 		return j.Commit(ctx, edits...)
 	}

@@ -47,6 +47,9 @@ type Edit struct {
 	// Apply returns the new content. old is nil when there is no file. An
 	// error leaves every file of the Commit as it was.
 	Apply func(old []byte) ([]byte, error)
+	// InPlace is told that the file was written in place because it could not be
+	// replaced; nil means nobody is.
+	InPlace func(path string, why error)
 }
 
 // Commit applies the edits: all of them, or none. Every file is locked against
@@ -77,6 +80,9 @@ func commit(ctx context.Context, j *Journal, edits []Edit) (err error) {
 	}
 	defer unlock()
 	for _, f := range files {
+		if err := f.restoreTorn(); err != nil {
+			return err
+		}
 		if err := f.change(); err != nil {
 			return err
 		}
@@ -122,7 +128,7 @@ func lockAll(ctx context.Context, files []*file) (unlock func(), err error) {
 			unlock()
 			return nil, cannot("make directory", dir, err)
 		}
-		release, err := Lock(ctx, f.path)
+		release, err := f.lock(ctx)
 		switch {
 		case errors.Is(err, fs.ErrNotExist):
 			// A cleanup found the directory empty, and removed it.
@@ -148,8 +154,11 @@ type file struct {
 	info     fs.FileInfo // nil: there is none yet
 	old, new []byte
 	pending  pendingFile
-	made     []string // the directories that are made for it
-	intended bool     // a journal has its name, and knows of no change
+	perm     fs.FileMode // instead of the mode that it would have; 0: none
+	alone    error       // why nothing can be made beside it
+	broken   bool        // it is neither the old one nor the new one
+	made     []string    // the directories that are made for it
+	intended bool        // a journal has its name, and knows of no change
 }
 
 // A pendingFile is written beside its target and then takes its place.
@@ -267,6 +276,9 @@ func (f *file) private() bool {
 
 // mode is the mode that the file shall have.
 func (f *file) mode() fs.FileMode {
+	if f.perm != 0 {
+		return f.perm
+	}
 	if f.info == nil || f.private() {
 		return 0o600
 	}
@@ -301,6 +313,10 @@ func (f *file) write() error {
 		return err
 	}
 	if err := os.Mkdir(tempName(f.path), 0o700); err != nil {
+		if irreplaceable(err) && f.info != nil && f.writableInPlace() {
+			f.alone = err
+			return nil
+		}
 		return err
 	}
 	p, err := newPending(f.path, tempName(f.path))
@@ -322,23 +338,15 @@ func (f *file) write() error {
 	return p.Sync()
 }
 
-func (f *file) replace() error {
-	if f.pending == nil {
-		return nil
-	}
-	return f.pending.CloseAtomicallyReplace()
-}
-
-func (f *file) discard() {
-	if f.pending != nil {
-		_ = f.pending.Cleanup() // nothing is left to do about it
-		_ = os.Remove(tempName(f.path))
-	}
-}
-
 // clear removes what a writer that was killed left beside the file, whose lock is
 // held.
-func (f *file) clear() error { return os.RemoveAll(tempName(f.path)) }
+func (f *file) clear() error {
+	err := os.RemoveAll(tempName(f.path))
+	if _, there := os.Lstat(tempName(f.path)); errors.Is(there, fs.ErrNotExist) {
+		return nil // a file system that is read-only refuses even that
+	}
+	return err
+}
 
 // lockName and tempName are what stands beside a file while it is written.
 func lockName(path string) string { return beside(path, lockSuffix) }
@@ -348,23 +356,6 @@ const lockSuffix, tempSuffix = ".oidc-broker.lock", ".oidc-broker.tmp"
 
 func beside(path, suffix string) string {
 	return filepath.Join(filepath.Dir(path), "."+filepath.Base(path)+suffix)
-}
-
-// restore puts the old content back after a later file of the same Commit
-// could not be replaced. It is the best that can be done.
-func (f *file) restore() {
-	if f.pending == nil {
-		return
-	}
-	if f.info == nil {
-		_ = os.Remove(f.path)
-		return
-	}
-	back := &file{path: f.path, info: f.info, new: f.old, edits: []Edit{{}}}
-	if back.write() == nil {
-		_ = back.replace()
-	}
-	back.discard()
 }
 
 // Lock takes the lock that this program's writers of path hold, waiting half a

@@ -69,14 +69,15 @@ func TestCommitOnAReadOnlyFileSystem(t *testing.T) {
 	}
 }
 
-// A file that is a mount point, as a container's secret is, can be written
-// but not replaced. Only the last step fails: the one before is undone.
+// A file that is a read-only mount point, as a container's secret is, can be neither
+// replaced nor written in place. Only the last step fails: the one before is undone.
 func TestCommitUndoesWhatCameBefore(t *testing.T) {
 	for _, old := range []string{"old", ""} {
 		dir := t.TempDir()
 		first := given(t, filepath.Join(dir, "a"), old, 0o640)
 		second := given(t, filepath.Join(dir, "b"), "old", 0o600)
 		mount(t, second, second, "", syscall.MS_BIND, "")
+		needs(t, "remount", syscall.Mount("", second, "", syscall.MS_BIND|syscall.MS_REMOUNT|syscall.MS_RDONLY, ""))
 		before := tree(t, dir)
 		err := Commit(t.Context(), private(to(first, "new")), to(second, "new"), to(filepath.Join(dir, "c"), "new"))
 		if fault.KindOf(err) != fault.Local || !errors.Is(err, syscall.EBUSY) || !strings.Contains(err.Error(), second) {

@@ -137,7 +137,7 @@ func (j *Journal) undoFile(ctx context.Context, e *journalEntry) (*journalEntry,
 		removeEmpty(e.Dirs)
 		return e, u, nil
 	}
-	unlock, err := Lock(ctx, e.Path)
+	unlock, err := (&file{path: e.Path}).lock(ctx)
 	switch {
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ENOTDIR):
 		return e, u, nil
@@ -145,6 +145,9 @@ func (j *Journal) undoFile(ctx context.Context, e *journalEntry) (*journalEntry,
 		return e, u, err
 	}
 	r, err := j.read()
+	if err == nil {
+		err = (&file{path: e.Path}).restoreTorn()
+	}
 	if now := r.entry(e.Path); err == nil && now != nil {
 		var f *file
 		e = now
@@ -174,13 +177,11 @@ func (f *file) putBack(e *journalEntry, action string) error {
 		return nil
 	}
 	defer f.discard()
+	if !e.Created && f.info.Mode().Perm() == e.Given {
+		f.perm = e.Mode
+	}
 	if err := f.write(); err != nil {
 		return cannot("write", f.path, err)
-	}
-	if !e.Created && f.info.Mode().Perm() == e.Given {
-		if err := f.pending.Chmod(e.Mode); err != nil {
-			return cannot("write", f.path, err)
-		}
 	}
 	if err := f.replace(); err != nil {
 		return cannot("write", f.path, err)
