@@ -1,8 +1,9 @@
 package aws
 
 import (
+	"bytes"
 	"context"
-	"errors"
+	"io"
 	"net/http"
 	"strings"
 	"time"
@@ -70,14 +71,14 @@ func (x *Exchange) webIdentity(ctx context.Context, c *remote.Client, t oidc.Tok
 		in.Policy, in.PolicyArns = x.sessionPolicies()
 	}
 	var out *sts.AssumeRoleWithWebIdentityOutput
-	err := x.call(ctx, c, nil, refusalOf{role: x.roles[0], token: &t, duration: x.duration}, func(ctx context.Context, api *sts.Client) (err error) {
+	seen, err := x.call(ctx, c, nil, refusalOf{role: x.roles[0], token: &t, duration: x.duration}, func(ctx context.Context, api *sts.Client) (err error) {
 		out, err = api.AssumeRoleWithWebIdentity(ctx, in)
 		return err
 	})
 	if err != nil {
 		return Credentials{}, err
 	}
-	return x.accept(out.Credentials, out.AssumedRoleUser, x.roles[0], c.Now())
+	return x.accept(out.Credentials, out.AssumedRoleUser, x.roles[0], c.Now(), seen)
 }
 
 // chain assumes the role i with the credentials of the one before it (STS API:
@@ -91,14 +92,14 @@ func (x *Exchange) chain(ctx context.Context, c *remote.Client, with Credentials
 		in.Policy, in.PolicyArns = x.sessionPolicies()
 	}
 	var out *sts.AssumeRoleOutput
-	err := x.call(ctx, c, &with, refusalOf{role: x.roles[i], by: with.ARN, with: &with, duration: x.duration}, func(ctx context.Context, api *sts.Client) (err error) {
+	seen, err := x.call(ctx, c, &with, refusalOf{role: x.roles[i], by: with.ARN, with: &with, duration: x.duration}, func(ctx context.Context, api *sts.Client) (err error) {
 		out, err = api.AssumeRole(ctx, in)
 		return err
 	})
 	if err != nil {
 		return Credentials{}, err
 	}
-	return x.accept(out.Credentials, out.AssumedRoleUser, x.roles[i], c.Now())
+	return x.accept(out.Credentials, out.AssumedRoleUser, x.roles[i], c.Now(), seen)
 }
 
 // Identify asks AWS who the credentials belong to (STS API: GetCallerIdentity).
@@ -108,7 +109,7 @@ func (x *Exchange) Identify(ctx context.Context, c *remote.Client, with Credenti
 		return Identity{}, err
 	}
 	var out *sts.GetCallerIdentityOutput
-	err = x.call(ctx, c, &with, refusalOf{role: x.last(), by: with.ARN, with: &with}, func(ctx context.Context, api *sts.Client) (err error) {
+	seen, err := x.call(ctx, c, &with, refusalOf{role: x.last(), by: with.ARN, with: &with}, func(ctx context.Context, api *sts.Client) (err error) {
 		out, err = api.GetCallerIdentity(ctx, &sts.GetCallerIdentityInput{})
 		return err
 	})
@@ -117,7 +118,7 @@ func (x *Exchange) Identify(ctx context.Context, c *remote.Client, with Credenti
 	}
 	id := Identity{Account: awssdk.ToString(out.Account), ARN: awssdk.ToString(out.Arn), UserID: awssdk.ToString(out.UserId)}
 	if id.ARN == "" {
-		return Identity{}, notAWS("the answer", errors.New("it lacks the ARN"))
+		return Identity{}, notAWS(seen + " without an ARN")
 	}
 	return id, nil
 }
@@ -138,29 +139,43 @@ func (x *Exchange) sessionPolicies() (*string, []types.PolicyDescriptorType) {
 }
 
 // call makes one STS call, again where that can help, and explains its failure.
-func (x *Exchange) call(ctx context.Context, c *remote.Client, with *Credentials, about refusalOf, do func(context.Context, *sts.Client) error) error {
-	return c.Retry(ctx, func(ctx context.Context) error {
+// It also says who answered what, for an answer that cannot be used.
+func (x *Exchange) call(ctx context.Context, c *remote.Client, with *Credentials, about refusalOf, do func(context.Context, *sts.Client) error) (answered string, err error) {
+	err = c.Retry(ctx, func(ctx context.Context) error {
 		seen := &wire{client: c}
 		err := do(ctx, x.api(seen, with))
 		if err == nil {
+			answered = seen.describe(about.redact)
 			return nil
 		}
 		return about.explain(ctx, err, seen, c.Now())
 	})
+	return answered, err
 }
 
 // A wire is the SDK's HTTP client for one attempt. It remembers what happened,
 // which the SDK's own errors tell in part only.
 type wire struct {
 	client *remote.Client
+	host   string
+	body   []byte
 	res    *http.Response
 	err    error
 }
 
 // Do makes the attempt.
 func (w *wire) Do(r *http.Request) (*http.Response, error) {
-	w.res, w.err = w.client.Do(r)
+	w.host = r.URL.Host
+	if w.res, w.err = w.client.Do(r); w.err == nil {
+		w.body, _ = io.ReadAll(w.res.Body) // remote has read it already
+		w.res.Body = io.NopCloser(bytes.NewReader(w.body))
+	}
 	return w.res, w.err
+}
+
+// describe says who answered what.
+func (w *wire) describe(redact func(string) string) string {
+	return w.client.Describe(w.host, w.res.StatusCode, w.res.Header, w.body, redact)
 }
 
 // api returns an STS client that makes one attempt: remote decides about more.
@@ -216,18 +231,18 @@ func usable(key string) bool {
 }
 
 // accept checks AWS's answer before anything is done with it.
-func (x *Exchange) accept(c *types.Credentials, u *types.AssumedRoleUser, want role, now time.Time) (Credentials, error) {
+func (x *Exchange) accept(c *types.Credentials, u *types.AssumedRoleUser, want role, now time.Time, answered string) (Credentials, error) {
 	if c == nil || u == nil || c.Expiration == nil {
-		return Credentials{}, notAWS("the answer", errors.New("it holds no credentials"))
+		return Credentials{}, notAWS(answered + " without credentials")
 	}
 	for _, part := range []*string{c.AccessKeyId, c.SecretAccessKey, c.SessionToken} {
 		if !usable(awssdk.ToString(part)) {
-			return Credentials{}, notAWS("the answer", errors.New("it holds no usable credentials"))
+			return Credentials{}, notAWS(answered + " without usable credentials")
 		}
 	}
 	m := groups(session, awssdk.ToString(u.Arn))
 	if m == nil || len(*u.Arn) > 300 || len(m[2]) > 64 || len(m[3]) > 64 {
-		return Credentials{}, notAWS("the answer", errors.New("it does not say which role was assumed"))
+		return Credentials{}, notAWS(answered + " without the assumed role")
 	}
 	if m[1] != want.account || m[2] != want.name {
 		return Credentials{}, fault.New(fault.Refused, "asked for the role %s, got credentials of %s", want.arn, *u.Arn).

@@ -83,6 +83,7 @@ type Exchange struct {
 // endpoint is what decides where STS is called.
 type endpoint struct {
 	url             string // "": by the region
+	host, from      string // of url, and the variable that named it
 	fips, dualStack bool
 	caBundle        []byte // nil: the system's roots
 }
@@ -324,12 +325,12 @@ func (x *Exchange) settleEndpoint(getenv func(string) string, read func(string, 
 		if err := remote.Allowed(u); err != nil {
 			return fault.New(fault.Usage, "%s: %w", name, err)
 		}
-		x.endpoint.url = v
+		x.endpoint.url, x.endpoint.host, x.endpoint.from = v, u.Host, name
 		break
 	}
 	if path := strings.TrimSpace(getenv("AWS_CA_BUNDLE")); path != "" {
 		if x.endpoint.caBundle, err = read(filepath.Clean(path), 16<<20); err != nil {
-			return err
+			return fault.New(fault.Usage, "AWS_CA_BUNDLE: %w", err)
 		}
 		if !x509.NewCertPool().AppendCertsFromPEM(x.endpoint.caBundle) {
 			return fault.New(fault.Usage, "AWS_CA_BUNDLE: no PEM certificate in %q", path)
@@ -353,6 +354,7 @@ func boolean(getenv func(string) string, name string) (bool, error) {
 func (x *Exchange) client(c *remote.Client) (*remote.Client, error) {
 	other := *c
 	other.CAVariable = "AWS_CA_BUNDLE"
+	other.From = map[string]string{x.endpoint.host: x.endpoint.from}
 	if x.endpoint.caBundle == nil {
 		return &other, nil
 	}

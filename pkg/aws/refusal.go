@@ -24,9 +24,12 @@ type refusal struct {
 	text  string // a part of the message, where only that tells cases apart
 	by    caller // whose call it answers
 	again bool
-	// hints name {iss}, {aud}, {sub}, {project}, {org}, {provider}, {role},
-	// {name}, {account}, {by}, {duration}, {choice}.
+	// reason is what of the token can be the reason, and is printed.
+	reason reason
+	// hints name {iss}, {aud}, {org}, {provider}, {role}, {name}, {account}, {by},
+	// {duration}. The first says what to do.
 	hints []string
+	more  []string // for --verbose, after the token's claims
 }
 
 // A caller is who made a call: the job with its token, or a role with its
@@ -39,79 +42,108 @@ const (
 	aRole
 )
 
+// A reason is what of the token can be the reason of a refusal.
+type reason int
+
+const (
+	otherReason reason = iota // nothing of it
+	issuer                    // the issuer and the audience, which the provider is compared with
+	condition                 // any claim: the trust policy's conditions
+)
+
+const (
+	providerWrong = "compare the provider {provider} in account {account} with the token; its signature: oidc-broker token --verify"
+	chainTrust    = "the trust policy of {role} must allow sts:AssumeRole to {by}, and that role's own policy too"
+)
+
 // refusals, the first that fits. Texts are AWS's own, as seen on the wire.
 var refusals = []refusal{
 	{code: "AccessDenied", text: "Unrecognized OAuth provider", by: job, hints: []string{
-		"STS took the token for one of another kind of provider; is AWS_ENDPOINT_URL_STS what it should be?"}},
-	{code: "AccessDenied", text: "is not authorized to perform: sts:AssumeRole", by: aRole, hints: []string{
-		"the trust policy of {role} must allow sts:AssumeRole to {by}, and that role's own policy must allow it too",
-		"if its trust policy has a condition on sts:ExternalId, give --external-id"}},
-	{code: "AccessDenied", by: aRole, hints: []string{
-		"the trust policy of {role} must allow sts:AssumeRole to {by}, and that role's own policy must allow it too"}},
-	{code: "AccessDenied", by: job, hints: []string{
-		"AWS says the same when the role does not exist, when its trust policy names another provider, and when a condition does not match; compare each condition of {role} with the claims above",
-		"the usual slips: a V1 subject pattern for a V2 token or the reverse, * under StringEquals, letter case, a condition key without /org/{org}, conditions on claims that AWS does not see (only aud, sub and project-id)",
-		"a role or provider that was made in the last ten seconds is not known everywhere yet",
-		"to see which condition it is: aws iam get-role --role-name {name} | oidc-broker policy check aws - --role-arn {role}{choice}"}},
-	{code: "InvalidIdentityToken", by: job, text: "No OpenIDConnect provider found", hints: []string{
-		"the account {account} of the role has no identity provider for {iss}; is the account id in the role's ARN right?",
-		"to make it: aws iam create-open-id-connect-provider --url {iss} --client-id-list {org}"}},
+		"STS took the token for one of another kind of provider; check AWS_ENDPOINT_URL_STS"}},
+	{code: "AccessDenied", text: "explicit deny in a resource-based policy", by: job, reason: condition, hints: []string{
+		"a statement with \"Effect\": \"Deny\" in the trust policy of {role} applies to this token"}},
+	{code: "AccessDenied", text: "explicit deny", hints: []string{
+		"the organisation's policies (SCP, RCP) or a policy of the calling role deny it, not the role's trust policy",
+		"ask the organisation's administrator which policy denies this call in account {account}"}},
+	{code: "AccessDenied", text: "is not authorized to perform: sts:AssumeRole on", by: aRole, hints: []string{
+		chainTrust, "if its trust policy has a condition on sts:ExternalId, give --external-id"}},
+	{code: "AccessDenied", by: aRole, hints: []string{chainTrust}},
+	{code: "AccessDenied", by: job, reason: condition, hints: []string{
+		"check that the role {name} exists in account {account} and that its trust policy allows this token"},
+		more: []string{
+			"AWS says the same when the role does not exist, when its trust policy names another provider, and when a condition does not match",
+			"frequent causes: a V1 pattern for a V2 subject, * under StringEquals, letter case, a condition key without /org/{org}",
+			"AWS sees only the claims aud, sub and project-id of a CircleCI token",
+			"a new role or provider is known everywhere after about ten seconds"}},
+	{code: "InvalidIdentityToken", by: job, text: "No OpenIDConnect provider found", reason: issuer, hints: []string{
+		"account {account} has no identity provider for this issuer: check the account id in --role-arn, or make the provider:",
+		"aws iam create-open-id-connect-provider --url {iss} --client-id-list {org}"}},
 	{code: "InvalidIdentityToken", by: job, text: "Incorrect token audience", hints: []string{
-		"the audience {aud} is not among the client ids of the provider {provider} in account {account}: add it there, or mint a token for one that is, with --audience"}},
+		"add the audience {aud} to the client ids of the provider in account {account}:",
+		"aws iam add-client-id-to-open-id-connect-provider --client-id {aud} --open-id-connect-provider-arn PROVIDER_ARN",
+		"or mint a token for a client id that it has: --audience",
+		"the provider is {provider}"}},
 	{code: "InvalidIdentityToken", by: job, text: "more than one audience", hints: []string{
 		"mint a token with one audience: --audience {org}"}},
 	{code: "InvalidIdentityToken", by: job, text: "retrieve verification key", again: true, hints: []string{
-		"AWS could not fetch the issuer's keys, or the token's key is not among them; for a CircleCI server, its /.well-known/ must be reachable from the internet"}},
+		"AWS could not fetch the keys of {iss}, or the token's key is not among them",
+		"a CircleCI server must serve /.well-known/ to the internet"}},
 	{code: "InvalidIdentityToken", by: job, text: "thumbprint", hints: []string{
-		"the issuer's certificate changed: update the thumbprint list of the provider {provider} in account {account}"}},
+		"the issuer's certificate changed: update the thumbprint list of the provider {provider}"}},
 	{code: "InvalidIdentityToken", by: job, text: "not a valid JWT", hints: []string{
-		"what was sent is no ID token; see 'oidc-broker token'"}},
+		"what was sent is not an ID token; see 'oidc-broker token'"}},
 	{code: "InvalidIdentityToken", by: job, text: "issued in the future", hints: []string{
 		"the issuer's clock is more than 5 minutes ahead of AWS's"}},
 	{code: "InvalidIdentityToken", by: job, text: "not yet valid", hints: []string{
 		"the issuer's clock is more than 5 minutes ahead of AWS's"}},
-	{code: "InvalidIdentityToken", by: job, text: "could not be validated", hints: []string{
-		"usually the audience: {aud} must be among the client ids of the provider {provider} in account {account}; to check the signature: oidc-broker token --verify"}},
-	{code: "InvalidIdentityToken", by: job, text: "claim", hints: []string{
-		"the issuer made a token that AWS does not take; see 'oidc-broker token'"}},
-	{code: "InvalidIdentityToken", by: job, hints: []string{
-		"compare the provider {provider} in account {account} with the claims above; to check the signature: oidc-broker token --verify"}},
+	{code: "InvalidIdentityToken", by: job, text: "could not be validated", reason: issuer, hints: []string{
+		"check that the audience {aud} is among the client ids of the provider in account {account}",
+		"to check the signature: oidc-broker token --verify"}},
+	{code: "InvalidIdentityToken", by: job, text: "claim", reason: issuer, hints: []string{
+		"the issuer made a token that AWS does not accept; see 'oidc-broker token'"}},
+	{code: "InvalidIdentityToken", by: job, reason: issuer, hints: []string{providerWrong}},
 	{code: "ExpiredTokenException", by: job, text: "Token too old", hints: []string{
-		"AWS limits a token's age whatever its exp says: mint a new one with --audience {org}"}},
+		"AWS limits a token's age whatever its exp is: mint a new one with --audience {org}"}},
 	{code: "ExpiredTokenException", by: job, hints: []string{
-		"CircleCI makes the token shortly before the job starts: exchange it in an early step, or mint a new one with --audience {org}",
-		"the time that AWS prints is 5 minutes behind its clock; if the token is fresh, this machine's clock is wrong"}},
+		"exchange the token in an early step, or mint a new one with --audience {org}",
+		"if the token is fresh, this machine's clock is wrong; the time that AWS prints is 5 minutes behind its clock"}},
 	{code: "ExpiredToken", by: aRole, hints: []string{
-		"the credentials of {by} have ended before this call, by AWS's clock"}},
+		"the credentials of {by} expired before this call, by AWS's clock"}},
 	{code: "IDPCommunicationError", by: job, again: true, hints: []string{
-		"AWS could not reach the issuer {iss}; a CircleCI server must serve /.well-known/ to the internet"}},
-	{code: "IDPRejectedClaim", by: job, hints: []string{
+		"AWS could not reach the issuer {iss}",
+		"a CircleCI server must serve /.well-known/ to the internet"}},
+	{code: "IDPRejectedClaim", by: job, reason: condition, hints: []string{
 		"the issuer {iss} did not confirm the token to AWS"}},
 	{code: "MalformedPolicyDocument", hints: []string{
-		"the document given with --policy is no policy that AWS can read; Access Analyzer's validate-policy names the place"}},
+		"AWS cannot read the document given with --policy; aws accessanalyzer validate-policy names the place"}},
 	{code: "PackedPolicyTooLarge", hints: []string{
 		"make the session policy smaller: shorter lists, wildcards, or --policy-arn instead of --policy"}},
 	{code: "RegionDisabledException", hints: []string{
-		"choose a region that account {account} has turned on, or have its administrator activate STS in this one"}},
+		"choose a region that account {account} has turned on (--region), or have its administrator activate STS in this one"}},
 	{code: "ValidationError", text: "MaxSessionDuration", hints: []string{
-		"{duration} is more than the maximum session duration of {role}: give a shorter --session-duration, or raise the role's MaxSessionDuration"}},
+		"give a --session-duration shorter than {duration}, or raise the MaxSessionDuration of the role {name}"}},
 	{code: "ValidationError", text: "role chaining", hints: []string{
 		"AWS limits the session of a chained role to 1h: give --session-duration 1h or less"}},
 	{code: "ValidationError", text: "Request ARN is invalid", hints: []string{
-		"AWS does not take {role} for the ARN of a role"}},
-	{code: "ValidationError"},
-	{code: "Throttling", again: true},
-	{code: "ThrottlingException", again: true},
-	{code: "RequestLimitExceeded", again: true},
-	{code: "ServiceUnavailable", again: true},
-	{code: "InternalFailure", again: true},
-	{code: "InternalError", again: true},
+		"AWS does not accept {role} as the ARN of a role"}},
+	{code: "ValidationError", hints: []string{"AWS does not accept a value of the request; the options are in 'oidc-broker aws --help'"}},
+	{code: "Throttling", again: true, hints: throttled},
+	{code: "ThrottlingException", again: true, hints: throttled},
+	{code: "RequestLimitExceeded", again: true, hints: throttled},
+	{code: "ServiceUnavailable", again: true, hints: outage},
+	{code: "InternalFailure", again: true, hints: outage},
+	{code: "InternalError", again: true, hints: outage},
 	{code: "InvalidClientTokenId", hints: []string{
-		"credentials of the global endpoint are not valid in a region that must be opted into: give --region"}},
+		"credentials of the global endpoint are not valid in an opt-in region: give --region"}},
 	{code: "SignatureDoesNotMatch", hints: []string{
-		"something between here and AWS changes requests, or this machine's clock is wrong"}},
-	{code: "RequestExpired", hints: []string{"is this machine's clock right?"}},
+		"a proxy changes the requests on their way to AWS, or this machine's clock is wrong"}},
+	{code: "RequestExpired", hints: []string{"check this machine's clock"}},
 }
+
+var (
+	throttled = []string{"too many calls at once in this account and region; to retry for longer: --timeout 5m --max-attempts 10"}
+	outage    = []string{"run the job again; to retry for longer: --timeout 5m --max-attempts 10; outages: https://health.aws.amazon.com"}
+)
 
 // refusalOf is what a call was about, for explaining its failure.
 type refusalOf struct {
@@ -132,25 +164,23 @@ func (a refusalOf) explain(ctx context.Context, err error, seen *wire, now time.
 	case ctx.Err() != nil:
 		return ctx.Err()
 	case seen.res == nil:
-		return fault.New(fault.Usage, "AWS's SDK cannot make the call: %s", remote.Clip(a.redact(err.Error())))
+		return fault.New(fault.Usage, "AWS's SDK cannot make the call: %s", a.redact(err.Error()))
 	case errors.As(err, &api) && api.ErrorCode() != "" && api.ErrorCode() != "UnknownError":
 		return a.refused(api, seen.res, now)
 	case remote.Transient(seen.res.StatusCode):
-		return &remote.Failure{Host: "AWS STS", Why: fmt.Sprintf("answers %d", seen.res.StatusCode), Again: true, After: remote.After(seen.res, now)}
-	case seen.res.StatusCode != http.StatusOK:
-		return notAWS(fmt.Sprintf("the answer with status %d", seen.res.StatusCode), nil)
+		return &remote.Failure{Host: seen.host, Why: fmt.Sprintf("answers %d", seen.res.StatusCode), Again: true, After: remote.After(seen.res, now)}
 	}
-	return notAWS("the answer", nil)
+	return notAWS(seen.describe(a.redact))
 }
 
 // refused explains an answer in AWS's error format.
 func (a refusalOf) refused(api smithy.APIError, res *http.Response, now time.Time) error {
 	row := a.find(api)
-	said := api.ErrorCode()
+	message := api.ErrorCode()
 	if m := api.ErrorMessage(); m != "" && m != api.ErrorCode() {
-		said += ": " + m
+		message += ": " + m
 	}
-	said = remote.Clip(a.redact(said)) // the code too: it is not always AWS that answers
+	message = a.redact(message) // the code too: it is not always AWS that answers
 	what := "AWS refused the token for " + a.role.arn
 	if a.token == nil {
 		what = "AWS refused " + a.by + " the role " + a.role.arn
@@ -158,20 +188,17 @@ func (a refusalOf) refused(api smithy.APIError, res *http.Response, now time.Tim
 			what = "AWS refused the credentials of " + a.by
 		}
 	}
-	var e *fault.Error
+	e := fault.New(fault.Refused, "%s: %s", what, message)
 	if row.again || remote.Transient(res.StatusCode) {
-		e = fault.New(fault.Unavailable, "%w", &remote.Failure{Host: "AWS", Why: "cannot say yes or no: " + said, Again: true, After: remote.After(res, now)})
-	} else {
-		e = fault.New(fault.Refused, "%s: %s", what, said)
+		e = fault.New(fault.Unavailable, "%w", &remote.Failure{Host: "AWS STS", Why: "cannot answer now: " + message, Again: true, After: remote.After(res, now)})
 	}
-	a.claims(e)
-	for _, h := range row.hints {
-		_ = e.Hint("%s", a.fill(h))
+	for _, h := range a.hints(row) {
+		_ = e.Hint("%s", h)
 	}
 	return e
 }
 
-// find returns the first row that fits, or an empty one.
+// find returns the first row that fits; what is in none may be for any reason.
 func (a refusalOf) find(api smithy.APIError) refusal {
 	by := job
 	if a.token == nil {
@@ -182,22 +209,41 @@ func (a refusalOf) find(api smithy.APIError) refusal {
 			return r
 		}
 	}
-	return refusal{}
+	return refusal{reason: condition}
 }
 
-// claims adds what the trust policy was compared with.
-func (a refusalOf) claims(e *fault.Error) {
-	if a.token == nil {
-		return
+// hints says what to do, which claims AWS saw, and how to compare them with the
+// trust policy: the job has no credentials to read it, a laptop has no token.
+func (a refusalOf) hints(row refusal) []string {
+	var all []string
+	for _, h := range row.hints {
+		all = append(all, a.fill(h))
 	}
-	t := a.token
-	_ = e.Hint("the token's subject is %q", t.Subject)
-	_ = e.Hint("the token's issuer is %q, its audience %q, its project-id %q", t.Issuer, strings.Join(t.Audience, ", "), t.ProjectID())
+	if t := a.token; t != nil && row.reason != otherReason {
+		if row.reason == condition {
+			all = append(all, t.SubjectHint(), t.ClaimsHint(),
+				"on a laptop: aws iam get-role --role-name "+shortName(a.role.name)+" | oidc-broker policy check aws - --claims claims.json")
+		}
+		all = append(all, t.IssuerHint())
+	}
+	for _, h := range row.more {
+		all = append(all, a.fill(h))
+	}
+	return all
+}
+
+// shortName is a role's name in a command that must fit into a line; one that
+// does not fit is in the error's first line.
+func shortName(name string) string {
+	if len(name) > 40 {
+		return "ROLE_NAME"
+	}
+	return deliver.Word(name)
 }
 
 // fill puts what is known into a hint.
 func (a refusalOf) fill(hint string) string {
-	pairs := []string{"{role}", a.role.arn, "{account}", a.role.account, "{by}", a.by, "{duration}", a.duration.String()}
+	pairs := []string{"{role}", a.role.arn, "{account}", a.role.account, "{name}", a.role.name, "{by}", a.by, "{duration}", a.duration.String()}
 	if t := a.token; t != nil {
 		org := t.OrgID()
 		if org == "" {
@@ -205,9 +251,8 @@ func (a refusalOf) fill(hint string) string {
 		}
 		// Some hints are commands to be pasted, and a job chooses its audience.
 		org = deliver.Word(org)
-		pairs = append(pairs, "{iss}", deliver.Word(t.Issuer), "{aud}", strings.Join(t.Audience, ", "), "{sub}", t.Subject, "{project}", t.ProjectID(),
-			"{org}", org, "{provider}", strings.TrimPrefix(t.Issuer, "https://"),
-			"{name}", deliver.Word(a.role.name), "{choice}", t.Choice())
+		pairs = append(pairs, "{iss}", deliver.Word(t.Issuer), "{aud}", deliver.Word(strings.Join(t.Audience, ",")),
+			"{org}", org, "{provider}", strings.TrimPrefix(t.Issuer, "https://"))
 	}
 	return strings.NewReplacer(pairs...).Replace(hint)
 }
@@ -215,22 +260,18 @@ func (a refusalOf) fill(hint string) string {
 // redact takes what we sent out of words that the server wrote: AWS shows the
 // canonical request, session token included, when a signature does not match.
 func (a refusalOf) redact(text string) string {
+	var sent []secret.Value
 	if a.token != nil {
-		text = a.token.Redact(text)
+		sent = append(sent, a.token.Raw)
 	}
 	if a.with != nil {
-		for _, v := range []secret.Value{a.with.SecretAccessKey, a.with.SessionToken} {
-			text = v.Redact(text)
-		}
+		sent = append(sent, a.with.SecretAccessKey, a.with.SessionToken)
 	}
-	return text
+	return secret.Foreign(text, sent...)
 }
 
 // notAWS is an answer that AWS would not give. It never shows the answer.
-func notAWS(what string, cause error) error {
-	e := fault.New(fault.Unavailable, "%s is not one of AWS STS", what)
-	if cause != nil {
-		e = fault.New(fault.Unavailable, "%s is not one of AWS STS: %w", what, cause)
-	}
-	return e.Hint("a proxy, a login page or a wrong AWS_ENDPOINT_URL_STS answers in its place")
+func notAWS(answer string) error {
+	return fault.New(fault.Unavailable, "%s, which is not an answer of AWS STS", answer).
+		Hint("a proxy, a login page or a wrong AWS_ENDPOINT_URL_STS answers in its place")
 }

@@ -127,10 +127,13 @@ const googleUniverse = "googleapis.com"
 
 // hosts are the services that the file names: base URLs without a slash at
 // the end.
-type hosts struct{ universe, sts, iam string }
+type hosts struct {
+	universe, sts, iam string
+	from               map[string]string // the option that named a host
+}
 
 func (c CredConfig) hosts(mtls bool) (hosts, error) {
-	h := hosts{universe: c.UniverseDomain}
+	h := hosts{universe: c.UniverseDomain, from: map[string]string{}}
 	if h.universe == "" {
 		h.universe = googleUniverse
 	}
@@ -154,6 +157,9 @@ func (c CredConfig) hosts(mtls bool) (hosts, error) {
 			return hosts{}, err
 		}
 		*e.to = strings.TrimRight(e.value, "/")
+		if u, err := url.Parse(e.value); err == nil {
+			h.from[u.Host] = e.option
+		}
 	}
 	return h, nil
 }

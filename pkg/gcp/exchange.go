@@ -26,6 +26,7 @@ type AccessToken struct {
 // 8693 §2.1), and with a service account that account's. A refusal is a
 // fault.Refused with Google's words, the token's claims and what to do.
 func (x *Exchange) Exchange(ctx context.Context, c *remote.Client, t oidc.Token) (AccessToken, error) {
+	c = x.client(c)
 	if x.ServiceAccount == "" {
 		return x.federate(ctx, c, t)
 	}
@@ -45,6 +46,7 @@ func (x *Exchange) IDToken(ctx context.Context, c *remote.Client, t oidc.Token, 
 	if x.ServiceAccount == "" {
 		return secret.Value{}, fault.New(fault.Usage, "an ID token is a service account's: give --service-account")
 	}
+	c = x.client(c)
 	iam, done := c.Ahead(ctx, x.iam)
 	defer done()
 	federated, err := x.federate(ctx, c, t)
@@ -55,11 +57,12 @@ func (x *Exchange) IDToken(ctx context.Context, c *remote.Client, t oidc.Token, 
 		Token string `json:"token"`
 	}
 	in := map[string]any{"audience": audience, "includeEmail": includeEmail}
-	if err := x.iamCall(ctx, iam, t, federated, "generateIdToken", in, &out); err != nil {
+	unusable, err := x.iamCall(ctx, iam, t, federated, "generateIdToken", in, &out)
+	if err != nil {
 		return secret.Value{}, err
 	}
 	if !usable(out.Token) {
-		return secret.Value{}, notGoogle("the answer holds no ID token")
+		return secret.Value{}, unusable(" without an ID token")
 	}
 	return secret.New(out.Token), nil
 }
@@ -74,12 +77,13 @@ func (x *Exchange) federate(ctx context.Context, c *remote.Client, t oidc.Token)
 		"subject_token_type":   {"urn:ietf:params:oauth:token-type:jwt"},
 		"subject_token":        {t.Raw.Reveal()},
 	}
+	about := x.refusalOf(c, t)
 	a, err := x.call(ctx, c, remote.Request{
 		Method: http.MethodPost, URL: x.sts + "/v1/token",
 		Header: http.Header{"Content-Type": {"application/x-www-form-urlencoded"}},
 		Body:   []byte(form.Encode()),
 		Again:  mends,
-	}, x.refusalOf(t))
+	}, about)
 	if err != nil {
 		return AccessToken{}, err
 	}
@@ -88,14 +92,14 @@ func (x *Exchange) federate(ctx context.Context, c *remote.Client, t oidc.Token)
 		ExpiresIn   json.Number `json:"expires_in"`
 	}
 	if json.Unmarshal(a.Body, &out) != nil {
-		return AccessToken{}, notGoogle("the answer is not the JSON expected")
+		return AccessToken{}, about.notGoogle(a, "")
 	}
 	if !usable(out.AccessToken) {
-		return AccessToken{}, notGoogle("the answer holds no access token")
+		return AccessToken{}, about.notGoogle(a, " without an access token")
 	}
 	seconds, err := out.ExpiresIn.Int64()
 	if err != nil || seconds <= 0 || seconds > 1<<31 {
-		return AccessToken{}, notGoogle("the answer does not say how long its token is valid")
+		return AccessToken{}, about.notGoogle(a, " without the token's lifetime")
 	}
 	return AccessToken{Token: secret.New(out.AccessToken), Expiry: c.Now().Add(time.Duration(seconds) * time.Second).UTC()}, nil
 }
@@ -120,28 +124,30 @@ func (x *Exchange) impersonate(ctx context.Context, c *remote.Client, t oidc.Tok
 		AccessToken string    `json:"accessToken"`
 		ExpireTime  time.Time `json:"expireTime"`
 	}
-	if err := x.iamCall(ctx, c, t, federated, "generateAccessToken", in, &out); err != nil {
+	unusable, err := x.iamCall(ctx, c, t, federated, "generateAccessToken", in, &out)
+	if err != nil {
 		return AccessToken{}, err
 	}
 	if !usable(out.AccessToken) {
-		return AccessToken{}, notGoogle("the answer holds no access token")
+		return AccessToken{}, unusable(" without an access token")
 	}
 	if out.ExpireTime.IsZero() {
-		return AccessToken{}, notGoogle("the answer does not say how long its token is valid")
+		return AccessToken{}, unusable(" without the token's lifetime")
 	}
 	return AccessToken{Token: secret.New(out.AccessToken), Expiry: out.ExpireTime.UTC()}, nil
 }
 
-// iamCall calls a method of IAM Credentials on the service account.
-func (x *Exchange) iamCall(ctx context.Context, c *remote.Client, t oidc.Token, with AccessToken, method string, in map[string]any, out any) error {
+// iamCall calls a method of IAM Credentials on the service account. unusable is the
+// error for an answer that lacks something.
+func (x *Exchange) iamCall(ctx context.Context, c *remote.Client, t oidc.Token, with AccessToken, method string, in map[string]any, out any) (unusable func(lack string) error, err error) {
 	if len(x.delegates) > 0 {
 		in["delegates"] = x.delegates
 	}
 	body, err := json.Marshal(in)
 	if err != nil {
-		return fault.New(fault.Internal, "cannot write the request: %w", err)
+		return nil, fault.New(fault.Internal, "cannot write the request: %w", err)
 	}
-	about := x.refusalOf(t)
+	about := x.refusalOf(c, t)
 	about.method, about.bearer = method, with.Token
 	a, err := x.call(ctx, c, remote.Request{
 		Method: http.MethodPost, URL: x.iam + "/v1/projects/-/serviceAccounts/" + url.PathEscape(x.ServiceAccount) + ":" + method,
@@ -149,12 +155,20 @@ func (x *Exchange) iamCall(ctx context.Context, c *remote.Client, t oidc.Token, 
 		Body:   body,
 	}, about.as(func() string { return x.principal(ctx, c, with) }))
 	if err != nil {
-		return err
+		return nil, err
 	}
+	unusable = func(lack string) error { return about.notGoogle(a, lack) }
 	if json.Unmarshal(a.Body, out) != nil {
-		return notGoogle("the answer is not the JSON expected")
+		return nil, unusable("")
 	}
-	return nil
+	return unusable, nil
+}
+
+// client returns c with the options that name the endpoints, for errors.
+func (x *Exchange) client(c *remote.Client) *remote.Client {
+	own := *c
+	own.From = x.from
+	return &own
 }
 
 // principal asks STS whom the federated token stands for (RFC 7662): the name
@@ -200,10 +214,4 @@ func usable(token string) bool {
 		}
 	}
 	return token != ""
-}
-
-// notGoogle is an answer that Google would not give. It never shows the answer.
-func notGoogle(what string) error {
-	return fault.New(fault.Unavailable, "no answer of Google's: %s", what).
-		Hint("a proxy, a login page or a wrong endpoint answers in its place")
 }

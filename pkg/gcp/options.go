@@ -54,8 +54,9 @@ type Exchange struct {
 	scopes    []string
 	lifetime  time.Duration // 0: Google's default, an hour
 	universe  string
-	sts, iam  string // base URLs without a slash at the end
-	custom    bool   // an endpoint was moved: files name the new one
+	sts, iam  string            // base URLs without a slash at the end
+	custom    bool              // an endpoint was moved: files name the new one
+	from      map[string]string // the options that named the endpoints, by host
 }
 
 // Settle checks the options. Every error is a fault.Usage.
@@ -195,6 +196,7 @@ func (o Options) settleEndpoints(x *Exchange) error {
 		return err
 	}
 	x.universe, x.sts, x.iam = h.universe, h.sts, h.iam
+	x.from = h.from
 	x.custom = o.STSEndpoint != "" || o.IAMCredentialsEndpoint != ""
 	return nil
 }

@@ -19,47 +19,65 @@ type refusal struct {
 	iam  bool   // of IAM Credentials alone: its hints speak of the service account
 	code string // error (STS, RFC 6749 §5.2), or reason or status (IAM); "" is any
 	text string // a part of the message
+	// reason is what of the token can be the reason, and is printed.
+	reason reason
 	// hints name {iss}, {aud}, {subbytes}, {provider}, {number}, {pool}, {id},
-	// {account}, {member}, {api}, {owner}, {choice}.
+	// {account}, {member}, {api}, {owner}. The first says what to do.
 	hints []string
+	more  []string // for --verbose, after the token's claims
 }
+
+// A reason is what of the token can be the reason of a refusal.
+type reason int
+
+const (
+	otherReason reason = iota // nothing of it
+	issuer                    // the issuer and the audience
+	condition                 // any claim: the provider's mapping and condition
+	binding                   // the subject, whose principal the service account's policy names
+)
 
 // issuerUnreachable is the one refusal that another attempt can mend.
 const issuerUnreachable = "Error connecting to the given credential's issuer"
 
 // refusals, the first that fits. Texts are Google's own.
 var refusals = []refusal{
-	{text: "rejected by the attribute condition", hints: []string{
-		"the provider's attribute condition is false for this token, or names a claim that it does not have; comparison is by letter case",
-		"to see the condition: gcloud iam workload-identity-pools providers describe {id} --workload-identity-pool={pool} --location=global --project={number} --format='value(attributeCondition)'",
-		explained}},
-	{text: "Could not obtain a value for google.subject", hints: []string{
-		"the provider's mapping of google.subject names a claim that this token does not have; a mapping that always fits: google.subject=assertion.sub.split('/vcs-origin/')[0]",
-		explained}},
-	{text: "exceeds the 127 bytes limit", hints: []string{
-		"the token's subject has {subbytes} bytes, and google.subject takes 127: a V2 subject never fits; use the V1 token (--token-version v1)",
-		"or map less of it: google.subject=assertion.sub.split('/vcs-origin/')[0], which is the V1 subject for both",
-		explained}},
-	{text: "does not match the expected audience", hints: []string{
-		"the provider expects another audience than {aud}: gcloud iam workload-identity-pools providers update-oidc {id} --workload-identity-pool={pool} --location=global --project={number} --allowed-audiences={aud}",
-		"or mint a token for the one it expects: --audience https://iam.googleapis.com/{provider}",
-		explained}},
-	{text: "The issuer in ID Token", hints: []string{
-		"the provider expects another issuer than {iss}: is it for this organisation, and without a slash at its end?",
-		explained}},
+	{text: "rejected by the attribute condition", reason: condition, hints: []string{
+		"the provider's attribute condition is false for this token, or names a claim that it lacks; letter case counts"},
+		more: []string{describe + " --format='value(attributeCondition)'"}},
+	{text: "Could not obtain a value for google.subject", reason: condition, hints: []string{
+		"map google.subject to a claim that every token has: google.subject=assertion.sub.split('/vcs-origin/')[0]"},
+		more: []string{"the provider's mapping of google.subject names a claim that this token does not have", describe}},
+	{text: "exceeds the 127 bytes limit", reason: condition, hints: []string{
+		"the token's subject has {subbytes} bytes and google.subject takes 127: use the V1 token (--token-version v1),",
+		"or map google.subject=assertion.sub.split('/vcs-origin/')[0], which is the V1 subject for both versions"},
+		more: []string{describe}},
+	{text: "does not match the expected audience", reason: issuer, hints: []string{
+		"mint a token for the audience that the provider expects by default: --audience https://iam.googleapis.com/{provider}",
+		"or let the provider accept {aud}: gcloud iam workload-identity-pools providers update-oidc --allowed-audiences={aud}"},
+		more: []string{update + " --allowed-audiences={aud}"}},
+	{text: "The issuer in ID Token", reason: issuer, hints: []string{
+		"set the provider's --issuer-uri to {iss}, without a slash at its end"},
+		more: []string{update + " --issuer-uri={iss}"}},
 	{text: issuerUnreachable, hints: []string{
-		"Google could not fetch the keys of {iss}; a CircleCI server that Google cannot reach needs its keys uploaded (--jwk-json-path)"}},
+		"Google could not fetch the keys of {iss}",
+		"a CircleCI server that Google cannot reach needs its keys uploaded to the provider (--jwk-json-path)"}},
 	{text: "is stale to sign-in", hints: []string{
-		"the token is too old: exchange it in an early step, or mint a new one with --audience; if it is fresh, this machine's clock is wrong"}},
+		"the token is too old: exchange it in an early step, or mint a new one with --audience",
+		"if the token is fresh, this machine's clock is wrong"}},
 	{text: `Invalid value for "audience"`, hints: []string{
-		"the provider was read as {provider}: the project's number (not its id), the pool and the provider must be those of the provider's full name"}},
+		"check the provider's full name: the project's number (not its id), the pool and the provider",
+		"it was read as {provider}"}},
 	{code: "invalid_target", hints: []string{
-		"the pool or the provider does not exist, is disabled or was deleted, or the project's number is another's",
-		"to see it: gcloud iam workload-identity-pools providers describe {id} --workload-identity-pool={pool} --location=global --project={number}"}},
-	{code: "quota_exceeded"},
-	{iam: true, text: "iam.serviceAccounts.getAccessToken", hints: bindingHints},
-	{iam: true, text: "iam.serviceAccounts.getOpenIdToken", hints: bindingHints},
-	{iam: true, text: "The caller does not have permission", hints: bindingHints},
+		"the pool or the provider does not exist, is disabled or deleted, or the project's number is wrong: check its name"},
+		more: []string{describe}},
+	{code: "quota_exceeded", hints: throttled},
+	{iam: true, code: "RESOURCE_EXHAUSTED", hints: throttled},
+	{code: "UNAVAILABLE", hints: outage},
+	{code: "INTERNAL", hints: outage},
+	{iam: true, text: "iam.serviceAccounts.getAccessToken", reason: binding, hints: bindingHints, more: bindingMore},
+	{iam: true, text: "iam.serviceAccounts.getOpenIdToken", reason: binding, hints: bindingHints, more: bindingMore},
+	{iam: true, text: "The caller does not have permission", reason: binding, hints: bindingHints, more: bindingMore},
 	{code: "SERVICE_DISABLED", hints: disabledHints},
 	{text: "has not been used in project", hints: disabledHints},
 	{iam: true, text: "Gaia id not found", hints: []string{"there is no service account {account}: check its address"}},
@@ -67,36 +85,51 @@ var refusals = []refusal{
 	{iam: true, text: "lifetime cannot exceed", hints: lifetimeHints},
 	{text: "can not have lifetimes of more than 1 hour", hints: lifetimeHints},
 	{code: "ACCESS_TOKEN_TYPE_UNSUPPORTED", hints: []string{
-		"this API takes no token of direct access: give --service-account"}},
-	{code: "invalid_grant", hints: []string{
-		"compare the provider with the claims above; to check the signature: oidc-broker token --verify"}},
+		"this API accepts no token of direct access: give --service-account"}},
+	{code: "invalid_scope", hints: []string{"check --scope: Google knows no such scope"}},
+	{code: "invalid_grant", reason: issuer, hints: []string{
+		"compare the provider with the token; to check its signature: oidc-broker token --verify"}},
 }
 
-// explained is the command that says which part of the provider it is.
-const explained = "to see which part of it: gcloud iam workload-identity-pools providers describe {id} --workload-identity-pool={pool} --location=global --project={number} --format=json | oidc-broker policy check gcp -{choice}"
+const (
+	describe = "gcloud iam workload-identity-pools providers describe {id} --workload-identity-pool={pool} --location=global --project={number}"
+	update   = "gcloud iam workload-identity-pools providers update-oidc {id} --workload-identity-pool={pool} --location=global --project={number}"
+)
 
 var lifetimeHints = []string{
-	"give --token-lifetime 1h or less; more needs the organisation policy constraints/iam.allowServiceAccountCredentialLifetimeExtension for {account}",
+	"give --token-lifetime 1h or less; more needs the organisation policy",
+	"constraints/iam.allowServiceAccountCredentialLifetimeExtension for {account}",
 }
 
 var bindingHints = []string{
-	"let it impersonate the account: gcloud iam service-accounts add-iam-policy-binding {account} --role=roles/iam.workloadIdentityUser --member='{member}'",
-	"Google says the same when the account does not exist; a binding that was just made takes up to 5 minutes",
-	"to see whether it is bound: gcloud iam service-accounts get-iam-policy {account} --format=json > iam.json; gcloud iam workload-identity-pools providers describe {id} --workload-identity-pool={pool} --location=global --project={number} --format=json | oidc-broker policy check gcp - --iam-policy iam.json{choice}",
+	"give this token's principal roles/iam.workloadIdentityUser on {account}; --verbose prints the command",
 }
 
-var disabledHints = []string{"turn the API on in the project of {owner}: gcloud services enable {api}.googleapis.com"}
+var bindingMore = []string{
+	"gcloud iam service-accounts add-iam-policy-binding {account} --role=roles/iam.workloadIdentityUser --member='{member}'",
+	"to see whether it is bound: gcloud iam service-accounts get-iam-policy {account} --format=json > iam.json; " + describe +
+		" --format=json | oidc-broker policy check gcp - --iam-policy iam.json --claims claims.json",
+}
+
+var (
+	disabledHints = []string{"turn the API on in the project of {owner}: gcloud services enable {api}.googleapis.com"}
+	throttled     = []string{"too many calls at once; to retry for longer: --timeout 5m --max-attempts 10"}
+	outage        = []string{"run the job again; to retry for longer: --timeout 5m --max-attempts 10; outages: https://status.cloud.google.com"}
+)
 
 // refusalOf is what a call was about, for explaining its failure.
 type refusalOf struct {
 	x      *Exchange
+	client *remote.Client
 	token  oidc.Token
 	method string        // of IAM Credentials; "" for STS
 	bearer secret.Value  // the token that the call was made with, beside the job's
 	member func() string // the principal that Google sees; nil or "": not known
 }
 
-func (x *Exchange) refusalOf(t oidc.Token) refusalOf { return refusalOf{x: x, token: t} }
+func (x *Exchange) refusalOf(c *remote.Client, t oidc.Token) refusalOf {
+	return refusalOf{x: x, client: c, token: t}
+}
 
 func (r refusalOf) as(member func() string) refusalOf {
 	r.member = member
@@ -153,39 +186,76 @@ func (r refusalOf) explain(a remote.Answer, unavailable error) error {
 		if unavailable != nil {
 			return unavailable
 		}
-		return notGoogle(fmt.Sprintf("the answer with status %d is not Google's", a.Status))
+		return r.notGoogle(a, "")
 	}
-	said := w.code
+	message := w.code
 	if w.message != "" {
-		said += ": " + w.message
+		message += ": " + w.message
 	}
-	said = remote.Clip(r.bearer.Redact(r.token.Redact(said)))
+	message = r.redact(message)
 	what := "Google refused the token for " + r.x.Provider.String()
 	if r.method != "" {
 		what = "Google refused the service account " + r.x.ServiceAccount
 	}
-	e := fault.New(fault.Refused, "%s: %s", what, said)
+	e := fault.New(fault.Refused, "%s: %s", what, message)
+	row := r.find(w)
 	switch {
 	case unavailable != nil:
-		e = fault.New(fault.KindOf(unavailable), "%w: %s", unavailable, said)
+		e = fault.New(fault.KindOf(unavailable), "%w: %s", unavailable, message)
+		row.reason = otherReason
 	case a.Status == http.StatusUnauthorized && r.method != "":
-		e = fault.New(fault.Refused, "Google does not take the federated token: %s", said)
+		e = fault.New(fault.Refused, "Google does not take the federated token: %s", message)
 	}
-	_ = e.Hint("the token's subject is %q", r.token.Subject)
-	_ = e.Hint("the token's issuer is %q, its audience %q, its project-id %q", r.token.Issuer, strings.Join(r.token.Audience, ", "), r.token.ProjectID())
-	for _, h := range r.find(w).hints {
-		_ = e.Hint("%s", r.fill(h))
+	for _, h := range r.hints(row) {
+		_ = e.Hint("%s", h)
 	}
 	return e
 }
 
+// hints says what to do, which claims can be the reason, and how to compare them
+// with the provider: the job has no credentials to read it, a laptop has no token.
+func (r refusalOf) hints(row refusal) []string {
+	var all []string
+	for _, h := range row.hints {
+		all = append(all, r.fill(h))
+	}
+	switch row.reason {
+	case condition:
+		all = append(all, r.token.SubjectHint(), r.token.ClaimsHint(), checkStep, r.token.IssuerHint())
+	case issuer:
+		all = append(all, r.token.IssuerHint(), r.token.SubjectHint())
+	case binding:
+		all = append(all, r.token.SubjectHint(),
+			"Google answers the same when the account does not exist; a new binding takes up to 5 minutes")
+	}
+	for _, h := range row.more {
+		all = append(all, r.fill(h))
+	}
+	return all
+}
+
+// checkStep compares the claims with the provider, whose full NAME is in the
+// error: with it in its place the line would be too long for a log.
+const checkStep = "on a laptop: gcloud iam workload-identity-pools providers describe NAME --format=json | oidc-broker policy check gcp - --claims claims.json"
+
+// redact makes a text of Google's fit to be printed.
+func (r refusalOf) redact(text string) string { return secret.Foreign(text, r.token.Raw, r.bearer) }
+
+// notGoogle is an answer that Google would not give, or one without what was asked
+// for. It never shows the answer.
+func (r refusalOf) notGoogle(a remote.Answer, lack string) error {
+	return fault.New(fault.Unavailable, "%s%s, which is not an answer of Google's", r.client.Describe(a.Host, a.Status, a.Header, a.Body, r.redact), lack).
+		Hint("a proxy, a login page or a wrong endpoint answers in its place")
+}
+
+// find returns the first row that fits; what is in none may be for any reason.
 func (r refusalOf) find(w words) refusal {
 	for _, row := range refusals {
 		if (!row.iam || r.method != "") && (row.code == "" || row.code == w.code) && strings.Contains(w.message, row.text) {
 			return row
 		}
 	}
-	return refusal{}
+	return refusal{reason: condition}
 }
 
 // fill puts what is known into a hint.
@@ -205,7 +275,7 @@ func (r refusalOf) fill(hint string) string {
 	}
 	return strings.NewReplacer(
 		"{api}", api, "{owner}", owner,
-		"{choice}", t.Choice(), "{iss}", t.Issuer, "{subbytes}", fmt.Sprint(len(t.Subject)),
+		"{iss}", t.Issuer, "{subbytes}", fmt.Sprint(len(t.Subject)),
 		// As gcloud's lists are; a job chooses its audience, and the line is pasted.
 		"{aud}", deliver.Word(strings.Join(t.Audience, ",")),
 		"{provider}", p.String(), "{number}", p.ProjectNumber, "{pool}", p.Pool, "{id}", p.ID, "{account}", r.x.ServiceAccount,

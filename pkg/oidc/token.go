@@ -3,6 +3,7 @@
 package oidc
 
 import (
+	"fmt"
 	"bytes"
 	"encoding/base64"
 	"encoding/json"
@@ -139,6 +140,23 @@ func (t Token) Choice() string {
 		return " --token-version v2"
 	}
 	return ""
+}
+
+// The lines about a token that providers put under a refusal. Each fits into a
+// line of a job's log, for CircleCI's tokens.
+
+// SubjectHint names the token's subject.
+func (t Token) SubjectHint() string { return fmt.Sprintf("the token's subject is %q", t.Subject) }
+
+// IssuerHint names the token's issuer and audience.
+func (t Token) IssuerHint() string {
+	return fmt.Sprintf("the token's issuer is %s, audience %s", t.Issuer, strings.Join(t.Audience, ", "))
+}
+
+// ClaimsHint is the first of the two steps that compare the token with a trust
+// document: the job has the token, and mostly no right to read the document.
+func (t Token) ClaimsHint() string {
+	return "in the job: oidc-broker token" + t.Choice() + " --format json > claims.json"
 }
 
 // Redact replaces the token, and each piece of it that could be used or matched,

@@ -45,6 +45,9 @@ type Client struct {
 	Attempts int
 	// AttemptTime bounds one attempt; 0 means 15 seconds.
 	AttemptTime time.Duration
+	// From names the option or variable that an address came from, by host; what is
+	// not in it is a default.
+	From map[string]string
 	// CAVariable is the server's own variable that names a CA, for hints, beside
 	// SSL_CERT_FILE; empty means that it has none.
 	CAVariable string
@@ -73,6 +76,7 @@ type Request struct {
 
 // An Answer is a whole response.
 type Answer struct {
+	Host   string
 	Status int
 	Header http.Header
 	Body   []byte // at most 1 MiB
@@ -91,6 +95,7 @@ func (c *Client) Do(req *http.Request) (*http.Response, error) {
 	}
 	ctx, cancel := context.WithTimeout(req.Context(), limit)
 	defer cancel()
+	host := c.named(req.URL.Host)
 	// Not through an http.Client: it follows redirects, which would carry the
 	// token to a host the user never named, and its errors hold the URL.
 	res, err := c.Transport.RoundTrip(req.WithContext(ctx))
@@ -102,16 +107,16 @@ func (c *Client) Do(req *http.Request) (*http.Response, error) {
 	case 1:
 		// Only 101 gets here. Its body is the bare connection, which ctx does
 		// not end: reading it would never return.
-		return nil, &Failure{Host: req.URL.Host, Why: "answers 101, which nobody asked for"}
+		return nil, &Failure{Host: host, Why: "answers 101, which nobody asked for"}
 	case 3:
-		return nil, &Failure{Host: req.URL.Host, Why: "answers " + strconv.Itoa(res.StatusCode) + " and points elsewhere, which is not followed"}
+		return nil, &Failure{Host: host, Why: "answers " + strconv.Itoa(res.StatusCode) + " and points elsewhere, which is not followed"}
 	}
 	body, err := io.ReadAll(io.LimitReader(res.Body, maxAnswer+1))
 	if err != nil {
 		return nil, c.failure(req, err)
 	}
 	if len(body) > maxAnswer {
-		return nil, &Failure{Host: req.URL.Host, Why: "sent more than 1 MiB"}
+		return nil, &Failure{Host: host, Why: "sent more than 1 MiB"}
 	}
 	res.Body = io.NopCloser(bytes.NewReader(body))
 	return res, nil
@@ -136,14 +141,14 @@ func (c *Client) Call(ctx context.Context, r Request) (Answer, error) {
 			return err
 		}
 		defer func() { _ = res.Body.Close() }()
-		a = Answer{Status: res.StatusCode, Header: res.Header}
+		a = Answer{Host: req.URL.Host, Status: res.StatusCode, Header: res.Header}
 		a.Body, err = io.ReadAll(res.Body)
 		_ = res.Body.Close()
 		if err != nil {
 			return err
 		}
 		if Transient(a.Status) || r.Again != nil && r.Again(a) {
-			return &Failure{Host: req.URL.Host, Why: "answers " + strconv.Itoa(a.Status), Again: true, After: After(res, c.Now())}
+			return &Failure{Host: c.named(req.URL.Host), Why: "answers " + strconv.Itoa(a.Status), Again: true, After: After(res, c.Now())}
 		}
 		return nil
 	})
@@ -155,6 +160,8 @@ func (c *Client) Call(ctx context.Context, r Request) (Answer, error) {
 // is a fault.Unavailable around the last error; any other error returns as it
 // is.
 func (c *Client) Retry(ctx context.Context, attempt func(context.Context) error) error {
+	start := c.Now()
+	final := func(f *Failure, err error, n int) error { return f.final(err, n, c.Now().Sub(start)) }
 	for n := 1; ; n++ {
 		err := attempt(ctx)
 		var f *Failure
@@ -165,12 +172,12 @@ func (c *Client) Retry(ctx context.Context, attempt func(context.Context) error)
 			return context.Canceled // an interrupt is not the server's failure
 		}
 		if !f.Again || n >= c.Attempts || f.Attempts > 0 && n >= f.Attempts || ctx.Err() != nil {
-			return f.final(err, n)
+			return final(f, err, n)
 		}
 		// On top of what the server asks for, too: it tells a whole fleet the same.
 		wait := f.After + c.jitter(n)
 		if deadline, ok := ctx.Deadline(); ok && time.Until(deadline) < wait {
-			return f.final(err, n) // nothing would come after the pause
+			return final(f, err, n) // nothing would come after the pause
 		}
 		if c.Log != nil {
 			c.Log("%v; trying again in %s", err, wait.Round(time.Millisecond))
@@ -179,7 +186,7 @@ func (c *Client) Retry(ctx context.Context, attempt func(context.Context) error)
 			if ctx.Err() == context.Canceled {
 				return context.Canceled
 			}
-			return f.final(err, n)
+			return final(f, err, n)
 		}
 	}
 }

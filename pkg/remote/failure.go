@@ -20,7 +20,7 @@ import (
 // Failure is a call that brought no usable answer. Its text names the host and
 // the cause, never the URL, a header or a body.
 type Failure struct {
-	Host  string        // host, with the port if the URL named one
+	Host  string        // host, with the port if the URL named one, and the option or variable it came from
 	Why   string        // what it did: "answers 503", "cannot be reached: connection refused"
 	Again bool          // another attempt can succeed
 	After time.Duration // the pause the server asked for; 0: none
@@ -33,11 +33,18 @@ type Failure struct {
 // Error returns "HOST WHY".
 func (f *Failure) Error() string { return f.Host + " " + f.Why }
 
-// final turns the last of n attempts into the command's error.
-func (f *Failure) final(err error, n int) error {
+// final turns the last of n attempts, which took so long in all, into the
+// command's error.
+func (f *Failure) final(err error, n int, elapsed time.Duration) error {
 	text := err.Error()
+	elapsed = elapsed.Round(100 * time.Millisecond)
 	if n > 1 {
 		text = fmt.Sprintf("%s (tried %d times)", text, n)
+		if elapsed > 0 {
+			text += fmt.Sprintf(" in %s", elapsed)
+		}
+	} else if elapsed > 0 {
+		text += fmt.Sprintf(" after %s", elapsed)
 	}
 	if f.After > 0 {
 		text += fmt.Sprintf("; it asks to wait %s", f.After)
@@ -63,9 +70,13 @@ func (c *Client) failure(req *http.Request, err error) error {
 		return context.Canceled
 	}
 	if roots := (rootsError{}); errors.As(err, &roots) {
-		return fault.New(fault.Local, "%w", roots).Hint("name a file of PEM certificates with %s, or unset it", roots.variable)
+		return fault.New(fault.Usage, "%w", roots).Hint("name a file of PEM certificates with %s, or unset it", roots.variable)
 	}
-	f := &Failure{Host: req.URL.Host, Again: true}
+	if setting := (*fault.Error)(nil); errors.As(err, &setting) {
+		return setting // a proxy that cannot be meant: every attempt would be the same
+	}
+	f := &Failure{Host: c.named(req.URL.Host), Again: true}
+	proxied := c.through(req)
 	var (
 		proxy   proxyRefusal
 		dns     *net.DNSError
@@ -76,23 +87,27 @@ func (c *Client) failure(req *http.Request, err error) error {
 	switch {
 	// First the proxy: its certificate is not the host's.
 	case errors.As(err, &op) && op.Op == "proxyconnect":
-		f.Why = "cannot be reached through the proxy that HTTPS_PROXY names"
+		f.Why = "cannot be reached through " + orProxy(proxied)
+		f.Hint = "check the proxy's address in HTTPS_PROXY; NO_PROXY names hosts to reach without it"
 	case errors.As(err, &proxy):
-		f.Why = "cannot be reached: the proxy that HTTPS_PROXY names answers " + strconv.Itoa(int(proxy))
+		f.Why = "cannot be reached: " + orProxy(proxied) + " answers " + strconv.Itoa(int(proxy))
 		f.Again = Transient(int(proxy))
 		f.Hint = "the proxy must let this job connect to the host, NO_PROXY names hosts to reach without it"
 		if proxy == http.StatusProxyAuthRequired {
-			f.Hint = "the proxy wants a user name and a password, which belong into HTTPS_PROXY"
+			f.Hint = "the proxy wants a user name and a password, which belong in HTTPS_PROXY"
 		}
 	case c.untrusted(err, f):
 	case errors.As(err, &dns):
 		f.Why = "cannot be found: " + dns.Err
-		f.Hint = "is the region right, and does this network resolve and reach it?"
+		f.Hint = "check the region and the address; does this network resolve public names?"
 		if dns.IsNotFound {
 			f.Attempts = unknownHost
 		}
 	case errors.As(err, &timeout) && timeout.Timeout(), errors.Is(err, context.DeadlineExceeded):
 		f.Why = "did not answer in time"
+		if proxied != "" {
+			f.Why = "did not answer in time through " + proxied
+		}
 	case errors.As(err, &errno):
 		f.Why = "cannot be reached: " + errno.Error()
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), err.Error() == closedIdle:
@@ -148,8 +163,15 @@ func (c *Client) untrusted(err error, f *Failure) bool {
 	return true
 }
 
-// Clip makes one line of at most 500 bytes of a text that a server wrote. Taking
-// what must not show out of it is the caller's, who knows what was sent.
+// orProxy is how a proxy is called in an error.
+func orProxy(proxied string) string {
+	if proxied == "" {
+		return "the proxy that HTTPS_PROXY names"
+	}
+	return proxied
+}
+
+// Clip makes one line of at most 500 bytes of a text.
 func Clip(text string) string {
 	text = strings.Join(strings.Fields(text), " ")
 	if len(text) > 500 {

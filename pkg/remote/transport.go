@@ -19,7 +19,7 @@ import (
 // less than HTTP/2. getenv is asked for SSL_CERT_FILE.
 func NewTransport(getenv func(string) string) *http.Transport {
 	t := &http.Transport{
-		Proxy:                  http.ProxyFromEnvironment,
+		Proxy:                  proxyOf(getenv),
 		OnProxyConnectResponse: proxyAnswered,
 		DialContext:            (&net.Dialer{Timeout: 10 * time.Second}).DialContext,
 		TLSClientConfig:        &tls.Config{MinVersion: tls.VersionTLS12},
