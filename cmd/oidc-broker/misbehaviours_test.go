@@ -401,7 +401,7 @@ func networks() []misbehaviour {
 		return func(c net.Conn) { _, _ = c.Read(make([]byte, 4096)); _, _ = c.Write([]byte(text)) }
 	}
 	good := (*authority).good
-	here := "cannot be reached through the proxy that HTTPS_PROXY names" + twice
+	here := `cannot be reached through the proxy \S+ that HTTPS_PROXY names` + twice
 	return []misbehaviour{
 		{name: "no such host", exit: 5, says: "cannot be found: no such host" + twice, network: fails(&net.DNSError{Err: "no such host", Name: marker, Server: marker, IsNotFound: true})},
 		{name: "DNS that does not work", exit: 5, says: "cannot be found: server misbehaving" + twice, network: fails(&net.DNSError{Err: "server misbehaving", Name: marker, Server: marker, IsTemporary: true})},

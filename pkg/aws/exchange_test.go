@@ -201,15 +201,15 @@ func TestAnswersThatAreNotUsed(t *testing.T) {
 		kind       fault.Kind
 		words      string
 	}{
-		{"nothing", "", fault.Unavailable, "is not one of AWS STS"},
-		{"another document", "<ListAllMyBucketsResult/>", fault.Unavailable, "is not one of AWS STS"},
+		{"nothing", "", fault.Unavailable, "is not an answer of AWS STS"},
+		{"another document", "<ListAllMyBucketsResult/>", fault.Unavailable, "is not an answer of AWS STS"},
 		{"another role", granted("arn:aws:sts::111122223333:assumed-role/admin/s"), fault.Refused, "got credentials of arn:aws:sts::111122223333:assumed-role/admin/s"},
 		{"another account", granted("arn:aws:sts::999999999999:assumed-role/deploy/s"), fault.Refused, "got credentials of"},
-		{"no role", granted("nonsense"), fault.Unavailable, "does not say which role was assumed"},
-		{"no token", strings.Replace(granted("arn:aws:sts::111122223333:assumed-role/deploy/s"), "token==", "", 1), fault.Unavailable, "no usable credentials"},
-		{"a space in a key", strings.Replace(granted("arn:aws:sts::111122223333:assumed-role/deploy/s"), "key/+=", "key x", 1), fault.Unavailable, "no usable credentials"},
-		{"an escape in a key", strings.Replace(granted("arn:aws:sts::111122223333:assumed-role/deploy/s"), "ASIAID", "ASIA&#x9;", 1), fault.Unavailable, "no usable credentials"},
-		{"no expiration", strings.Replace(granted("arn:aws:sts::111122223333:assumed-role/deploy/s"), "<Expiration>2026-11-22T10:00:00.123456Z</Expiration>", "", 1), fault.Unavailable, "holds no credentials"},
+		{"no role", granted("nonsense"), fault.Unavailable, "without the assumed role"},
+		{"no token", strings.Replace(granted("arn:aws:sts::111122223333:assumed-role/deploy/s"), "token==", "", 1), fault.Unavailable, "without usable credentials"},
+		{"a space in a key", strings.Replace(granted("arn:aws:sts::111122223333:assumed-role/deploy/s"), "key/+=", "key x", 1), fault.Unavailable, "without usable credentials"},
+		{"an escape in a key", strings.Replace(granted("arn:aws:sts::111122223333:assumed-role/deploy/s"), "ASIAID", "ASIA&#x9;", 1), fault.Unavailable, "without usable credentials"},
+		{"no expiration", strings.Replace(granted("arn:aws:sts::111122223333:assumed-role/deploy/s"), "<Expiration>2026-11-22T10:00:00.123456Z</Expiration>", "", 1), fault.Unavailable, "without credentials"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			net := &recorder{status: 200, body: row.body}

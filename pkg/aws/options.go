@@ -330,7 +330,7 @@ func (x *Exchange) settleEndpoint(getenv func(string) string, read func(string, 
 	}
 	if path := strings.TrimSpace(getenv("AWS_CA_BUNDLE")); path != "" {
 		if x.endpoint.caBundle, err = read(filepath.Clean(path), 16<<20); err != nil {
-			return fault.New(fault.Usage, "AWS_CA_BUNDLE: %w", err)
+			return fault.New(fault.KindOf(err), "AWS_CA_BUNDLE: %w", err)
 		}
 		if !x509.NewCertPool().AppendCertsFromPEM(x.endpoint.caBundle) {
 			return fault.New(fault.Usage, "AWS_CA_BUNDLE: no PEM certificate in %q", path)

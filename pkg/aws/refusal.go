@@ -52,8 +52,8 @@ const (
 )
 
 const (
-	providerWrong = "compare the provider {provider} in account {account} with the token; its signature: oidc-broker token --verify"
-	chainTrust    = "the trust policy of {role} must allow sts:AssumeRole to {by}, and that role's own policy too"
+	providerWrong = "compare the issuer's provider in account {account} with the token; its signature: oidc-broker token --verify"
+	chainTrust    = "the role {name}'s trust policy and the calling role's own policy must both allow sts:AssumeRole"
 )
 
 // refusals, the first that fits. Texts are AWS's own, as seen on the wire.
@@ -76,13 +76,13 @@ var refusals = []refusal{
 			"AWS sees only the claims aud, sub and project-id of a CircleCI token",
 			"a new role or provider is known everywhere after about ten seconds"}},
 	{code: "InvalidIdentityToken", by: job, text: "No OpenIDConnect provider found", reason: issuer, hints: []string{
-		"account {account} has no identity provider for this issuer: check the account id in --role-arn, or make the provider:",
+		"account {account} has no identity provider for this issuer: check the account id in --role-arn, or make the provider",
+		"the command for it: --verbose prints it, docs/setup.md explains it"}, more: []string{
 		"aws iam create-open-id-connect-provider --url {iss} --client-id-list {org}"}},
 	{code: "InvalidIdentityToken", by: job, text: "Incorrect token audience", hints: []string{
-		"add the audience {aud} to the client ids of the provider in account {account}:",
-		"aws iam add-client-id-to-open-id-connect-provider --client-id {aud} --open-id-connect-provider-arn PROVIDER_ARN",
-		"or mint a token for a client id that it has: --audience",
-		"the provider is {provider}"}},
+		"add the audience {aud} to the client ids of the provider in account {account}",
+		"or mint a token for a client id that it has: --audience"}, more: []string{
+		"aws iam add-client-id-to-open-id-connect-provider --client-id {aud} --open-id-connect-provider-arn PROVIDER_ARN"}},
 	{code: "InvalidIdentityToken", by: job, text: "more than one audience", hints: []string{
 		"mint a token with one audience: --audience {org}"}},
 	{code: "InvalidIdentityToken", by: job, text: "retrieve verification key", again: true, hints: []string{
@@ -195,6 +195,9 @@ func (a refusalOf) refused(api smithy.APIError, res *http.Response, now time.Tim
 	for _, h := range a.hints(row) {
 		_ = e.Hint("%s", h)
 	}
+	for _, d := range row.more {
+		_ = e.Detail("%s", a.fill(d))
+	}
 	return e
 }
 
@@ -225,9 +228,6 @@ func (a refusalOf) hints(row refusal) []string {
 				"on a laptop: aws iam get-role --role-name "+shortName(a.role.name)+" | oidc-broker policy check aws - --claims claims.json")
 		}
 		all = append(all, t.IssuerHint())
-	}
-	for _, h := range row.more {
-		all = append(all, a.fill(h))
 	}
 	return all
 }

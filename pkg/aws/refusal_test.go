@@ -22,33 +22,33 @@ func TestRefusals(t *testing.T) {
 		{403, "AccessDenied", "Not authorized to perform sts:AssumeRoleWithWebIdentity", fault.Refused, "AWS says the same when the role does not exist"},
 		{403, "AccessDenied", "Unrecognized OAuth provider. Do not include a provider parameter when submitting OpenIDConnect ID tokens", fault.Refused, "another kind of provider"},
 		{400, "InvalidIdentityToken", "No OpenIDConnect provider found in your account for https://oidc.circleci.com/org/ORG", fault.Refused, "aws iam create-open-id-connect-provider --url https://oidc.circleci.com/org/ORG --client-id-list ORG"},
-		{400, "InvalidIdentityToken", "Incorrect token audience", fault.Refused, "the audience AUD is not among the client ids of " + provider},
-		{400, "InvalidIdentityToken", "The web identity token provided could not be validated. See the AssumeRoleWithWebIdentity documentation for requirements.", fault.Refused, "usually the audience: AUD"},
+		{400, "InvalidIdentityToken", "Incorrect token audience", fault.Refused, "add the audience AUD to the client ids of the provider in account 111122223333"},
+		{400, "InvalidIdentityToken", "The web identity token provided could not be validated. See the AssumeRoleWithWebIdentity documentation for requirements.", fault.Refused, "check that the audience AUD is among the client ids"},
 		{400, "InvalidIdentityToken", "Token audience contains more than one audience while authorized party is not present", fault.Refused, "mint a token with one audience: --audience ORG"},
-		{400, "InvalidIdentityToken", "Missing a required claim: iat", fault.Refused, "a token that AWS does not take"},
-		{400, "InvalidIdentityToken", "Claim is not allowed to be empty: aud", fault.Refused, "compare " + provider},
-		{400, "InvalidIdentityToken", "Invalid timestamp in token claims.", fault.Refused, "a token that AWS does not take"},
+		{400, "InvalidIdentityToken", "Missing a required claim: iat", fault.Refused, "a token that AWS does not accept"},
+		{400, "InvalidIdentityToken", "Claim is not allowed to be empty: aud", fault.Refused, "compare the issuer's provider in account 111122223333"},
+		{400, "InvalidIdentityToken", "Invalid timestamp in token claims.", fault.Refused, "a token that AWS does not accept"},
 		{400, "InvalidIdentityToken", "Token issued in the future: 1763075032", fault.Refused, "clock is more than 5 minutes ahead"},
 		{400, "InvalidIdentityToken", "Token not yet valid: current date/time 1 must be after or equal to the not-before date/time 2", fault.Refused, "clock is more than 5 minutes ahead"},
-		{400, "InvalidIdentityToken", "Couldn't retrieve verification key from your identity provider,  please reference AssumeRoleWithWebIdentity documentation for requirements", fault.Unavailable, "must be reachable from the internet"},
-		{400, "InvalidIdentityToken", "OpenIDConnect provider's HTTPS certificate doesn't match configured thumbprint", fault.Refused, "update the thumbprint list of " + provider},
+		{400, "InvalidIdentityToken", "Couldn't retrieve verification key from your identity provider,  please reference AssumeRoleWithWebIdentity documentation for requirements", fault.Unavailable, "must serve /.well-known/ to the internet"},
+		{400, "InvalidIdentityToken", "OpenIDConnect provider's HTTPS certificate doesn't match configured thumbprint", fault.Refused, "update the thumbprint list of the provider oidc.circleci.com/org/ORG"},
 		{400, "InvalidIdentityToken", "The ID Token provided is not a valid JWT. (You may see this error if you sent an Access Token)", fault.Refused, "see 'oidc-broker token'"},
-		{400, "InvalidIdentityToken", "principal_tags passed in claim is not in correct format.", fault.Refused, "a token that AWS does not take"},
-		{400, "InvalidIdentityToken", "something new", fault.Refused, "compare " + provider},
-		{400, "ExpiredTokenException", "Token expired: current date/time 1689326185 must be before the expiration date/time 1689284727", fault.Refused, "exchange it in an early step"},
+		{400, "InvalidIdentityToken", "principal_tags passed in claim is not in correct format.", fault.Refused, "a token that AWS does not accept"},
+		{400, "InvalidIdentityToken", "something new", fault.Refused, "compare the issuer's provider in account 111122223333"},
+		{400, "ExpiredTokenException", "Token expired: current date/time 1689326185 must be before the expiration date/time 1689284727", fault.Refused, "exchange the token in an early step"},
 		{400, "ExpiredTokenException", "Token too old: 441398", fault.Refused, "AWS limits a token's age"},
 		{400, "IDPCommunicationError", "could not be reached", fault.Unavailable, "AWS could not reach the issuer https://oidc.circleci.com/org/ORG"},
 		{403, "IDPRejectedClaim", "rejected", fault.Refused, "did not confirm the token"},
-		{400, "MalformedPolicyDocument", "This policy contains invalid Json", fault.Refused, "--policy is no policy that AWS can read"},
+		{400, "MalformedPolicyDocument", "This policy contains invalid Json", fault.Refused, "AWS cannot read the document given with --policy"},
 		{400, "PackedPolicyTooLarge", "Packed size of session tags consumes 142% of allotted space.", fault.Refused, "make the session policy smaller"},
 		{403, "RegionDisabledException", "STS is not activated in this region for account:111122223333.", fault.Refused, "choose a region that account 111122223333 has turned on"},
-		{400, "ValidationError", "The requested DurationSeconds exceeds the MaxSessionDuration set for this role.", fault.Refused, "1h0m0s is more than the maximum session duration of " + testRole},
+		{400, "ValidationError", "The requested DurationSeconds exceeds the MaxSessionDuration set for this role.", fault.Refused, "shorter than 1h0m0s, or raise the MaxSessionDuration of the role"},
 		{400, "ValidationError", "The requested DurationSeconds exceeds the 1 hour session limit for roles assumed by role chaining.", fault.Refused, "--session-duration 1h or less"},
-		{400, "ValidationError", "Request ARN is invalid", fault.Refused, "AWS does not take " + testRole},
-		{400, "ValidationError", "1 validation error detected: Value 'x' at 'roleSessionName' failed to satisfy constraint", fault.Refused, "the token's subject is"},
-		{400, "Throttling", "Rate exceeded", fault.Unavailable, "the token's subject is"},
-		{500, "InternalFailure", "Unknown error validating third-party token", fault.Unavailable, "the token's subject is"},
-		{503, "ServiceUnavailable", "", fault.Unavailable, "the token's subject is"},
+		{400, "ValidationError", "Request ARN is invalid", fault.Refused, "AWS does not accept " + testRole},
+		{400, "ValidationError", "1 validation error detected: Value 'x' at 'roleSessionName' failed to satisfy constraint", fault.Refused, "does not accept a value of the request"},
+		{400, "Throttling", "Rate exceeded", fault.Unavailable, "too many calls at once"},
+		{500, "InternalFailure", "Unknown error validating third-party token", fault.Unavailable, "run the job again"},
+		{503, "ServiceUnavailable", "", fault.Unavailable, "run the job again"},
 		{403, "InvalidClientTokenId", "The security token included in the request is invalid", fault.Refused, "give --region"},
 		{418, "SomethingNew", "of tomorrow", fault.Refused, "the token's subject is"},
 	} {
@@ -58,11 +58,9 @@ func TestRefusals(t *testing.T) {
 			_, err := settled(t, Options{RoleARN: testRole}, env()).Exchange(context.Background(), net.client(), testToken())
 			wantFault(t, err, row.kind, row.code)
 			wantFault(t, err, row.kind, strings.Join(strings.Fields(row.message), " "))
-			hints := strings.Join(fault.Hints(err), "\n")
-			for _, words := range []string{row.hint, `the token's subject is "org/ORG/project/PROJECT/user/USER"`, `issuer is "https://oidc.circleci.com/org/ORG", its audience "AUD", its project-id "PROJECT"`} {
-				if !strings.Contains(hints, words) {
-					t.Errorf("no hint says %q:\n%s", words, hints)
-				}
+			hints := strings.Join(append(fault.Hints(err), fault.Details(err)...), "\n")
+			if !strings.Contains(hints, row.hint) {
+				t.Errorf("no hint says %q:\n%s", row.hint, hints)
 			}
 			if strings.ContainsAny(hints, "{}") {
 				t.Errorf("a hint has an unfilled place:\n%s", hints)

@@ -266,7 +266,11 @@ func (a *app) report(err error) int {
 	}
 	printed := map[string]bool{}
 	for _, err := range all {
-		a.failed(err.Error(), fault.Hints(err), printed)
+		hints := fault.Hints(err)
+		if a.verbose {
+			hints = append(hints, fault.Details(err)...)
+		}
+		a.failed(err.Error(), hints, printed)
 	}
 	return int(fault.KindOf(err))
 }

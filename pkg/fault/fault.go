@@ -27,9 +27,10 @@ const (
 // Error is a failure with its kind and the hints that go with it. Functions
 // return it as error, never as *Error: a typed nil is not nil.
 type Error struct {
-	kind  Kind
-	err   error
-	hints []string
+	kind    Kind
+	err     error
+	hints   []string
+	details []string
 }
 
 // New returns an error of the given kind. The text follows fmt.Errorf, %w
@@ -41,6 +42,13 @@ func New(kind Kind, format string, args ...any) *Error {
 // Hint adds a line that says what to do next, and returns e.
 func (e *Error) Hint(format string, args ...any) *Error {
 	e.hints = append(e.hints, fmt.Sprintf(format, args...))
+	return e
+}
+
+// Detail adds a line for --verbose: what is too long for the log of a failed job, as
+// a whole command, or seldom needed. It returns e.
+func (e *Error) Detail(format string, args ...any) *Error {
+	e.details = append(e.details, fmt.Sprintf(format, args...))
 	return e
 }
 
@@ -69,13 +77,22 @@ func KindOf(err error) Kind {
 
 // Hints returns the hints of every Error in err's chain, outermost first.
 func Hints(err error) []string {
+	return collect(err, func(e *Error) []string { return e.hints })
+}
+
+// Details returns the details of every Error in err's chain, outermost first.
+func Details(err error) []string {
+	return collect(err, func(e *Error) []string { return e.details })
+}
+
+func collect(err error, of func(*Error) []string) []string {
 	var all []string
 	for err != nil {
 		var e *Error
 		if !errors.As(err, &e) {
 			return all
 		}
-		all = append(all, e.hints...)
+		all = append(all, of(e)...)
 		err = e.Unwrap()
 	}
 	return all

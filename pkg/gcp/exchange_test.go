@@ -135,28 +135,28 @@ func TestAnswers(t *testing.T) {
 		"nanoseconds":         {atIAM, held + `2026-03-01T13:00:00.123456789Z"}`, "", now().Add(time.Hour + 123456789)},
 		"another zone":        {atIAM, held + `2026-03-01T14:00:00+01:00"}`, "", now().Add(time.Hour)},
 		"more fields":         {atIAM, `{"new":1,"accessToken":"ya29.c.T","expireTime":"2026-03-01T13:00:00Z"}`, "", now().Add(time.Hour)},
-		"no expireTime":       {atIAM, `{"accessToken":"ya29.c.T"}`, "does not say how long", time.Time{}},
-		"null expireTime":     {atIAM, `{"accessToken":"ya29.c.T","expireTime":null}`, "does not say how long", time.Time{}},
-		"expireTime in words": {atIAM, held + `soon"}`, "not the JSON expected", time.Time{}},
-		"expireTime a number": {atIAM, `{"accessToken":"ya29.c.T","expireTime":1772370000}`, "not the JSON expected", time.Time{}},
-		"no token":            {atIAM, `{"expireTime":"2026-03-01T13:00:00Z"}`, "holds no access token", time.Time{}},
-		"a newline":           {atIAM, `{"accessToken":"ya29\nevil","expireTime":"2026-03-01T13:00:00Z"}`, "holds no access token", time.Time{}},
-		"empty":               {atIAM, ``, "not the JSON expected", time.Time{}},
-		"html":                {atIAM, `<html>`, "not the JSON expected", time.Time{}},
+		"no expireTime":       {atIAM, `{"accessToken":"ya29.c.T"}`, "without the token's lifetime", time.Time{}},
+		"null expireTime":     {atIAM, `{"accessToken":"ya29.c.T","expireTime":null}`, "without the token's lifetime", time.Time{}},
+		"expireTime in words": {atIAM, held + `soon"}`, " answers 200", time.Time{}},
+		"expireTime a number": {atIAM, `{"accessToken":"ya29.c.T","expireTime":1772370000}`, " answers 200", time.Time{}},
+		"no token":            {atIAM, `{"expireTime":"2026-03-01T13:00:00Z"}`, "without an access token", time.Time{}},
+		"a newline":           {atIAM, `{"accessToken":"ya29\nevil","expireTime":"2026-03-01T13:00:00Z"}`, "without an access token", time.Time{}},
+		"empty":               {atIAM, ``, " answers 200", time.Time{}},
+		"html":                {atIAM, `<html>`, " answers 200", time.Time{}},
 
-		"sts empty":          {atSTS, ``, "not the JSON expected", time.Time{}},
-		"sts html":           {atSTS, `<html>`, "not the JSON expected", time.Time{}},
-		"sts null":           {atSTS, `null`, "holds no access token", time.Time{}},
-		"sts no token":       {atSTS, `{"expires_in":3600}`, "holds no access token", time.Time{}},
-		"sts newline":        {atSTS, `{"access_token":"ya29\r\nX: y","expires_in":3600}`, "holds no access token", time.Time{}},
-		"sts space":          {atSTS, `{"access_token":"ya29 x","expires_in":3600}`, "holds no access token", time.Time{}},
-		"sts not ASCII":      {atSTS, `{"access_token":"ya29ø","expires_in":3600}`, "holds no access token", time.Time{}},
-		"sts no expires_in":  {atSTS, `{"access_token":"ya29.d.T"}`, "does not say how long", time.Time{}},
-		"sts zero":           {atSTS, `{"access_token":"ya29.d.T","expires_in":0}`, "does not say how long", time.Time{}},
-		"sts negative":       {atSTS, `{"access_token":"ya29.d.T","expires_in":-1}`, "does not say how long", time.Time{}},
-		"sts fraction":       {atSTS, `{"access_token":"ya29.d.T","expires_in":1.5}`, "does not say how long", time.Time{}},
-		"sts huge":           {atSTS, `{"access_token":"ya29.d.T","expires_in":9223372036854775807}`, "does not say how long", time.Time{}},
-		"sts in words":       {atSTS, `{"access_token":"ya29.d.T","expires_in":"soon"}`, "not the JSON expected", time.Time{}},
+		"sts empty":          {atSTS, ``, " answers 200", time.Time{}},
+		"sts html":           {atSTS, `<html>`, " answers 200", time.Time{}},
+		"sts null":           {atSTS, `null`, "without an access token", time.Time{}},
+		"sts no token":       {atSTS, `{"expires_in":3600}`, "without an access token", time.Time{}},
+		"sts newline":        {atSTS, `{"access_token":"ya29\r\nX: y","expires_in":3600}`, "without an access token", time.Time{}},
+		"sts space":          {atSTS, `{"access_token":"ya29 x","expires_in":3600}`, "without an access token", time.Time{}},
+		"sts not ASCII":      {atSTS, `{"access_token":"ya29ø","expires_in":3600}`, "without an access token", time.Time{}},
+		"sts no expires_in":  {atSTS, `{"access_token":"ya29.d.T"}`, "without the token's lifetime", time.Time{}},
+		"sts zero":           {atSTS, `{"access_token":"ya29.d.T","expires_in":0}`, "without the token's lifetime", time.Time{}},
+		"sts negative":       {atSTS, `{"access_token":"ya29.d.T","expires_in":-1}`, "without the token's lifetime", time.Time{}},
+		"sts fraction":       {atSTS, `{"access_token":"ya29.d.T","expires_in":1.5}`, "without the token's lifetime", time.Time{}},
+		"sts huge":           {atSTS, `{"access_token":"ya29.d.T","expires_in":9223372036854775807}`, "without the token's lifetime", time.Time{}},
+		"sts in words":       {atSTS, `{"access_token":"ya29.d.T","expires_in":"soon"}`, " answers 200", time.Time{}},
 		"sts number as text": {atSTS, `{"access_token":"ya29.d.T","expires_in":"3600"}`, "", now().Add(time.Hour)},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -167,7 +167,7 @@ func TestAnswers(t *testing.T) {
 			}
 			got, err := settled(t, o).Exchange(t.Context(), net.client(), testToken())
 			if row.words != "" {
-				wantFault(t, err, fault.Unavailable, "no answer of Google's: ", row.words)
+				wantFault(t, err, fault.Unavailable, "which is not an answer of Google's", row.words)
 				if strings.Contains(err.Error(), "ya29") {
 					t.Errorf("the error holds the answer: %v", err)
 				}
@@ -189,7 +189,7 @@ func TestIDToken(t *testing.T) {
 	for name, body := range map[string]string{"none": `{}`, "newline": `{"token":"a\nb"}`} {
 		net := google(map[string][]answer{":generateIdToken": {ok(body)}})
 		_, err := settled(t, Options{ServiceAccount: testAccount}).IDToken(t.Context(), net.client(), testToken(), "https://x", false)
-		t.Run(name, func(t *testing.T) { wantFault(t, err, fault.Unavailable, "holds no ID token") })
+		t.Run(name, func(t *testing.T) { wantFault(t, err, fault.Unavailable, "without an ID token") })
 	}
 	_, err = settled(t, Options{}).IDToken(t.Context(), google(nil).client(), testToken(), "https://x", false)
 	wantFault(t, err, fault.Usage, "give --service-account")

@@ -56,7 +56,7 @@ func wantFault(t *testing.T, err error, kind fault.Kind, words ...string) {
 	if got := fault.KindOf(err); got != kind {
 		t.Errorf("kind %d, want %d: %v", got, kind, err)
 	}
-	text := err.Error() + "\n" + strings.Join(fault.Hints(err), "\n")
+	text := err.Error() + "\n" + strings.Join(append(fault.Hints(err), fault.Details(err)...), "\n")
 	for _, w := range words {
 		if !strings.Contains(text, w) {
 			t.Errorf("nothing says %q:\n%s", w, text)

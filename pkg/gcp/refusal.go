@@ -53,9 +53,9 @@ var refusals = []refusal{
 		"or map google.subject=assertion.sub.split('/vcs-origin/')[0], which is the V1 subject for both versions"},
 		more: []string{describe}},
 	{text: "does not match the expected audience", reason: issuer, hints: []string{
-		"mint a token for the audience that the provider expects by default: --audience https://iam.googleapis.com/{provider}",
-		"or let the provider accept {aud}: gcloud iam workload-identity-pools providers update-oidc --allowed-audiences={aud}"},
-		more: []string{update + " --allowed-audiences={aud}"}},
+		"mint a token for an audience of the provider, by default https://iam.googleapis.com/ and its full name (--audience)",
+		"or add {aud} to the provider's allowed audiences"},
+		more: []string{"--audience https://iam.googleapis.com/{provider}", update + " --allowed-audiences={aud}"}},
 	{text: "The issuer in ID Token", reason: issuer, hints: []string{
 		"set the provider's --issuer-uri to {iss}, without a slash at its end"},
 		more: []string{update + " --issuer-uri={iss}"}},
@@ -209,6 +209,9 @@ func (r refusalOf) explain(a remote.Answer, unavailable error) error {
 	for _, h := range r.hints(row) {
 		_ = e.Hint("%s", h)
 	}
+	for _, d := range row.more {
+		_ = e.Detail("%s", r.fill(d))
+	}
 	return e
 }
 
@@ -227,9 +230,6 @@ func (r refusalOf) hints(row refusal) []string {
 	case binding:
 		all = append(all, r.token.SubjectHint(),
 			"Google answers the same when the account does not exist; a new binding takes up to 5 minutes")
-	}
-	for _, h := range row.more {
-		all = append(all, r.fill(h))
 	}
 	return all
 }

@@ -3,11 +3,11 @@
 package oidc
 
 import (
-	"fmt"
 	"bytes"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"regexp"
 	"strings"

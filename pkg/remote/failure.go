@@ -40,18 +40,19 @@ func (f *Failure) final(err error, n int, elapsed time.Duration) error {
 	elapsed = elapsed.Round(100 * time.Millisecond)
 	if n > 1 {
 		text = fmt.Sprintf("%s (tried %d times)", text, n)
-		if elapsed > 0 {
-			text += fmt.Sprintf(" in %s", elapsed)
-		}
-	} else if elapsed > 0 {
-		text += fmt.Sprintf(" after %s", elapsed)
 	}
-	if f.After > 0 {
+	switch {
+	case f.After > 0:
 		text += fmt.Sprintf("; it asks to wait %s", f.After)
+	case elapsed > 0:
+		text += fmt.Sprintf(" after %s", elapsed)
 	}
 	e := fault.New(fault.Unavailable, "%s", text)
 	for _, h := range fault.Hints(err) {
 		_ = e.Hint("%s", h)
+	}
+	for _, d := range fault.Details(err) {
+		_ = e.Detail("%s", d)
 	}
 	if f.Hint != "" {
 		_ = e.Hint("%s", f.Hint)
@@ -70,7 +71,7 @@ func (c *Client) failure(req *http.Request, err error) error {
 		return context.Canceled
 	}
 	if roots := (rootsError{}); errors.As(err, &roots) {
-		return fault.New(fault.Usage, "%w", roots).Hint("name a file of PEM certificates with %s, or unset it", roots.variable)
+		return fault.New(fault.Local, "%w", roots).Hint("name a file of PEM certificates with %s, or unset it", roots.variable)
 	}
 	if setting := (*fault.Error)(nil); errors.As(err, &setting) {
 		return setting // a proxy that cannot be meant: every attempt would be the same

@@ -103,7 +103,7 @@ func (c *Client) through(req *http.Request) string {
 		return ""
 	}
 	if u, err := t.Proxy(req); err == nil && u != nil {
-		return "the proxy " + u.Host + " (HTTPS_PROXY)"
+		return "the proxy " + u.Host + " that HTTPS_PROXY names"
 	}
 	return ""
 }

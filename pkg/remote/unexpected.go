@@ -22,7 +22,7 @@ func (c *Client) Describe(host string, status int, header http.Header, body []by
 	case len(body) == 0:
 		return text + " with an empty body"
 	case err != nil:
-		return text + " without a content type"
+		return text
 	}
 	text += " with " + redact(kind)
 	if title := pageTitle(body); strings.Contains(kind, "html") && title != "" {

@@ -31,6 +31,8 @@ type Session struct {
 
 // answer is what every call returns (Vault's API documentation, "response").
 type answer struct {
+	described string // who answered what, for an answer that lacks something
+
 	Errors        []string        `json:"errors"`
 	Warnings      []string        `json:"warnings"`
 	Data          json.RawMessage `json:"data"`
@@ -77,12 +79,12 @@ func (s *Server) Login(ctx context.Context, c *remote.Client, t oidc.Token) (*Se
 	}
 	switch {
 	case a.Auth == nil:
-		return nil, notVault("the answer to the login holds no token")
+		return nil, notVault(a.described, " without a token")
 	case len(a.Auth.MFA) > 0 && string(a.Auth.MFA) != "null":
 		return nil, fault.New(fault.Refused, "Vault wants a second factor for the role %q, which a job does not have", s.role).
 			Hint("take the login's path out of the server's MFA enforcement")
 	case !usable(a.Auth.ClientToken):
-		return nil, notVault("the answer to the login holds no token")
+		return nil, notVault(a.described, " without a token")
 	}
 	session.Token = secret.New(a.Auth.ClientToken)
 	session.Lease = time.Duration(a.Auth.LeaseDuration) * time.Second
@@ -145,7 +147,7 @@ func (s *Session) renew(ctx context.Context) error {
 		return err
 	}
 	if a.Auth == nil {
-		return notVault("the answer to the renewal says nothing of the token")
+		return notVault(a.described, " without the token's lifetime")
 	}
 	s.since = s.client.Now()
 	s.Lease, s.Renewable = time.Duration(a.Auth.LeaseDuration)*time.Second, a.Auth.Renewable
@@ -171,11 +173,12 @@ func (s *Session) call(ctx context.Context, what about, r remote.Request) (answe
 	case err == nil && got.Status == http.StatusNoContent:
 		return answer{}, nil
 	case err == nil && got.Status == http.StatusOK && read:
+		a.described = s.describe(got)
 		return a, nil
 	case err == nil && got.Status == http.StatusNotFound && what.wanted != nil && what.wanted.versioned(a.Data) != nil:
 		return a, nil // a version that was deleted: what is left of it says when
 	case err == nil && got.Status == http.StatusOK:
-		return a, notVault("the answer is not the JSON expected")
+		return a, notVault(s.describe(got), "")
 	}
 	return a, s.explain(what, got, a, read, err)
 }
@@ -186,8 +189,9 @@ func usable(token string) bool {
 	return token != "" && !strings.ContainsFunc(token, func(r rune) bool { return r <= ' ' || r > '~' })
 }
 
-// notVault is an answer that Vault would not give. It never shows the answer.
-func notVault(what string) error {
-	return fault.New(fault.Unavailable, "no answer of Vault's: %s", what).
+// notVault is an answer that Vault would not give, or one that lacks something. It
+// never shows the answer.
+func notVault(answered, lack string) error {
+	return fault.New(fault.Unavailable, "%s%s, which is not an answer of Vault's", answered, lack).
 		Hint("a proxy, a login page or a wrong --vault-addr answers in its place")
 }

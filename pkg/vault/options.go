@@ -266,6 +266,9 @@ func (o Options) readPEM(option, path string) ([]byte, error) {
 func (s *Server) client(c *remote.Client) (*remote.Client, error) {
 	own := *c
 	own.CAVariable, own.Private = "VAULT_CACERT", true
+	if u, err := url.Parse(s.Addr); err == nil {
+		own.From = map[string]string{u.Host: "--vault-addr"}
+	}
 	if s.timeout > 0 {
 		own.AttemptTime = s.timeout
 	}

@@ -78,7 +78,7 @@ func (s *Session) Read(ctx context.Context) ([]Secret, error) {
 		if r.err != nil {
 			return nil, r.err
 		}
-		got, err := w.pick(r.answer, s.hide)
+		got, err := w.pick(r.answer, func(text string) string { return s.hide(text) })
 		if err != nil {
 			return nil, err
 		}
@@ -103,7 +103,7 @@ func (s *Session) get(ctx context.Context, w *Wanted) (answer, error) {
 	a, err := s.call(ctx, about{step: read, path: w.place, wanted: w}, r)
 	if err != nil || a.Wrap == nil {
 		if err == nil && s.server.wrap != "" {
-			return a, notVault("the answer was to be wrapped and is not")
+			return a, notVault(a.described, " without the wrapping that was asked for")
 		}
 		return a, err
 	}
@@ -114,7 +114,7 @@ func (s *Session) get(ctx context.Context, w *Wanted) (answer, error) {
 // opened it in between could have wrapped something else.
 func (s *Session) unwrap(ctx context.Context, w *Wanted, wrapped answer) (answer, error) {
 	if !usable(wrapped.Wrap.Token) {
-		return answer{}, notVault("the answer holds no wrapping token")
+		return answer{}, notVault(wrapped.described, " without a wrapping token")
 	}
 	token := secret.New(wrapped.Wrap.Token)
 	in, err := json.Marshal(map[string]string{"token": token.Reveal()})
@@ -200,7 +200,7 @@ func (w *Wanted) pick(a answer, hide func(string) string) (Secret, error) {
 	d := json.NewDecoder(bytes.NewReader(data))
 	var fields map[string]json.RawMessage
 	if d.Decode(&fields) != nil || fields == nil {
-		return got, notVault("the secret " + w.Path + " has no fields")
+		return got, fault.New(fault.Unavailable, "the secret %s has no fields: %s", w.Path, a.described)
 	}
 	named := map[string]bool{}
 	for _, f := range w.fields {

@@ -181,8 +181,8 @@ func TestWrapping(t *testing.T) {
 		{"of another path", map[string][]reply{"sys/wrapping/lookup": {made("sys/wrapping/wrap")}, "sys/wrapping/unwrap": {ok(app)}}, fault.Refused, "was made for another path"},
 		{"of a longer path", map[string][]reply{"sys/wrapping/lookup": {made("x/secret/data/ci/app")}, "sys/wrapping/unwrap": {ok(app)}}, fault.Refused, "was made for another path"},
 		{"opened by another", map[string][]reply{"sys/wrapping/lookup": {refused(400, "wrapping token is not valid or does not exist")}}, fault.Refused, "treat the secret as known to them"},
-		{"not wrapped", map[string][]reply{"secret/data/ci/app": {ok(app)}}, fault.Unavailable, "was to be wrapped"},
-		{"no token", map[string][]reply{"secret/data/ci/app": {ok(`{"wrap_info":{"token":""}}`)}}, fault.Unavailable, "no wrapping token"},
+		{"not wrapped", map[string][]reply{"secret/data/ci/app": {ok(app)}}, fault.Unavailable, "without the wrapping that was asked for"},
+		{"no token", map[string][]reply{"secret/data/ci/app": {ok(`{"wrap_info":{"token":""}}`)}}, fault.Unavailable, "without a wrapping token"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			replies := map[string][]reply{"secret/data/ci/app": {wrapped}}

@@ -48,14 +48,14 @@ type refusal struct {
 // refusals, the first that fits. Texts are the server's own.
 var refusals = []refusal{
 	{login, 400, "no audiences bound to the role", []string{
-		"the role {role} names no audience, which the server demands where the token has one: vault write {mount}/role/{rolename} bound_audiences={aud}",
+		"the role has no bound_audiences, and the token an audience: vault write {mount}/role/{rolename} bound_audiences={aud}",
 		explained}},
 	{login, 400, "invalid audience (aud) claim", []string{
-		"the token's audience is {aud}: add it to the role's bound_audiences, or mint a token for the one it has with --audience",
+		"the token's audience is {aud}: add it to the role's bound_audiences, or mint another with --audience",
 		explained}},
 	{login, 400, "invalid issuer (iss) claim", []string{
-		"the token's issuer is {iss}: it has to be the bound_issuer of {mount}, which is another for each CircleCI organisation",
-		"to see both: vault read -format=json {mount}/config > config.json; vault read -format=json {mount}/role/{rolename} | oidc-broker policy check vault - --config config.json{choice}"}},
+		"the token's issuer is {iss}: set it as bound_issuer in {mount}/config",
+		explained}},
 	{login, 400, "does not match any associated bound claim values", []string{
 		"the token's {claim} is {value}; comparison is by letter case, and with bound_claims_type=string a * is only a *",
 		explained}},
@@ -63,7 +63,7 @@ var refusals = []refusal{
 		"the token has no {claim}: a pipeline that a custom webhook started has no vcs-origin and vcs-ref",
 		explained}},
 	{login, 400, "invalid subject (sub) claim", []string{
-		"the token's subject is {sub}; the role's bound_subject is another: a V1 and a V2 token differ in it (--token-version)",
+		"the role's bound_subject is not the token's subject; a V1 and a V2 token differ in it (--token-version)",
 		explained}},
 	{login, 400, "token is expired", []string{
 		"the token has expired: log in in an early step, or mint a new one with --audience"}},
@@ -94,7 +94,7 @@ var refusals = []refusal{
 	{login, 400, "could not load configuration", []string{
 		"{mount} was enabled and never configured: vault write {mount}/config ...; or it is not the mount meant: --auth-path, --namespace"}},
 	{login, 403, "", []string{
-		"claims are never the reason for 403: check the auth mount (sent: {mount}), the namespace (sent: {namespace}) and the address ({addr})",
+		"check the auth mount (sent: {mount}), the namespace (sent: {namespace}) and the address ({addr}); not the claims",
 		"or the role's token_bound_cidrs leave this job's address out"}},
 	{login, 404, "namespace not found", namespaceHints},
 	{login, 404, "", []string{"is {addr} the server's address, and {mount} its JWT auth mount?"}},
@@ -119,8 +119,9 @@ var refusals = []refusal{
 	{"", 400, "Client sent an HTTP request to an HTTPS server", []string{"the server speaks TLS: give --vault-addr with https://"}},
 }
 
-// explained is the command that says which condition of the role it is.
-const explained = "to see which condition it is: vault read -format=json {mount}/role/{rolename} | oidc-broker policy check vault -{choice}"
+// explained stands for the token's claims, and the two steps that compare them with
+// the role: the job has no token to read it, a laptop has no claims.
+const explained = "on a laptop: vault read -format=json {mount}/role/{rolename} | oidc-broker policy check vault - --claims claims.json"
 
 const (
 	// The two texts of a 400 that another attempt can mend: the server could not
@@ -172,7 +173,7 @@ func (s *Session) explain(what about, got remote.Answer, a answer, ours bool, un
 		return s.unreachable(unavailable)
 	}
 	// Before anything is taken out of it: hints repeat the claim that it names.
-	hide := func(text string) string { return what.bearer.Redact(s.hide(text)) }
+	hide := func(text string) string { return s.hide(text, what.bearer) }
 	text := hide(a.words())
 	if !ours || a.Errors == nil && text == "" {
 		// The HTTPS port answers plain HTTP in plain words.
@@ -181,10 +182,10 @@ func (s *Session) explain(what about, got remote.Answer, a answer, ours bool, un
 		} else if unavailable != nil {
 			return unavailable
 		} else if got.Status != http.StatusNotFound {
-			return notVault(fmt.Sprintf("the answer with status %d is not Vault's", got.Status))
+			return notVault(s.describe(got), "")
 		}
 	}
-	said := remote.Clip(text)
+	said := text
 	if said == "" {
 		said = fmt.Sprintf("status %d", got.Status)
 	}
@@ -195,20 +196,31 @@ func (s *Session) explain(what about, got remote.Answer, a answer, ours bool, un
 	if unavailable != nil {
 		e = fault.New(fault.KindOf(unavailable), "%w: %s", unavailable, said)
 	}
-	if what.step == login && got.Status == http.StatusBadRequest {
-		_ = e.Hint("the token's subject is %q", s.job.Subject)
-		_ = e.Hint("the token's issuer is %q, its audience %q, its project-id %q", s.job.Issuer, strings.Join(s.job.Audience, ", "), s.job.ProjectID())
-	}
-	for _, h := range find(what.step, got.Status, text) {
-		if h = s.fill(h, what, text); h != "" {
-			_ = e.Hint("%s", h)
+	hints := find(what.step, got.Status, text)
+	for _, h := range hints {
+		filled := s.fill(h, what, text)
+		switch {
+		case h == explained:
+			_ = e.Hint("%s", s.job.SubjectHint()).Hint("%s", s.job.ClaimsHint()).Hint("%s", filled).Hint("%s", s.job.IssuerHint())
+		case filled != "":
+			_ = e.Hint("%s", filled)
 		}
+	}
+	if hints == nil && what.step == login && got.Status == http.StatusBadRequest {
+		_ = e.Hint("%s", s.job.SubjectHint()).Hint("%s", s.job.IssuerHint())
 	}
 	return e
 }
 
-// hide takes both tokens out of a text that the server wrote.
-func (s *Session) hide(text string) string { return s.Token.Redact(s.job.Redact(text)) }
+// hide makes a text that the server wrote fit to be printed.
+func (s *Session) hide(text string, sent ...secret.Value) string {
+	return secret.Foreign(text, append(sent, s.Token, s.job.Raw)...)
+}
+
+// describe says who answered what.
+func (s *Session) describe(a remote.Answer) string {
+	return s.client.Describe(a.Host, a.Status, a.Header, a.Body, func(text string) string { return s.hide(text) })
+}
 
 // unreachable adds to a failed connection what helps with this server's TLS.
 func (s *Session) unreachable(err error) error {
