@@ -143,6 +143,7 @@ func (c Credentials) StaticProfile(name string, files Files) []secret.Edit {
 			{Key: "aws_session_token", Value: c.SessionToken},
 		},
 		Remove: otherKeys,
+		End:    c.Expiration,
 	}
 	config := deliver.Section{Headers: configHeaders(name), Remove: append(append([]string{}, keyKeys...), otherKeys...)}
 	if name == "default" && files.same() {

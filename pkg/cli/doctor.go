@@ -92,7 +92,7 @@ type group struct {
 func groups(online bool) []group {
 	all := []group{
 		{"token", fault.Token, tokenChecks()},
-		{"aws", fault.Local, append(awsChecks(), awsFileChecks()...)},
+		{"aws", fault.Local, append(awsChecks(), append(awsFileChecks(), awsProfileChecks()...)...)},
 		{"google", fault.Local, googleChecks()},
 		{"vault", fault.Local, vaultChecks()},
 		{"shell", fault.Local, shellChecks()},

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"slices"
 	"strings"
 	"testing"
 )
@@ -18,7 +19,7 @@ const (
 )
 
 func TestDoctorAWS(t *testing.T) {
-	visits(t, "aws", append(awsEnvironmentVisits(), awsFileVisits()...))
+	visits(t, "aws", slices.Concat(awsEnvironmentVisits(), awsFileVisits(), awsProfileVisits()))
 }
 
 func awsEnvironmentVisits() []visit {

@@ -19,8 +19,9 @@ const maxINI = 16 << 20
 // awsState is what the two AWS files say.
 type awsState struct {
 	files    []awsFile // credentials, config
-	profiles []aws.Profile
-	profile  string // the one that an SDK takes without being told
+	config   aws.Config
+	profiles []aws.Profile // of config
+	profile  string        // the one that an SDK takes without being told
 }
 
 // awsFile is one of the two files.
@@ -78,7 +79,8 @@ func (v *view) lookForAWS() awsState {
 		}
 		s.files = append(s.files, f)
 	}
-	s.profiles = aws.Profiles(sections[0], sections[1])
+	s.config = aws.NewConfig(sections[0], sections[1])
+	s.profiles = s.config.Profiles
 	return s
 }
 

@@ -165,6 +165,7 @@ func (r visit) view(t *testing.T) *view {
 		return err == nil && strings.Contains(string(b), "local command line tool")
 	}
 	v.noexec = func(string) bool { return false }
+	v.mounted = func(string) bool { return false }
 	if r.set != nil {
 		r.set(v)
 	}

@@ -43,6 +43,8 @@ type view struct {
 	localCLI func(path string) bool
 	// noexec says whether programs below a directory cannot be run.
 	noexec func(dir string) bool
+	// mounted says whether a path is where something is mounted.
+	mounted func(path string) bool
 	// run runs a program in a bare environment and returns what it wrote to stderr.
 	run func(ctx context.Context, argv ...string) (stderr []byte, err error)
 
@@ -58,7 +60,7 @@ type view struct {
 func (a *app) view(ctx context.Context, t tokenOptions) *view {
 	v := &view{
 		ctx: ctx, env: map[string]string{}, now: a.Now(), goos: runtime.GOOS, finder: a.finder(t), token: t,
-		client: a.client(), record: a.journal(), version: versionOf().Version, localCLI: localCLI, noexec: oidc.NoExec,
+		client: a.client(), record: a.journal(), version: versionOf().Version, localCLI: localCLI, noexec: oidc.NoExec, mounted: mountPoint,
 		lookPath: func(name string) (string, error) { return deliver.LookPath(name, a.Environ()) },
 		run: func(ctx context.Context, argv ...string) ([]byte, error) {
 			// With BASH_ENV or SHELLOPTS in its environment, bash would run what it is to look at.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"slices"
 	"strings"
+	"time"
 	"unicode/utf8"
 
 	"github.com/oidc-broker/oidc-broker/pkg/fault"
@@ -26,6 +27,8 @@ type Section struct {
 	Headers []string
 	Set     []Setting
 	Remove  []string
+	// End is when what is set expires, for the record; zero if it does not.
+	End time.Time
 }
 
 // ProfileName returns nil for a name that every AWS SDK finds again in the

@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
+	"slices"
 	"strings"
+	"time"
 
 	"github.com/oidc-broker/oidc-broker/pkg/secret"
 )
@@ -36,6 +38,7 @@ func (blockMarker) Remove(values map[string]string, text []byte) ([]byte, error)
 const (
 	markHeaders = "headers"
 	markKey     = "key "
+	markEnd     = "end"
 )
 
 // mark says what Edit writes.
@@ -44,7 +47,23 @@ func (s Section) mark() secret.Note {
 	for _, set := range s.Set {
 		values[markKey+set.Key] = valueDigest(set.Value.Reveal())
 	}
+	if !s.End.IsZero() {
+		values[markEnd] = s.End.UTC().Format(time.RFC3339)
+	}
 	return secret.Note{Kind: profileMark, Values: values}
+}
+
+// ProfileEnd returns when the secret key that a profile of the credentials file holds
+// expires, by the marks of that file; zero where it is not one that we wrote.
+func ProfileEnd(marks []secret.Note, profile string, key secret.Value) time.Time {
+	for _, m := range marks {
+		headers := strings.Split(m.Values[markHeaders], "\n")
+		if m.Kind == profileMark && slices.Contains(headers, profile) && m.Values[markKey+"aws_secret_access_key"] == valueDigest(key.Reveal()) {
+			end, _ := time.Parse(time.RFC3339, m.Values[markEnd])
+			return end
+		}
+	}
+	return time.Time{}
 }
 
 // In returns the edit of a file that makes the change. A private one is to hold

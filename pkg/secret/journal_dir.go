@@ -341,3 +341,18 @@ func removeTemp(dir string) (left string) {
 	}
 	return ""
 }
+
+// Marks returns what the edits of a file left in the record.
+func (j *Journal) Marks(path string) ([]Note, error) {
+	r, err := j.read()
+	if err != nil || r == nil {
+		return nil, err
+	}
+	if real, err := filepath.EvalSymlinks(path); err == nil {
+		path = real
+	}
+	if e := r.entry(path); e != nil {
+		return e.marks(), nil
+	}
+	return nil, nil
+}
