@@ -57,8 +57,8 @@ func (g Guards) check(t Token, now time.Time) error {
 			Hint("somebody may be logged in to this job: run it again without SSH")
 	}
 	if left := t.Expiry.Sub(now).Round(time.Second); g.MinValidity > 0 && left < g.MinValidity {
-		return fault.New(fault.Token, "--min-validity: the token in %s is valid for %s yet, not for %s", t.Source, max(left, 0), g.MinValidity).
-			Hint("exchange it in an early step, or mint a new one with --audience")
+		return fault.New(fault.Token, "--min-validity: the token from %s is still valid for %s, less than %s", t.Source, max(left, 0), g.MinValidity).
+			Hint("no token of this job is valid for longer: give a --min-validity of %s or less, or exchange it in an early step", max(left, 0))
 	}
 	return nil
 }

@@ -45,7 +45,7 @@ func TestGuards(t *testing.T) {
 		{"a rerun as text", text, Guards{RefuseSSHRerun: true}, fault.Refused, `ssh-rerun is "true"`},
 		{"unknown means no", Token{Expiry: token.Expiry}, Guards{RefuseSSHRerun: true}, fault.Refused, "not there"},
 		{"long enough", token, Guards{MinValidity: 10 * time.Minute}, 0, ""},
-		{"too short", token, Guards{MinValidity: 11 * time.Minute}, fault.Token, "the token in MINE is valid for 10m0s yet, not for 11m0s"},
+		{"too short", token, Guards{MinValidity: 11 * time.Minute}, fault.Token, "the token from MINE is still valid for 10m0s, less than 11m0s"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			err := row.g.check(row.token, now)
