@@ -67,6 +67,17 @@ func (a *app) commit(ctx context.Context, edits ...secret.Edit) error {
 			a.note(fmt.Sprintf("%s cannot be replaced (%v), as a file that is mounted by itself: it was written in place", a.shownPath(path), why))
 		}
 	}
+	noted := map[string]bool{}
+	for _, e := range edits {
+		why := ""
+		if e.Private && !a.unrecorded {
+			why = secret.Exposed(e.Path)
+		}
+		if why != "" && !noted[why] {
+			a.note(why)
+		}
+		noted[why] = true
+	}
 	if j := a.journal(); j != nil && !a.unrecorded {
 		return j.Commit(ctx, edits...)
 	}

@@ -19,12 +19,16 @@ var openers = map[string][]string{
 	"debug/elf":                  {"Open"},
 	"crypto/tls":                 {"LoadX509KeyPair"},
 	"crypto/x509":                {"SystemCertPool"},
+	"github.com/gofrs/flock":     {"New"},
 	"path/filepath":              {},
 	"github.com/google/renameio": {"WriteFile", "TempFile"},
 }
 
 // openedElsewhere are the places that open a file by themselves, and why they may.
 var openedElsewhere = map[string]string{
+	"pkg/secret/inplace.go flock.New":             "the file itself, through no link, and without waiting",
+	"pkg/secret/lock.go flock.New":                "through no link, and without waiting",
+	"pkg/secret/journal_dir.go flock.New":         "through no link, and without waiting",
 	"pkg/deliver/child_unix.go os.Open":           "/dev/tty is the device that is wanted; it is opened when a signal comes",
 	"pkg/cli/doctor_leaks.go os.Open":             "a directory, to read some of its entries",
 	"pkg/cli/doctor_view.go buildinfo.ReadFile":   "a program on PATH, which is a regular file",

@@ -20,6 +20,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"path/filepath"
 	"sync/atomic"
 	"time"
 
@@ -27,6 +28,7 @@ import (
 
 	"github.com/oidc-broker/oidc-broker/pkg/fault"
 	"github.com/oidc-broker/oidc-broker/pkg/remote"
+	"github.com/oidc-broker/oidc-broker/pkg/secret"
 )
 
 // World is everything outside the program. main fills it once.
@@ -201,6 +203,9 @@ a policy, 5 unavailable, 6 this machine.`,
 		}
 		if err := a.settle(c); err != nil {
 			return err
+		}
+		if dir, err := a.cacheDir(); err == nil && dir != "" {
+			c.SetContext(secret.WithLocks(c.Context(), filepath.Join(dir, "locks")))
 		}
 		// For the rest of the process: what reads options has no context of its own.
 		a.reading, _ = a.bounded(c.Context()) //nolint:govet // released with the process

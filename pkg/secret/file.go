@@ -3,6 +3,7 @@ package secret
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
 	"errors"
 	"io"
 	"io/fs"
@@ -10,9 +11,6 @@ import (
 	"path/filepath"
 	"sort"
 	"strings"
-	"time"
-
-	"github.com/gofrs/flock"
 
 	"github.com/oidc-broker/oidc-broker/pkg/fault"
 	"github.com/oidc-broker/oidc-broker/pkg/files"
@@ -21,19 +19,7 @@ import (
 const (
 	// maxFile bounds what is read for an edit: 10,000 profiles are 3 MB.
 	maxFile = 64 << 20
-	// lockWait is how long another process may hold a file's lock.
-	lockWait = 30 * time.Second
-	lockPoll = 10 * time.Millisecond
 )
-
-// ErrLocked is what the error of Lock is that waited in vain for another process.
-var ErrLocked = errors.New("locked")
-
-// waited is for how long Lock did.
-type waited string
-
-func (w waited) Error() string      { return "waited " + string(w) }
-func (waited) Is(target error) bool { return target == ErrLocked }
 
 // An Edit is a change of one file's content.
 type Edit struct {
@@ -157,6 +143,7 @@ type file struct {
 	perm     fs.FileMode // instead of the mode that it would have; 0: none
 	alone    error       // why nothing can be made beside it
 	broken   bool        // it is neither the old one nor the new one
+	temp     string      // the directory in which it is pending
 	made     []string    // the directories that are made for it
 	intended bool        // a journal has its name, and knows of no change
 }
@@ -212,6 +199,10 @@ func resolve(path string) (string, error) {
 	if err != nil {
 		return "", cannot("find", path, err)
 	}
+	if link := foreignLink(there); link != "" {
+		return "", fault.New(fault.Local, "%q is a symbolic link that another user made", link).
+			Hint("remove it, or name the file itself")
+	}
 	target, err := filepath.EvalSymlinks(there)
 	if errors.Is(err, fs.ErrNotExist) {
 		// Creating the target would put a secret where a link of unknown
@@ -252,6 +243,11 @@ func (f *file) change() error {
 	default:
 		f.info = info
 		if f.old, err = files.Read(f.path, maxFile); err != nil {
+			return err
+		}
+	}
+	if f.private() {
+		if err := keepsSecrets(f.path, f.info); err != nil {
 			return err
 		}
 	}
@@ -312,15 +308,22 @@ func (f *file) write() error {
 	if err := f.clear(); err != nil {
 		return err
 	}
-	if err := os.Mkdir(tempName(f.path), 0o700); err != nil {
+	f.temp = tempName(f.path)
+	err := os.Mkdir(f.temp, 0o700)
+	if errors.Is(err, fs.ErrExist) { // another user's, which clear has left
+		f.temp += "-" + rand.Text()
+		err = os.Mkdir(f.temp, 0o700)
+	}
+	if err != nil {
 		if irreplaceable(err) && f.info != nil && f.writableInPlace() {
 			f.alone = err
 			return nil
 		}
 		return err
 	}
-	p, err := newPending(f.path, tempName(f.path))
+	p, err := newPending(f.path, f.temp)
 	if err != nil {
+		_ = os.Remove(f.temp)
 		return err
 	}
 	f.pending = p
@@ -339,13 +342,26 @@ func (f *file) write() error {
 }
 
 // clear removes what a writer that was killed left beside the file, whose lock is
-// held.
+// held. Where other users can write, they may have taken the name.
 func (f *file) clear() error {
-	err := os.RemoveAll(tempName(f.path))
-	if _, there := os.Lstat(tempName(f.path)); errors.Is(there, fs.ErrNotExist) {
-		return nil // a file system that is read-only refuses even that
+	name := tempName(f.path)
+	dir := filepath.Dir(name)
+	if !sharedDir(dir) {
+		err := os.RemoveAll(name)
+		if _, there := os.Lstat(name); errors.Is(there, fs.ErrNotExist) {
+			return nil // a file system that is read-only refuses even that
+		}
+		return err
 	}
-	return err
+	entries, _ := os.ReadDir(dir) // what cannot be listed holds nothing that could be found
+	for _, e := range entries {
+		if strings.HasPrefix(e.Name(), filepath.Base(name)) {
+			if info, err := e.Info(); err == nil && ours(info) {
+				_ = os.RemoveAll(filepath.Join(dir, e.Name()))
+			}
+		}
+	}
+	return nil
 }
 
 // lockName and tempName are what stands beside a file while it is written.
@@ -356,74 +372,6 @@ const lockSuffix, tempSuffix = ".oidc-broker.lock", ".oidc-broker.tmp"
 
 func beside(path, suffix string) string {
 	return filepath.Join(filepath.Dir(path), "."+filepath.Base(path)+suffix)
-}
-
-// Lock takes the lock that this program's writers of path hold, waiting half a
-// minute for another holder at most. The lock file lies beside path and is
-// gone when the lock is. If ctx is canceled, that is the error.
-func Lock(ctx context.Context, path string) (unlock func(), err error) {
-	return lock(ctx, path, lockWait)
-}
-
-func lock(ctx context.Context, path string, patience time.Duration) (unlock func(), err error) {
-	name := lockName(path)
-	if err := ctx.Err(); err != nil {
-		return nil, err // nobody knows yet whether the lock is held
-	}
-	wait, cancel := context.WithTimeout(ctx, patience)
-	defer cancel()
-	for {
-		l := flock.New(name, flock.SetPermissions(0o600))
-		if _, err := l.TryLockContext(wait, lockPoll); err != nil {
-			_ = l.Close()
-			switch {
-			case errors.Is(err, context.DeadlineExceeded):
-				long := waited(patience.String())
-				if ctx.Err() != nil {
-					long = "until --timeout"
-				}
-				return nil, fault.New(fault.Local, "%q is locked by another process: %w", path, long).
-					Hint("the lock is %q; end the process that holds it", name)
-			case errors.Is(err, context.Canceled):
-				return nil, err
-			}
-			return nil, cannot("lock", path, err)
-		}
-		if current(l, name) {
-			return func() { release(l, name) }, nil
-		}
-		_ = l.Close()
-	}
-}
-
-// tryLock takes the lock of this name, or says that somebody else has it.
-func tryLock(name string) (unlock func(), ok bool, err error) {
-	for {
-		l := flock.New(name, flock.SetPermissions(0o600))
-		ok, err := l.TryLock()
-		if err != nil || !ok {
-			_ = l.Close()
-			if err != nil {
-				err = cannot("lock", name, err)
-			}
-			return nil, false, err
-		}
-		if current(l, name) {
-			return func() { release(l, name) }, true, nil
-		}
-		_ = l.Close()
-	}
-}
-
-// current says whether the lock held is the file that is there now: between
-// opening and locking it, the former holder may have removed it.
-func current(l *flock.Flock, name string) bool {
-	held, err := l.Stat()
-	if err != nil {
-		return false
-	}
-	there, err := os.Stat(name)
-	return err == nil && os.SameFile(held, there)
 }
 
 // Rereadable says whether a file can be read more than once: a pipe cannot, nor

@@ -55,7 +55,7 @@ func (f *file) lock(ctx context.Context) (unlock func(), err error) {
 	}
 	wait, cancel := context.WithTimeout(ctx, lockWait)
 	defer cancel()
-	l := flock.New(f.path, flock.SetFlag(os.O_RDONLY))
+	l := flock.New(f.path, flock.SetFlag(os.O_RDONLY|noFollow))
 	if _, lerr := l.TryLockContext(wait, lockPoll); lerr != nil {
 		_ = l.Close()
 		if errors.Is(lerr, context.Canceled) {
@@ -113,10 +113,10 @@ func (f *file) overwrite(why error) error {
 		return why
 	}
 	if f.alone == nil {
-		if err := files.WriteNew(filepath.Join(tempName(f.path), keptOld), f.old); err != nil {
+		if err := files.WriteNew(filepath.Join(f.temp, keptOld), f.old); err != nil {
 			return err
 		}
-		if err := files.WriteNew(filepath.Join(tempName(f.path), keptNew), f.new); err != nil {
+		if err := files.WriteNew(filepath.Join(f.temp, keptNew), f.new); err != nil {
 			return err
 		}
 	}

@@ -304,7 +304,7 @@ func (j *Journal) TempDir(ctx context.Context, parent string) (dir string, done 
 		done()
 		return "", nil, cannot("make directory", dir, err)
 	}
-	alive = flock.New(filepath.Join(dir, inUse), flock.SetPermissions(0o600))
+	alive = newLock(filepath.Join(dir, inUse))
 	if _, err := alive.TryLock(); err != nil {
 		done()
 		return "", nil, cannot("lock", dir, err)
@@ -324,7 +324,7 @@ func removeTemp(dir string) (left string) {
 	case !info.IsDir() || !ours(info):
 		return "it is not the directory that was made"
 	}
-	l := flock.New(filepath.Join(dir, inUse), flock.SetFlag(os.O_RDWR))
+	l := flock.New(filepath.Join(dir, inUse), flock.SetFlag(os.O_RDONLY|noFollow))
 	switch locked, err := l.TryLock(); {
 	case err != nil && !errors.Is(err, fs.ErrNotExist):
 		return "whether it is in use is not known"

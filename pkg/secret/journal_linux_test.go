@@ -37,8 +37,10 @@ func TestUndoKeepsTheOwner(t *testing.T) {
 	root(t)
 	dir, j := home(t)
 	path := given(t, filepath.Join(dir, "file"), "a\n", 0o640)
-	if err := os.Chown(path, 12345, 54321); err != nil {
-		t.Fatal(err)
+	for _, p := range []string{dir, path} {
+		if err := os.Chown(p, 12345, 54321); err != nil {
+			t.Fatal(err)
+		}
 	}
 	if err := j.Commit(t.Context(), set(path, "a\nOURS\n")); err != nil {
 		t.Fatal(err)

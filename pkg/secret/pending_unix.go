@@ -48,6 +48,28 @@ func ours(info fs.FileInfo) bool {
 	return ok && int(s.Uid) == syscall.Geteuid()
 }
 
+// noFollow opens through no link, and does not wait for a pipe.
+const noFollow = syscall.O_NOFOLLOW | syscall.O_NONBLOCK
+
+func isRoot() bool { return syscall.Geteuid() == 0 }
+
+// mine says whether a file belongs to this user, or to root.
+func mine(info fs.FileInfo) bool {
+	s, ok := info.Sys().(*syscall.Stat_t)
+	return ok && (s.Uid == 0 || int(s.Uid) == syscall.Geteuid())
+}
+
+func sameOwner(a, b fs.FileInfo) bool {
+	s, ok := a.Sys().(*syscall.Stat_t)
+	t, also := b.Sys().(*syscall.Stat_t)
+	return ok && also && s.Uid == t.Uid
+}
+
+// openToAll says whether every user can replace what is in a directory.
+func openToAll(dir fs.FileInfo) bool {
+	return dir.Mode().Perm()&0o002 != 0 && dir.Mode()&fs.ModeSticky == 0
+}
+
 // writableByOthers says whether another user than its owner may change a file, or
 // what is in a directory.
 func writableByOthers(info fs.FileInfo) bool { return info.Mode().Perm()&0o022 != 0 }
