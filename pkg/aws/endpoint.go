@@ -27,6 +27,13 @@ const (
 	// maxWait is how long an asker waits for a renewal. The SDKs wait for two
 	// seconds or a little more, and ask again.
 	maxWait = 30 * time.Second
+	// maxConnections is how many connections are open at a time. The SDKs of a command
+	// with a hundred threads need as many; another user of the machine, who can connect
+	// too, takes no more files of this process than these.
+	maxConnections = 128
+	// unknownTime is how long a connection may be silent before its first request, or
+	// between the parts of its header.
+	unknownTime = 5 * time.Second
 )
 
 // An Endpoint is a container-credentials provider, as ECS and EKS have one: every
@@ -56,15 +63,15 @@ func Serve(ctx context.Context, get func(context.Context) (Credentials, error)) 
 		Handler:                      http.HandlerFunc(e.serve),
 		BaseContext:                  func(net.Listener) context.Context { return ctx },
 		DisableGeneralOptionsHandler: true,
-		ReadHeaderTimeout:            5 * time.Second,
+		ReadHeaderTimeout:            unknownTime,
 		ReadTimeout:                  10 * time.Second,
 		WriteTimeout:                 maxWait + 10*time.Second,
-		IdleTimeout:                  time.Minute,
+		IdleTimeout:                  10 * time.Second,
 		MaxHeaderBytes:               16 << 10,
 		// What net/http has to say would go to stderr, past the one printer.
 		ErrorLog: log.New(io.Discard, "", 0),
 	}
-	e.serving.Go(func() { _ = e.server.Serve(l) }) // ends with Close
+	e.serving.Go(func() { _ = e.server.Serve(limitListener(l, maxConnections)) }) // ends with Close
 	return e, nil
 }
 

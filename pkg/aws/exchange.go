@@ -230,6 +230,10 @@ func usable(key string) bool {
 	return key != ""
 }
 
+// expirySlack is how far AWS's clock may be ahead of this machine's: STS allows for as
+// much in a token's times.
+const expirySlack = 5 * time.Minute
+
 // accept checks AWS's answer before anything is done with it.
 func (x *Exchange) accept(c *types.Credentials, u *types.AssumedRoleUser, want role, now time.Time, answered string) (Credentials, error) {
 	if c == nil || u == nil || c.Expiration == nil {
@@ -252,11 +256,16 @@ func (x *Exchange) accept(c *types.Credentials, u *types.AssumedRoleUser, want r
 		return Credentials{}, fault.New(fault.Unavailable, "AWS's credentials ended at %s, before now by this machine's clock", c.Expiration.UTC().Format(time.RFC3339)).
 			Hint("is this machine's clock right? The AWS CLI would refuse them")
 	}
+	// A server that says 2099 would have them taken for valid when they are not.
+	expiration := *c.Expiration
+	if latest := now.Add(x.duration); expiration.After(latest.Add(expirySlack)) {
+		expiration = latest
+	}
 	return Credentials{
 		AccessKeyID:     secret.New(*c.AccessKeyId),
 		SecretAccessKey: secret.New(*c.SecretAccessKey),
 		SessionToken:    secret.New(*c.SessionToken),
-		Expiration:      c.Expiration.UTC(),
+		Expiration:      expiration.UTC(),
 		Account:         m[1],
 		ARN:             *u.Arn,
 		Region:          x.Region,

@@ -228,3 +228,16 @@ func wantFault(t *testing.T, err error, kind fault.Kind, words string) {
 		t.Errorf("kind %d, %q\nwant kind %d and %q", got, err, kind, words)
 	}
 }
+
+// No answer makes a session longer than the one that was asked for.
+func TestTheExpiryIsLimitedToWhatWasRequested(t *testing.T) {
+	for asked, life := range map[string]time.Duration{"": time.Hour, "30m": 30 * time.Minute} {
+		net := &recorder{status: 200, body: strings.Replace(granted("arn:aws:sts::111122223333:assumed-role/deploy/s"), "2026-11-22T10:00:00.123456Z", "2099-01-01T00:00:00Z", 1)}
+		x := settled(t, Options{RoleARN: testRole, Duration: asked}, env())
+		c := net.client()
+		got, err := x.Exchange(context.Background(), c, testToken())
+		if err != nil || !got.Expiration.Equal(c.Now().Add(life)) {
+			t.Errorf("%q: until %s (%v), want %s", asked, got.Expiration, err, c.Now().Add(life))
+		}
+	}
+}

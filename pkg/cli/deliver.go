@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -97,14 +98,35 @@ func (e *envOutput) deliver(ctx context.Context, env deliver.Environment, d deli
 }
 
 // child runs the command with env. The job's tokens are taken out of its
-// environment, and the variable that the token came from with them: what the
-// command needs is the credentials.
+// environment, whatever variables hold them, and the variable that the token came from
+// with them: what the command needs is the credentials.
 func (a *app) child(ctx context.Context, argv []string, env deliver.Environment, tokenEnv string) error {
-	env.Unset = append(env.Unset, oidc.EnvV1, oidc.EnvV2)
+	names := []string{oidc.EnvV1, oidc.EnvV2}
 	if tokenEnv != "" {
-		env.Unset = append(env.Unset, tokenEnv)
+		names = append(names, tokenEnv)
 	}
+	env.Unset = append(append(env.Unset, names...), holding(a.Environ(), names)...)
 	return a.run(ctx, argv, a.overBashEnv(env))
+}
+
+// holding returns the names of the variables whose values hold what one of the named
+// ones holds: TF_VAR_token, or a token within JSON.
+func holding(environ, names []string) []string {
+	const shortest = 20 // a shorter value is no token, and is found in others by chance
+	var tokens, all []string
+	for _, v := range environ {
+		name, value, _ := strings.Cut(v, "=")
+		if value = strings.TrimSpace(value); slices.Contains(names, name) && len(value) >= shortest {
+			tokens = append(tokens, value)
+		}
+	}
+	for _, v := range environ {
+		name, value, _ := strings.Cut(v, "=")
+		if name != "" && slices.ContainsFunc(tokens, func(token string) bool { return strings.Contains(value, token) }) {
+			all = append(all, name)
+		}
+	}
+	return all
 }
 
 // overBashEnv keeps a bash that the command starts from reading $BASH_ENV where

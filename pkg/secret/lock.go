@@ -92,7 +92,10 @@ func lockPrivate(ctx context.Context, path, dir string, patience time.Duration) 
 			return nil, err
 		}
 		// The last of several that hold locks finds the directories empty.
-		return func() { unlock(); removeEmpty(union([]string{dir, filepath.Dir(dir), filepath.Dir(filepath.Dir(dir))}, made)) }, nil
+		return func() {
+			unlock()
+			removeEmpty(union([]string{dir, filepath.Dir(dir), filepath.Dir(filepath.Dir(dir))}, made))
+		}, nil
 	}
 }
 

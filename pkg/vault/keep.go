@@ -122,5 +122,5 @@ func (s *Session) renewLease(ctx context.Context, l Lease) (time.Duration, bool,
 	a, err := s.call(ctx, about{step: leases, path: l.ID}, remote.Request{
 		Method: http.MethodPut, URL: s.server.Addr + "/v1/sys/leases/renew", Header: h, Body: body,
 	})
-	return time.Duration(a.LeaseDuration) * time.Second, a.Renewable, err
+	return leaseTime(a.LeaseDuration), a.Renewable, err
 }

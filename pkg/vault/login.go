@@ -87,7 +87,7 @@ func (s *Server) Login(ctx context.Context, c *remote.Client, t oidc.Token) (*Se
 		return nil, notVault(a.described, " without a token")
 	}
 	session.Token = secret.New(a.Auth.ClientToken)
-	session.Lease = time.Duration(a.Auth.LeaseDuration) * time.Second
+	session.Lease = leaseTime(a.Auth.LeaseDuration)
 	session.Renewable = a.Auth.Renewable
 	session.Batch = a.Auth.TokenType == "batch"
 	session.Policies = a.Auth.Policies
@@ -150,7 +150,7 @@ func (s *Session) renew(ctx context.Context) error {
 		return notVault(a.described, " without the token's lifetime")
 	}
 	s.since = s.client.Now()
-	s.Lease, s.Renewable = time.Duration(a.Auth.LeaseDuration)*time.Second, a.Auth.Renewable
+	s.Lease, s.Renewable = leaseTime(a.Auth.LeaseDuration), a.Auth.Renewable
 	return nil
 }
 
@@ -194,4 +194,13 @@ func usable(token string) bool {
 func notVault(answered, lack string) error {
 	return fault.New(fault.Unavailable, "%s%s, which is not an answer of Vault's", answered, lack).
 		Hint("a proxy, a login page or a wrong --vault-addr answers in its place")
+}
+
+// longestLease is more than a lease can be: 32 days is the default maximum of a server.
+const longestLease = 10 * 365 * 24 * time.Hour
+
+// leaseTime is a lease's time, which no server makes negative or endless by saying a
+// number that a time.Duration cannot hold.
+func leaseTime(seconds int64) time.Duration {
+	return time.Duration(min(max(seconds, 0), int64(longestLease/time.Second))) * time.Second
 }

@@ -195,7 +195,7 @@ func (w *Wanted) pick(a answer, hide func(string) string) (Secret, error) {
 		}
 		data = v.Data
 	} else if a.LeaseID != "" {
-		got.Lease = &Lease{a.LeaseID, time.Duration(a.LeaseDuration) * time.Second, a.Renewable}
+		got.Lease = &Lease{a.LeaseID, leaseTime(a.LeaseDuration), a.Renewable}
 	}
 	d := json.NewDecoder(bytes.NewReader(data))
 	var fields map[string]json.RawMessage
