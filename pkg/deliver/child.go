@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
+	"runtime"
 	"time"
 
 	"github.com/oidc-broker/oidc-broker/pkg/fault"
@@ -40,8 +41,8 @@ type Child struct {
 }
 
 // ExitError is how a child ended that did not end well. Code is its exit
-// status, 128+n after signal n, 127 if it was not found and 126 if it could
-// not be executed.
+// status, 128+n after signal n, 127 if it or its interpreter was not found and
+// 126 if it could not be executed.
 type ExitError struct {
 	Code   int
 	reason error
@@ -94,7 +95,7 @@ func run(ctx context.Context, c Child, grace time.Duration) error {
 	}
 	defer signal.Stop(signals)
 
-	if err := cmd.Start(); err != nil {
+	if cmd, err = start(ctx, cmd); err != nil {
 		return cannotRun(c.Argv[0], err)
 	}
 	ended := make(chan struct{})
@@ -172,6 +173,33 @@ func (c Child) command(ctx context.Context, wait time.Duration) (*exec.Cmd, erro
 	return cmd, nil
 }
 
+// start starts the command; a text without a #! line by the shell, as shells and
+// execvp do (POSIX.1-2024, XCU 2.9.1.6).
+func start(ctx context.Context, cmd *exec.Cmd) (*exec.Cmd, error) {
+	err := cmd.Start()
+	if !isFormatError(err) || runtime.GOOS == "windows" || !isText(cmd.Path) {
+		return cmd, err
+	}
+	sh := exec.CommandContext(ctx, "/bin/sh", append([]string{cmd.Path}, cmd.Args[1:]...)...) // #nosec G204 -- the user's command
+	sh.Env, sh.Stdin, sh.Stdout, sh.Stderr, sh.WaitDelay = cmd.Env, cmd.Stdin, cmd.Stdout, cmd.Stderr, cmd.WaitDelay
+	sh.Cancel = func() error { return terminate(sh.Process) }
+	return sh, sh.Start()
+}
+
+// isText says whether a file could be a shell's script: as in bash, its first line
+// holds no NUL.
+func isText(path string) bool {
+	f, err := os.Open(path) // #nosec G304 -- the program that was about to run
+	if err != nil {
+		return false
+	}
+	defer func() { _ = f.Close() }()
+	b := make([]byte, 128)
+	n, err := io.ReadFull(f, b)
+	line, _, _ := bytes.Cut(b[:n], []byte("\n"))
+	return (err == nil || errors.Is(err, io.ErrUnexpectedEOF)) && !bytes.Contains(line, []byte{0})
+}
+
 // status turns the end of a started child into an error.
 func status(cmd *exec.Cmd, err error) error {
 	state := cmd.ProcessState
@@ -194,10 +222,11 @@ func cannotRun(name string, err error) error {
 	}
 	e := fault.New(fault.Local, "cannot run %q: %w", name, err)
 	if isFormatError(err) {
-		_ = e.Hint("it is no program for this machine, or a script without a #! line")
+		_ = e.Hint("it is no program for this machine")
 	}
 	if errors.Is(err, fs.ErrNotExist) { // the file is there: LookPath saw it
 		_ = e.Hint("the interpreter that its #! line names, or its loader, does not exist")
+		return &ExitError{Code: notFound, reason: e}
 	}
 	return &ExitError{Code: notExecutable, reason: e}
 }

@@ -146,7 +146,7 @@ func TestRunPassesTheStatus(t *testing.T) {
 func TestRunOfWhatCannotRun(t *testing.T) {
 	plainDir, plain := program(t, "plain", "#!/bin/sh\n", 0o600)
 	_, shebang := program(t, "bad", "#!/no/such/interpreter\n", 0o700)
-	_, garbage := program(t, "garbage", "\x01\x02", 0o700)
+	_, garbage := program(t, "garbage", "\x01\x00\x02", 0o700)
 	for _, row := range []struct {
 		name string
 		argv []string
@@ -159,8 +159,8 @@ func TestRunOfWhatCannotRun(t *testing.T) {
 		{"not executable", []string{plain}, 126, "permission denied", "chmod +x"},
 		{"not executable, in PATH", []string{"plain"}, 126, `cannot run "plain": permission denied`, "chmod +x"},
 		{"a directory", []string{plainDir}, 126, "is a directory", ""},
-		{"no interpreter", []string{shebang}, 126, "no such file", "#! line names"},
-		{"no program", []string{garbage}, 126, "exec format error", "#! line"},
+		{"no interpreter", []string{shebang}, 127, "no such file", "#! line names"},
+		{"no program", []string{garbage}, 126, "exec format error", "no program for this machine"},
 	} {
 		err := Run(t.Context(), Child{Argv: row.argv, Env: []string{"PATH=" + plainDir}})
 		var e *ExitError

@@ -3,10 +3,12 @@ package deliver
 import (
 	"errors"
 	"io/fs"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"runtime"
 	"strings"
+	"syscall"
 
 	"github.com/oidc-broker/oidc-broker/pkg/fault"
 )
@@ -42,10 +44,12 @@ func LookPath(name string, environ []string) (string, error) {
 			if err != nil {
 				continue
 			}
-			if path, err = exec.LookPath(path); err == nil {
+			if _, err = exec.LookPath(path); err == nil {
 				return path, nil
 			}
-			if unusable == nil && !isMissing(err) {
+			// As in bash: only a file that is there counts. What is behind a
+			// directory that cannot be read is not known to be there.
+			if unusable == nil && isFile(path) {
 				unusable = err
 			}
 		}
@@ -64,6 +68,11 @@ func separators() string {
 	return "/"
 }
 
+func isFile(path string) bool {
+	about, err := os.Stat(path)
+	return err == nil && about.Mode().IsRegular()
+}
+
 func isMissing(err error) bool {
 	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, exec.ErrNotFound)
 }
@@ -73,8 +82,15 @@ func notRunnable(name string, err error) error {
 	if errors.As(err, &e) {
 		err = e.Err
 	}
-	return fault.New(fault.Local, "cannot run %q: %w", name, err).
-		Hint("make it an executable file (chmod +x)")
+	var p *fs.PathError
+	if errors.As(err, &p) {
+		err = p.Err
+	}
+	no := fault.New(fault.Local, "cannot run %q: %w", name, err)
+	if _, stat := os.Stat(name); stat != nil && strings.ContainsAny(name, separators()) || errors.Is(err, syscall.EISDIR) {
+		return no // it is not the file's mode
+	}
+	return no.Hint("make it an executable file (chmod +x), in a file system that is not mounted noexec")
 }
 
 // valueOf returns the value of a variable in environ, the last if there are
