@@ -240,7 +240,12 @@ func startSandbox(ts *testscript.TestScript, neg bool, args []string) {
 			c.GCPServiceAccounts = append(c.GCPServiceAccounts, value())
 		case "--external-id":
 			role, id, _ := strings.Cut(value(), "=")
-			c.ExternalIDs = map[string]string{role: id}
+			if c.ExternalIDs == nil {
+				c.ExternalIDs = map[string]string{}
+			}
+			c.ExternalIDs[role] = id
+		case "--untagged":
+			c.Untagged = append(c.Untagged, value())
 		default:
 			ts.Fatalf("sandbox: unknown option %s", args[i])
 		}

@@ -117,9 +117,10 @@ func (x *Exchange) Key(more ...string) [sha256.Size]byte {
 	}
 	h := sha256.New()
 	for _, list := range [][]string{
-		{"aws", "1"}, // another meaning of what follows is another number
+		{"aws", "2"}, // another meaning of what follows is another number
 		arns,
-		{x.session, x.duration.String(), x.Region, x.externalID, x.policy},
+		{x.session, x.duration.String(), x.Region, x.policy},
+		x.chained.args(),
 		x.policyARNs, x.accounts,
 		{x.endpoint.url, strconv.FormatBool(x.endpoint.fips), strconv.FormatBool(x.endpoint.dualStack), string(x.endpoint.caBundle)},
 		more,

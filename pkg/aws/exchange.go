@@ -85,9 +85,11 @@ func (x *Exchange) webIdentity(ctx context.Context, c *remote.Client, t oidc.Tok
 // AssumeRole).
 func (x *Exchange) chain(ctx context.Context, c *remote.Client, with Credentials, i int) (Credentials, error) {
 	in := &sts.AssumeRoleInput{RoleArn: &x.roles[i].arn, RoleSessionName: &x.session, DurationSeconds: x.seconds()}
-	if x.externalID != "" {
-		in.ExternalId = &x.externalID
+	n := i // chained roles before this one
+	if !x.via {
+		n--
 	}
+	x.chained.fill(in, n)
 	if i == len(x.roles)-1 {
 		in.Policy, in.PolicyArns = x.sessionPolicies()
 	}

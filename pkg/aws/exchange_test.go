@@ -146,7 +146,7 @@ func TestWhatSTSIsAsked(t *testing.T) {
 func TestChainLimits(t *testing.T) {
 	net := &recorder{status: 200, body: granted("arn:aws:sts::111122223333:assumed-role/deploy/s")}
 	second := "arn:aws:iam::111122223333:role/deploy" // the recorder answers for one role
-	x := settled(t, Options{RoleARN: testRole, ChainRoleARNs: []string{second}, ExternalID: "ext", Policy: `{"Statement":[]}`}, env())
+	x := settled(t, Options{RoleARN: testRole, ChainRoleARNs: []string{second}, ExternalIDs: []string{"ext"}, Policy: `{"Statement":[]}`}, env())
 	_, err := x.Exchange(context.Background(), net.client(), testToken())
 	if len(net.forms) != 2 {
 		t.Fatalf("%d calls, want 2 (%v)", len(net.forms), err)

@@ -108,7 +108,7 @@ func TestThreeRoles(t *testing.T) {
 	c := (&recorder{}).client()
 	c.Transport = net
 	x := settled(t, Options{
-		RoleARN: testRole, ChainRoleARNs: []string{second, third}, ExternalID: "ext", SessionName: "job",
+		RoleARN: testRole, ChainRoleARNs: []string{second, third}, ExternalIDs: []string{"ext"}, SessionName: "job",
 		Policy: `{"Statement":[]}`, PolicyARNs: []string{"arn:aws:iam::aws:policy/A"},
 	}, env())
 	got, err := x.Exchange(t.Context(), c, testToken())

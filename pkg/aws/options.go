@@ -29,22 +29,24 @@ const (
 	maxPolicyARNs    = 10
 	maxSessionName   = 64
 	minSessionName   = 2
-	maxExternalID    = 1224
 )
 
 // Options are the AWS options as the user gave them, each from its flag or its
 // environment variable.
 type Options struct {
-	RoleARN         string   // --role-arn
-	SessionName     string   // --role-session-name
-	Duration        string   // --session-duration: seconds ("1800") or Go's form ("30m"); "" is an hour
-	Region          string   // --region
-	RegionFrom      string   // where else it is from: the profile of an AWS file; "" for the option
-	Policy          string   // --policy: a JSON document, or the name of a file that holds one
-	PolicyARNs      []string // --policy-arn
-	ChainRoleARNs   []string // --chain-role-arn, in order
-	ExternalID      string   // --external-id
-	AllowedAccounts []string // --allowed-account-id
+	RoleARN           string   // --role-arn
+	SessionName       string   // --role-session-name
+	Duration          string   // --session-duration: seconds ("1800") or Go's form ("30m"); "" is an hour
+	Region            string   // --region
+	RegionFrom        string   // where else it is from: the profile of an AWS file; "" for the option
+	Policy            string   // --policy: a JSON document, or the name of a file that holds one
+	PolicyARNs        []string // --policy-arn
+	ChainRoleARNs     []string // --chain-role-arn, in order
+	ExternalIDs       []string // --external-id: one of all chained roles, or one of each
+	SessionTags       []string // --session-tag: KEY=VALUE
+	TransitiveTagKeys []string // --transitive-tag-key
+	SourceIdentity    string   // --source-identity
+	AllowedAccounts   []string // --allowed-account-id
 
 	// Via says that the first role is assumed with another role's credentials
 	// (ExchangeVia), and not with the token: it is a chained one.
@@ -75,7 +77,8 @@ type Exchange struct {
 	policyFile string // that the policy is from; "": the option is the policy
 	regionFrom string // the profile that Region is from; "": the option
 	policyARNs []string
-	externalID string
+	chained    chainRequest
+	via        bool // the first role is a chained one
 	accounts   []string
 	endpoint   endpoint
 }
@@ -91,9 +94,9 @@ type endpoint struct {
 // Settle checks the options and what the environment adds to them. Every error
 // is a fault.Usage, but for a file that cannot be read.
 func (o Options) Settle(getenv func(string) string) (*Exchange, error) {
-	x := &Exchange{Region: o.Region, regionFrom: o.RegionFrom, policyARNs: o.PolicyARNs, externalID: o.ExternalID, accounts: o.AllowedAccounts}
+	x := &Exchange{Region: o.Region, regionFrom: o.RegionFrom, via: o.Via, policyARNs: o.PolicyARNs, accounts: o.AllowedAccounts}
 	for _, settle := range []func(*Exchange) error{
-		o.settleRoles, o.settleAccounts, o.settleDuration, o.settlePolicy,
+		o.settleRoles, o.settleChain, o.settleAccounts, o.settleDuration, o.settlePolicy,
 		func(x *Exchange) error { return x.settleEndpoint(getenv, o.read) },
 	} {
 		if err := settle(x); err != nil {
@@ -124,13 +127,6 @@ func (o Options) settleRoles(x *Exchange) error {
 	if err := o.checkRegion(x.roles); err != nil {
 		return err
 	}
-	switch {
-	case o.ExternalID != "" && len(o.ChainRoleARNs) == 0 && !o.Via:
-		return fault.New(fault.Usage, "--external-id is for chained roles: AssumeRoleWithWebIdentity takes none").
-			Hint("the token's claims take its place; for a role that demands an external id, add --chain-role-arn")
-	case o.ExternalID != "" && (len(o.ExternalID) > maxExternalID || !matches(externalID, o.ExternalID)):
-		return fault.New(fault.Usage, "--external-id must have 2 to %d characters of A-Z a-z 0-9 _ + = , . @ : / -", maxExternalID)
-	}
 	return nil
 }
 
@@ -147,8 +143,6 @@ func (o Options) checkRegion(roles []role) error {
 	}
 	return err
 }
-
-const externalID = `^[\w+=,.@:/-]{2,}$`
 
 // settleAccounts checks the account of the role whose credentials are handed
 // out, before any call is made.

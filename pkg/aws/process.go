@@ -21,9 +21,7 @@ func (x *Exchange) Args() ([]string, error) {
 	for _, r := range x.roles[1:] {
 		args = append(args, "--chain-role-arn", r.arn)
 	}
-	if x.externalID != "" {
-		args = append(args, "--external-id", x.externalID)
-	}
+	args = append(args, x.chained.args()...)
 	args = append(args, "--role-session-name", x.session, "--session-duration", strconv.Itoa(int(x.duration/time.Second)))
 	if x.Region != "" {
 		args = append(args, "--region", x.Region)

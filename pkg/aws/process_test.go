@@ -115,7 +115,7 @@ func TestArgsAreTheRequest(t *testing.T) {
 	second := "arn:aws:iam::222233334444:role/path/second"
 	x := settled(t, Options{
 		RoleARN: testRole, Duration: "30m", Region: "eu-west-1", Policy: "policy.json", PolicyARNs: []string{"arn:aws:iam::aws:policy/A", "arn:aws:iam::aws:policy/B"},
-		ChainRoleARNs: []string{second}, ExternalID: "id", AllowedAccounts: []string{"222233334444"},
+		ChainRoleARNs: []string{second}, ExternalIDs: []string{"id"}, AllowedAccounts: []string{"222233334444"},
 	}, env("CIRCLE_JOB", "a job"))
 	got, err := x.Args()
 	if err != nil {
@@ -130,7 +130,7 @@ func TestArgsAreTheRequest(t *testing.T) {
 		t.Error(diff)
 	}
 	again := settled(t, Options{
-		RoleARN: testRole, ChainRoleARNs: []string{second}, ExternalID: "id", SessionName: "a-job", Duration: "1800", Region: "eu-west-1",
+		RoleARN: testRole, ChainRoleARNs: []string{second}, ExternalIDs: []string{"id"}, SessionName: "a-job", Duration: "1800", Region: "eu-west-1",
 		Policy: abs, PolicyARNs: []string{"arn:aws:iam::aws:policy/A", "arn:aws:iam::aws:policy/B"}, AllowedAccounts: []string{"222233334444"},
 	}, env())
 	if again.Key() != x.Key() {

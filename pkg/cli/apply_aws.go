@@ -98,7 +98,8 @@ func (c *applyAWS) exchange(p *plan, t *target) (*aws.Exchange, error) {
 	}
 	o := aws.Options{
 		RoleARN: c.RoleARN.text, SessionName: c.RoleSessionName.text, Duration: c.SessionDuration.text, Region: c.Region.text,
-		Policy: policy, PolicyARNs: texts(c.PolicyARN), ChainRoleARNs: texts(c.ChainRoleARN), ExternalID: c.ExternalID.text,
+		Policy: policy, PolicyARNs: texts(c.PolicyARN), ChainRoleARNs: texts(c.ChainRoleARN), ExternalIDs: texts(c.ExternalID),
+		SessionTags: texts(c.SessionTag), TransitiveTagKeys: texts(c.TransitiveTagKey), SourceIdentity: c.SourceIdentity.text,
 		AllowedAccounts: texts(c.AllowedAccountID), Via: t.via != nil, Read: p.readFile,
 	}
 	if err := p.fromEnvironment(&o.Region, "AWS_REGION", "AWS_DEFAULT_REGION"); err != nil {

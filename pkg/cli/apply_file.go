@@ -53,7 +53,10 @@ type applyAWS struct {
 	Policy           entry    `yaml:"policy" leave:"yes"` // ${aws:username}
 	PolicyARN        []entry  `yaml:"policy-arn"`
 	ChainRoleARN     []entry  `yaml:"chain-role-arn"`
-	ExternalID       entry    `yaml:"external-id"`
+	ExternalID       []entry  `yaml:"external-id"`
+	SessionTag       []entry  `yaml:"session-tag"`
+	TransitiveTagKey []entry  `yaml:"transitive-tag-key"`
+	SourceIdentity   entry    `yaml:"source-identity"`
 	AllowedAccountID []number `yaml:"allowed-account-id"`
 	applyToken
 }

@@ -32,7 +32,7 @@ func (c *applyGCP) settle(p *plan, t *target) error {
 		return err
 	}
 	w := &gcpWriting{exchange: x, by: by, find: func(token oidc.Token) (gcp.Files, error) {
-		files, err := gcp.FindFiles(p.Getenv, f.output, x.Provider.String(), token)
+		files, err := p.googleFiles(f.output, x.Provider.String(), token)
 		files.Boto = "" // no variable names it
 		return files, err
 	}}
@@ -84,7 +84,7 @@ func (c *applyGCP) configPath(p *plan, t *target) (string, error) {
 	if c.OutputFile.given() {
 		return p.filePath(c.OutputFile, t.String())
 	}
-	known, err := gcp.FindFiles(p.Getenv, "", "", oidc.Token{})
+	known, err := p.googleFiles("", "", oidc.Token{})
 	if err != nil {
 		return "", err
 	}

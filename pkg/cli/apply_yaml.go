@@ -440,6 +440,9 @@ func (s slot) scalar(to *entry, n ast.Node, want string, is func(ast.Node) bool)
 		text = literal.Value.Value
 	}
 	to.text, to.at = strings.TrimSpace(text), at
+	if choice, ok := chosen(s.choices, to.text); ok {
+		to.text = choice
+	}
 	return s.judge(*to)
 }
 

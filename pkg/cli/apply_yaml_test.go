@@ -195,7 +195,7 @@ func TestParseApplyRefuses(t *testing.T) {
 		{"NUL by an escape", anAWS + "    external-id: \"a\\0b\"\n", "5:18: external-id holds the character U+0000", "one line of text"},
 		{"an escape sequence", "version: 1\naws:\n- profile: \"\\e[31m\"\n", "3:12: profile holds the character U+001B", ""},
 		{"a bare escape", "version: 1\r\naws:\r\n- profile: \x1b[31m\n", "3:12: the character U+001B", ""},
-		{"two lines", anAWS + "    external-id: |\n      a\n      b\n", "5:18: external-id holds the character U+000A", "one line of text"},
+		{"two lines", anAWS + "    role-session-name: |\n      a\n      b\n", "5:24: role-session-name holds the character U+000A", "one line of text"},
 		{"right to left", anAWS + "    external-id: \"a\u202eb\"\n", "5:18: external-id holds the character U+202E", ""},
 		{"not UTF-8", "version: 1\naws:\n- profile: \"\xe9\"\n", "3:13: a byte that is not UTF-8", "save the file as UTF-8"},
 		{"UTF-16", "\xff\xfev\x00e\x00", "1:1: a byte that is not UTF-8", ""},

@@ -119,8 +119,12 @@ func (r *awsRun) withoutDefault(ctx context.Context) (ownFiles, error) {
 	if err != nil || len(copies) == 0 {
 		return none, err
 	}
+	temp, err := r.tempDir()
+	if err != nil {
+		return none, err
+	}
 	// Recorded until it is gone: what this process leaves when it is killed, cleanup removes.
-	dir, done, err := r.journal().TempDir(ctx, os.TempDir())
+	dir, done, err := r.journal().TempDir(ctx, temp)
 	if err != nil {
 		return none, err
 	}

@@ -24,7 +24,7 @@ import (
 // journal returns the record of what this program writes on this machine, or nil
 // where there is no place for one.
 func (a *app) journal() *secret.Journal {
-	dir, err := a.userDir("XDG_STATE_HOME", filepath.Join(".local", "state"))
+	dir, err := a.stateDir()
 	if err != nil || dir == "" {
 		return nil
 	}
@@ -39,6 +39,11 @@ func (a *app) journal() *secret.Journal {
 		a.progress("not recorded for 'oidc-broker cleanup': %v", err)
 	}
 	return j
+}
+
+// stateDir is where the record is.
+func (a *app) stateDir() (string, error) {
+	return a.userDir("XDG_STATE_HOME", filepath.Join(".local", "state"))
 }
 
 // userDir returns this program's directory below the one that a variable names,
@@ -216,6 +221,9 @@ type takenFile struct {
 func (r *vaultRun) cleanup(ctx context.Context, format string, dryRun bool) error {
 	ctx, cancel := r.bounded(ctx)
 	defer cancel()
+	if _, err := r.stateDir(); err != nil {
+		return err
+	}
 	j := r.journal()
 	if j == nil {
 		return fault.New(fault.Local, "there is no home directory, and so no record of what was written").

@@ -27,7 +27,7 @@ type envOutput struct {
 }
 
 func (e *envOutput) declare(o options) {
-	o.choice(&e.shell, "shell", "OIDC_BROKER_SHELL", deliver.Shells(), "`shell` to print for: "+strings.Join(deliver.Shells(), ", ")+" (default sh)")
+	o.choice(&e.shell, "shell", "OIDC_BROKER_SHELL", deliver.Shells(), "`shell` to print for: "+strings.Join(deliver.Shells(), ", ")+" (default sh, which is also bash's and zsh's)")
 	defer func() { o.exclusive("shell", "bash-env") }()
 	o.switches(&e.bashEnv, "bash-env", "OIDC_BROKER_BASH_ENV", "write to the file $BASH_ENV instead of standard output")
 	if !e.plain {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net/url"
 	"os"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -95,6 +96,10 @@ func homeDir(v *view) []finding {
 	if home == "" {
 		return []finding{warns("HOME is not set").because(why).
 			remedy("set HOME, or AWS_SHARED_CREDENTIALS_FILE, AWS_CONFIG_FILE and XDG_CONFIG_HOME; env and exec work without")}
+	}
+	if !filepath.IsAbs(home) {
+		return []finding{warns("HOME is %q, which is not an absolute path", home).because(why).
+			remedy("write the path in full: commands that write there refuse it")}
 	}
 	info, err := os.Stat(home)
 	if err == nil && !info.IsDir() {

@@ -3,7 +3,6 @@ package cli
 import (
 	"context"
 	"fmt"
-	"os"
 	"path/filepath"
 	"strings"
 	"time"
@@ -95,7 +94,7 @@ func (r *gcpRun) login(ctx context.Context, x *gcp.Exchange, f gcpFiles) (gcp.Fi
 	if err != nil {
 		return gcp.Files{}, oidc.Token{}, err
 	}
-	files, err := gcp.FindFiles(r.Getenv, f.output, x.Provider.String(), t)
+	files, err := r.googleFiles(f.output, x.Provider.String(), t)
 	if err != nil {
 		return gcp.Files{}, oidc.Token{}, err
 	}
@@ -280,8 +279,12 @@ libraries, which read the file again each time, keep their access.`,
 }
 
 func (r *gcpRun) exec(ctx context.Context, x *gcp.Exchange, f gcpFiles, argv []string) error {
+	temp, err := r.tempDir()
+	if err != nil {
+		return err
+	}
 	// Recorded until it is gone: what this process leaves when it is killed, cleanup removes.
-	dir, done, err := r.journal().TempDir(ctx, os.TempDir())
+	dir, done, err := r.journal().TempDir(ctx, temp)
 	if err != nil {
 		return err
 	}
@@ -403,4 +406,13 @@ func (r *gcpRun) print(c *cobra.Command, toTerminal bool, get func(context.Conte
 		return err
 	}
 	return r.result(fmt.Appendln(nil, token.Reveal()))
+}
+
+// googleFiles finds where the files go.
+func (a *app) googleFiles(output, provider string, t oidc.Token) (gcp.Files, error) {
+	getenv, err := a.environment("XDG_CONFIG_HOME", "HOME", "USERPROFILE")
+	if err != nil {
+		return gcp.Files{}, err
+	}
+	return gcp.FindFiles(getenv, output, provider, t)
 }

@@ -141,7 +141,7 @@ func (r *credConfigRun) sourceEdits(ctx context.Context, sourceGiven bool) (edit
 		if t, err = r.finder(r.token).Find(ctx); err != nil {
 			return nil, t, err
 		}
-		if files, err = gcp.FindFiles(r.Getenv, r.files.output, g.Provider, t); err != nil {
+		if files, err = r.googleFiles(r.files.output, g.Provider, t); err != nil {
 			return nil, t, err
 		}
 	}

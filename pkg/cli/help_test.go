@@ -133,8 +133,10 @@ func TestChoices(t *testing.T) {
 				if !regexp.MustCompile(`\b` + v + `\b`).MatchString(f.Usage) {
 					t.Errorf("%s --%s does not say that there is %s", c.CommandPath(), f.Name, v)
 				}
-				if err := settleOne(f, v); err != nil {
-					t.Errorf("%s --%s %s: %v", c.CommandPath(), f.Name, v, err)
+				for _, typed := range []string{v, strings.ToUpper(v)} {
+					if err := settleOne(f, typed); err != nil || f.Value.String() != v {
+						t.Errorf("%s --%s %s: %q, %v", c.CommandPath(), f.Name, typed, f.Value, err)
+					}
 				}
 			}
 			if err := settleOne(f, choices[0]+"x"); err == nil || !strings.HasSuffix(err.Error(), `x" is none of `+strings.Join(choices, ", ")) {

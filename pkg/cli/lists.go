@@ -6,13 +6,29 @@ import (
 	"slices"
 	"strings"
 	"unicode"
+
+	"github.com/oidc-broker/oidc-broker/pkg/deliver"
 )
+
+// chosen returns which of an option's few values a text means: letter case does
+// not matter, and a shell may be called by its own name.
+func chosen(choices []string, text string) (string, bool) {
+	for _, c := range choices {
+		if strings.EqualFold(c, text) {
+			return c, true
+		}
+	}
+	if shell := deliver.ShellNamed(text); slices.Contains(choices, shell) {
+		return shell, true
+	}
+	return "", false
+}
 
 // wholeItems are the lists whose items may hold commas and white space. A flag
 // and an item in YAML is one item, and line breaks and semicolons separate the
 // items in a variable. All other lists are comma- or space-separated, in flags,
 // variables and YAML alike.
-var wholeItems = []string{"require-claim", "secret", "write"}
+var wholeItems = []string{"require-claim", "secret", "write", "external-id", "session-tag", "transitive-tag-key"}
 
 // separated says whether commas and white space separate the items of a list.
 func separated(option string) bool { return !slices.Contains(wholeItems, option) }

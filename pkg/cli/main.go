@@ -84,6 +84,7 @@ type app struct {
 	timeout        time.Duration
 	attempts       int
 	reading        context.Context // of the command, in which files and standard input are read
+	noted          map[string]bool // see noteOnce
 	unrecorded     bool            // what is written is not for cleanup
 	addOthers      func()          // the commands that were not made; nil: all were
 }

@@ -3,6 +3,8 @@ package cli
 import (
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strconv"
@@ -253,7 +255,34 @@ func (a *app) variable(name string) (string, error) {
 		return "", fault.New(fault.Usage, "the variable %s holds the literal text %s", name, left).
 			Hint("nothing expanded it: write the path in full")
 	}
+	if v == "" || filepath.IsAbs(v) {
+		return v, nil
+	}
+	switch {
+	case slices.Contains(directoryVariables, name):
+		return "", fault.New(fault.Usage, "the variable %s is %q, which is not an absolute path", name, v).
+			Hint("keys would go into the working directory, which may be a checkout: write the path in full")
+	case slices.Contains(fileVariables, name) && v[0] != '~':
+		a.noteOnce(fmt.Sprintf("%s is the relative path %q: a tool that runs in another directory finds another file", name, v))
+	}
 	return v, nil
+}
+
+// What a relative path in a variable means: below a directory there would be keys
+// in whatever directory a command runs in; a file was named for that very purpose.
+// The XDG variables are in neither list: their specification has programs ignore
+// a relative path.
+var (
+	directoryVariables = []string{"HOME", "USERPROFILE", "LOCALAPPDATA", "APPDATA", "CLOUDSDK_CONFIG", "TMPDIR"}
+	fileVariables      = []string{"AWS_SHARED_CREDENTIALS_FILE", "AWS_CONFIG_FILE", "BASH_ENV", "BAO_TOKEN_PATH"}
+)
+
+// tempDir is where directories that end with a command are made.
+func (a *app) tempDir() (string, error) {
+	if dir, err := a.variable("TMPDIR"); err != nil || dir != "" {
+		return dir, err
+	}
+	return os.TempDir(), nil
 }
 
 // environment returns Getenv for a provider that reads the named variables
@@ -311,10 +340,15 @@ func checked(f *pflag.Flag, from string) error {
 		return err
 	}
 	choices, ok := f.Annotations[oneOfNote]
-	if v := f.Value.String(); ok && !slices.Contains(choices, v) {
+	if !ok {
+		return nil
+	}
+	v := f.Value.String()
+	choice, ok := chosen(choices, v)
+	if !ok {
 		return fault.New(fault.Usage, "--%s %q is none of %s", f.Name, v, strings.Join(choices, ", "))
 	}
-	return nil
+	return f.Value.Set(choice)
 }
 
 func expanded(f *pflag.Flag, from string) error {

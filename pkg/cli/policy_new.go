@@ -50,14 +50,20 @@ func (a *app) newCommand(cloud string) *cobra.Command {
 	}
 	o := a.own(c)
 	o.text(&n.job.Org, "org", "CIRCLE_ORGANIZATION_ID", "`UUID` of the organisation (default: the token's)")
-	o.text(&n.job.Project, "project", "CIRCLE_PROJECT_ID", "`UUID` of the project (default: the token's)")
-	o.text(&n.job.VCSOrigin, "vcs-origin", "OIDC_BROKER_VCS_ORIGIN", "`repository` that has to be built, like github.com/my-org/app: it keeps forks out")
+	if cloud == "aws" {
+		o.list(&n.aws.Projects, "project", "CIRCLE_PROJECT_ID", "`UUID` of the project (repeatable; default: the token's)")
+		o.list(&n.aws.Origins, "vcs-origin", "OIDC_BROKER_VCS_ORIGIN", "`repository` that has to be built, like github.com/my-org/app: it keeps forks out (repeatable: for each project, in order)")
+	} else {
+		o.text(&n.job.Project, "project", "CIRCLE_PROJECT_ID", "`UUID` of the project (default: the token's)")
+		o.text(&n.job.VCSOrigin, "vcs-origin", "OIDC_BROKER_VCS_ORIGIN", "`repository` that has to be built, like github.com/my-org/app: it keeps forks out")
+	}
 	o.text(&n.job.VCSRef, "vcs-ref", "OIDC_BROKER_VCS_REF", "`branch or tag` that has to be built, like refs/heads/main")
 	o.text(&n.job.Audience, "audience", "OIDC_BROKER_AUDIENCE", "`audience` of the tokens (default: the organisation's UUID, as CircleCI's own)")
 	switch cloud {
 	case "aws":
 		o.text(&n.aws.AccountID, "account-id", "OIDC_BROKER_ACCOUNT_ID", "`number` of the AWS account")
 		o.text(&n.aws.RoleName, "role-name", "OIDC_BROKER_ROLE_NAME", "`name` of the role")
+		o.switches(&n.aws.ExistingProvider, "existing-provider", "OIDC_BROKER_EXISTING_PROVIDER", "the account has the provider of this issuer: it is looked up, and not made")
 		o.text(&n.aws.Partition, "partition", "OIDC_BROKER_PARTITION", "`partition` of the account: aws, aws-cn, aws-us-gov (default aws)")
 	case "gcp":
 		o.text(&n.gcp.ProjectNumber, "project-number", "GOOGLE_PROJECT_NUMBER GCP_PROJECT_ID", "`number` of the pool's project")
@@ -74,6 +80,11 @@ func (a *app) newCommand(cloud string) *cobra.Command {
 }
 
 func (n *policyNew) run(ctx context.Context, cloud string) error {
+	for to, all := range map[*string][]string{&n.job.Project: n.aws.Projects, &n.job.VCSOrigin: n.aws.Origins} {
+		if len(all) > 0 {
+			*to = all[0]
+		}
+	}
 	if err := n.fromToken(ctx); err != nil {
 		return err
 	}

@@ -51,6 +51,18 @@ func (a *app) note(text string) {
 	}
 }
 
+// noteOnce tells it once, however often it comes up.
+func (a *app) noteOnce(text string) {
+	if a.noted[text] {
+		return
+	}
+	if a.noted == nil {
+		a.noted = map[string]bool{}
+	}
+	a.noted[text] = true
+	a.note(text)
+}
+
 // progress tells what is done, with --verbose.
 func (a *app) progress(format string, args ...any) {
 	if a.verbose && !a.quiet {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -21,6 +22,26 @@ type dialect struct {
 // Shells returns the names that Render knows.
 func Shells() []string {
 	return []string{"sh", "fish", "powershell", "cmd", "dotenv", "json"}
+}
+
+// otherShells are the names of shells that read what another one reads.
+var otherShells = map[string]string{
+	"bash": "sh", "zsh": "sh", "dash": "sh", "ksh": "sh", "ksh93": "sh", "mksh": "sh", "ash": "sh", "busybox": "sh", "posix": "sh",
+	"pwsh": "powershell",
+}
+
+// ShellNamed returns which of Shells a name means, as people write it: bash,
+// /bin/zsh, PowerShell, pwsh.exe. A name that is unknown is returned as it is.
+func ShellNamed(name string) string {
+	base := name[strings.LastIndexAny(name, `/\`)+1:]
+	base = strings.TrimSuffix(strings.ToLower(strings.TrimSpace(base)), ".exe")
+	if same, ok := otherShells[base]; ok {
+		return same
+	}
+	if slices.Contains(Shells(), base) {
+		return base
+	}
+	return name
 }
 
 // Render returns the statements that make the change in the named shell, for

@@ -402,3 +402,16 @@ func TestWord(t *testing.T) {
 		}
 	}
 }
+
+// TestShellNamed: people name the shell that they have.
+func TestShellNamed(t *testing.T) {
+	for name, want := range map[string]string{
+		"bash": "sh", "zsh": "sh", "dash": "sh", "ksh": "sh", "ash": "sh", "busybox": "sh", "/bin/bash": "sh", "/usr/local/bin/fish": "fish",
+		"Bash": "sh", "pwsh": "powershell", "PowerShell": "powershell", `C:\Program Files\PowerShell\7\pwsh.exe`: "powershell", "cmd.exe": "cmd",
+		"sh": "sh", "json": "json", "tcsh": "tcsh", "csh": "csh", "nu": "nu", "": "", "/": "/",
+	} {
+		if got := ShellNamed(name); got != want {
+			t.Errorf("ShellNamed(%q) = %q, want %q", name, got, want)
+		}
+	}
+}

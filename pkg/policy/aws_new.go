@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/oidc-broker/oidc-broker/pkg/deliver"
@@ -26,6 +27,14 @@ type AWSSetup struct {
 	AccountID string // of the role, 12 digits
 	RoleName  string // of the role that is made
 	Partition string // empty: aws
+	// Projects and Origins are those of Job and more: one repository of all
+	// projects, several of one project, or one of each project in order. Empty:
+	// Job's alone.
+	Projects, Origins []string
+	// ExistingProvider says that the account has the provider of the issuer.
+	ExistingProvider bool
+
+	jobs []Job // settled: what is admitted
 }
 
 // AWSFormats returns the names that AWSSetup.Write knows.
@@ -53,16 +62,18 @@ func (s AWSSetup) Write(format string) (Setup, error) {
 	case "cli":
 		text = s.script()
 	}
-	return Setup{Text: []byte(text), Notes: s.notes(format)}, nil
+	notes, err := s.sizeNotes()
+	return Setup{Text: []byte(text), Notes: append(s.notes(format), notes...)}, err
 }
 
 // settle checks what the format needs. Terraform and CloudFormation learn the
 // account from whoever runs them.
 func (s AWSSetup) settle(format string) (AWSSetup, error) {
 	var err error
-	if s.Job, err = s.Settle(); err != nil {
+	if s.jobs, err = s.settleJobs(); err != nil {
 		return s, err
 	}
+	s.Job = s.jobs[0]
 	is := func(form, value string) bool { return regexp.MustCompile(form).MatchString(value) }
 	switch {
 	case s.AccountID == "" && (format == "json" || format == "cli"):
@@ -98,18 +109,33 @@ func (s AWSSetup) providerARN() string {
 	return awsArn{s.Partition, s.AccountID, s.provider()}.String()
 }
 
-// subject is the pattern of sub, or "" where any repository may be built. All
-// that comes before its only * is fixed, or masks of UUIDs: a * could be filled
-// with the names of the parts behind it.
-func (s AWSSetup) subject() string {
-	if s.VCSOrigin == "" {
-		return ""
+// subjects are the patterns of sub; none where any repository may be built. All
+// that comes before the only * of one is fixed, or masks of UUIDs: a * could be
+// filled with the names of the parts behind it.
+func (s AWSSetup) subjects() []string {
+	var all []string
+	for _, j := range s.jobs {
+		if j.VCSOrigin == "" {
+			return nil
+		}
+		ref := j.VCSRef
+		if ref == "" {
+			ref = "*"
+		}
+		all = append(all, "org/"+j.Org+"/project/"+j.Project+"/user/"+awsMask+vcsOrigin+j.VCSOrigin+vcsRef+ref)
 	}
-	ref := s.VCSRef
-	if ref == "" {
-		ref = "*"
+	return all
+}
+
+// projects are the ids, each once.
+func (s AWSSetup) projects() []string {
+	var all []string
+	for _, j := range s.jobs {
+		if !slices.Contains(all, j.Project) {
+			all = append(all, j.Project)
+		}
 	}
-	return "org/" + s.Org + "/project/" + s.Project + "/user/" + awsMask + vcsOrigin + s.VCSOrigin + vcsRef + ref
+	return all
 }
 
 // The documents as AWS has them, in the order that people read them.
@@ -125,8 +151,8 @@ type (
 		Condition awsTrustedIf
 	}
 	awsTrustedIf struct {
-		StringEquals map[string]string
-		StringLike   map[string]string `json:",omitempty"`
+		StringEquals map[string]any
+		StringLike   map[string]any `json:",omitempty"`
 	}
 )
 
@@ -136,12 +162,12 @@ type (
 func (s AWSSetup) document(provider any) awsTrust {
 	t := awsTrusted{Effect: "Allow", Action: awsAssume}
 	t.Principal.Federated = provider
-	t.Condition.StringEquals = map[string]string{
+	t.Condition.StringEquals = map[string]any{
 		s.provider() + ":aud":             s.Audience,
-		s.provider() + ":" + claimProject: s.Project,
+		s.provider() + ":" + claimProject: oneOrAll(s.projects()),
 	}
-	if sub := s.subject(); sub != "" {
-		t.Condition.StringLike = map[string]string{s.provider() + ":sub": sub}
+	if all := s.subjects(); len(all) > 0 {
+		t.Condition.StringLike = map[string]any{s.provider() + ":sub": oneOrAll(all)}
 	}
 	return awsTrust{Version: "2012-10-17", Statement: []awsTrusted{t}}
 }
@@ -157,7 +183,7 @@ func (s AWSSetup) cloudFormation() any {
 		"AWSTemplateFormatVersion": "2010-09-09",
 		"Description":              "A role for jobs of CircleCI, assumed with their OpenID Connect tokens",
 		"Parameters": object{"CreateProvider": object{
-			"Type": "String", "Default": "true", "AllowedValues": []string{"true", "false"},
+			"Type": "String", "Default": strconv.FormatBool(!s.ExistingProvider), "AllowedValues": []string{"true", "false"},
 			"Description": "false where the account has the provider " + oidc.OrgIssuer(s.Org),
 		}},
 		"Conditions": object{"ProviderIsMissing": object{"Fn::Equals": []any{object{"Ref": "CreateProvider"}, "true"}}},
@@ -181,6 +207,14 @@ func (s AWSSetup) script() string {
 	arn := s.providerARN()
 	add := awsLine(map[string]any{"OpenIDConnectProviderArn": arn, "ClientID": s.Audience})
 	create := awsLine(map[string]any{"Url": oidc.OrgIssuer(s.Org), "ClientIDList": []string{s.Audience}})
+	if s.ExistingProvider {
+		return fmt.Sprintf(`#!/bin/sh
+# Adds the audience to the OpenID Connect provider, and makes the role.
+set -eu
+aws iam add-client-id-to-open-id-connect-provider --cli-input-json %s
+aws iam create-role --role-name %s --assume-role-policy-document %s
+`, deliver.Word(add), deliver.Word(s.RoleName), deliver.Word(awsJSON(s.document(arn))))
+	}
 	return fmt.Sprintf(`#!/bin/sh
 # Makes the OpenID Connect provider, or adds the audience to it, and the role.
 set -eu
@@ -196,11 +230,20 @@ aws iam create-role --role-name %s --assume-role-policy-document %s
 // notes say what AWS cannot express, and what is left to do.
 func (s AWSSetup) notes(format string) []string {
 	notes := []string{"the role has no permissions yet: attach a policy"}
+	switch {
+	case s.ExistingProvider && format == "terraform":
+		notes = append(notes, fmt.Sprintf("the client ids of the account's provider %s must have %s: Terraform does not add it here", oidc.OrgIssuer(s.Org), s.Audience))
+	case s.ExistingProvider:
+		format = "" // what is said of a new provider does not apply
+	}
 	switch format {
 	case "json":
 		notes = append(notes, fmt.Sprintf("the account needs the OpenID Connect provider %s with the client id %s; the other formats make it", oidc.OrgIssuer(s.Org), s.Audience))
 	case "terraform":
-		notes = append(notes, "an account has one provider of an issuer: where it exists, import it (terraform import aws_iam_openid_connect_provider.circleci ARN); older versions of Terraform's AWS provider also ask for a thumbprint_list")
+		if s.ExistingProvider {
+			break
+		}
+		notes = append(notes, "an account has one provider of an issuer: where it exists, give --existing-provider; older versions of Terraform's AWS provider also ask for a thumbprint_list")
 	case "cloudformation":
 		notes = append(notes, "an account has one provider of an issuer: where it exists, set CreateProvider to false, and add the client id "+s.Audience+" to it; the stack needs --capabilities CAPABILITY_NAMED_IAM")
 	}

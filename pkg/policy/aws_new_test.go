@@ -31,8 +31,28 @@ func awsSetups() map[string]AWSSetup {
 		"branch":              with(Job{VCSOrigin: "github.com/my-org/app", VCSRef: "refs/heads/main"}),
 		"branch with slashes": with(Job{VCSOrigin: "gitlab.com/my-group/sub/app", VCSRef: "refs/heads/release/1.x", Audience: "sts.amazonaws.com"}),
 		"branch of templates": with(Job{VCSOrigin: "github.com/my-org/app", VCSRef: "refs/heads/%{if-true}-{{x}}-%s"}),
+		"several projects":    several(with(Job{}), false, oidc.SampleProject, "11111111-1111-4111-8111-111111111111"),
+		"each its repository": several(with(Job{VCSRef: "refs/heads/main"}), true, oidc.SampleProject, "11111111-1111-4111-8111-111111111111"),
+		"existing provider":   existing(with(Job{VCSOrigin: "github.com/my-org/app"})),
 		"tag":                 with(Job{VCSOrigin: "bitbucket.org/my-org/app", VCSRef: "refs/tags/v1.2.3"}),
 	}
+}
+
+// several admits more projects, each with its own repository if that is wanted.
+func several(s AWSSetup, origins bool, projects ...string) AWSSetup {
+	s.Projects = projects
+	if origins {
+		s.VCSOrigin = "github.com/my-org/app"
+		for i := range projects {
+			s.Origins = append(s.Origins, "github.com/my-org/app"+strings.Repeat("2", i))
+		}
+	}
+	return s
+}
+
+func existing(s AWSSetup) AWSSetup {
+	s.ExistingProvider = true
+	return s
 }
 
 func awsWritten(t *testing.T, s AWSSetup, format string) (text string, notes string) {
@@ -216,6 +236,7 @@ func TestAWSTerraform(t *testing.T) {
 		}
 		_, policy, _ := strings.Cut(text, "assume_role_policy = ")
 		policy, _, _ = strings.Cut(policy, "\n}\n")
+		policy = strings.Replace(policy, "data.aws_", "aws_", 1)
 		policy = strings.Replace(policy, "aws_iam_openid_connect_provider.circleci.arn", `"`+s.settledARN(t)+`"`, 1)
 		quoted := strings.TrimSpace(run(strings.Join(strings.Fields(awsOneLine(policy)), " ")+"\n", "console"))
 		var inner string
@@ -422,4 +443,56 @@ func ExampleAWSSetup_Write() {
 	//     }
 	//   ]
 	// }
+}
+
+// TestAWSNewOfMany: how projects and repositories go together, and how large a trust
+// policy may be, in which IAM counts no white space.
+func TestAWSNewOfMany(t *testing.T) {
+	s := AWSSetup{Job: Job{Org: oidc.SampleOrg, Project: oidc.SampleProject}, AccountID: "111122223333", RoleName: "deploy"}
+	text, _ := awsWritten(t, several(s, true, oidc.SampleProject, awsOtherProject), "json")
+	for _, want := range []string{
+		"project/" + oidc.SampleProject + "/user/" + awsMask + "/vcs-origin/github.com/my-org/app/vcs-ref/*",
+		"project/" + awsOtherProject + "/user/" + awsMask + "/vcs-origin/github.com/my-org/app2/vcs-ref/*",
+	} {
+		if !strings.Contains(text, want) {
+			t.Errorf("%s lacks %s", text, want)
+		}
+	}
+	if strings.Count(text, "/vcs-origin/") != 2 {
+		t.Errorf("projects and repositories are mixed: %s", text)
+	}
+	terraform, notes := awsWritten(t, existing(several(s, true, oidc.SampleProject, awsOtherProject)), "terraform")
+	for _, want := range []string{"data \"aws_iam_openid_connect_provider\" \"circleci\" {\n  url = ", "= data.aws_iam_openid_connect_provider.circleci.arn }"} {
+		if !strings.Contains(terraform, want) || strings.Contains(terraform, "client_id_list") {
+			t.Errorf("%s lacks %s", terraform, want)
+		}
+	}
+	if !strings.Contains(notes, "the client ids of the account's provider") {
+		t.Errorf("notes: %s", notes)
+	}
+	wrong := several(s, true, oidc.SampleProject, awsOtherProject)
+	wrong.Projects = append(wrong.Projects, "11111111-1111-4111-8111-111111111111")
+	if _, err := wrong.Write("json"); err == nil || !strings.Contains(err.Error(), "--project is given 3 times and --vcs-origin 2 times") {
+		t.Errorf("%v", err)
+	}
+	for _, row := range []struct {
+		projects    int
+		note, error string
+	}{{5, "", ""}, {12, "IAM takes 2048 unless the account's quota", ""}, {60, "", "more than the 8192 that IAM takes"}} {
+		var projects []string
+		for i := range row.projects {
+			projects = append(projects, fmt.Sprintf("11111111-1111-4111-8111-%012d", i))
+		}
+		out, err := several(s, true, projects...).Write("json")
+		size := len(strings.Join(strings.Fields(string(out.Text)), ""))
+		notes := strings.Join(out.Notes, "\n")
+		switch {
+		case row.error != "":
+			if err == nil || !strings.Contains(err.Error(), row.error) {
+				t.Errorf("%d projects: %v", row.projects, err)
+			}
+		case err != nil || row.note == "" && strings.Contains(notes, "IAM takes") || row.note != "" && !strings.Contains(notes, fmt.Sprintf("the trust policy has %d characters: %s", size, row.note)):
+			t.Errorf("%d projects, %d characters: %v, %s", row.projects, size, err, notes)
+		}
+	}
 }

@@ -10,17 +10,14 @@ import (
 // terraform is a configuration as `terraform fmt` writes it.
 func (s AWSSetup) terraform() string {
 	var like string
-	if sub := s.subject(); sub != "" {
+	if all := s.subjects(); len(all) > 0 {
 		like = fmt.Sprintf(`
         StringLike = {
           %s = %s
-        }`, awsHCL(s.provider()+":sub"), awsHCL(sub))
+        }`, awsHCL(s.provider()+":sub"), hclValues(all, "\n            ", ",\n          "))
 	}
 	aud, project := awsHCL(s.provider()+":aud"), awsHCL(s.provider()+":"+claimProject)
-	return fmt.Sprintf(`resource "aws_iam_openid_connect_provider" "circleci" {
-  url            = %s
-  client_id_list = [%s]
-}
+	return fmt.Sprintf(`%s
 
 resource "aws_iam_role" "circleci" {
   name = %s
@@ -28,7 +25,7 @@ resource "aws_iam_role" "circleci" {
     Version = "2012-10-17"
     Statement = [{
       Effect    = "Allow"
-      Principal = { Federated = aws_iam_openid_connect_provider.circleci.arn }
+      Principal = { Federated = %saws_iam_openid_connect_provider.circleci.arn }
       Action    = "%s"
       Condition = {
         StringEquals = {
@@ -43,8 +40,46 @@ resource "aws_iam_role" "circleci" {
 output "role_arn" {
   value = aws_iam_role.circleci.arn
 }
-`, awsHCL(oidc.OrgIssuer(s.Org)), awsHCL(s.Audience), awsHCL(s.RoleName), awsAssume,
-		len(project), aud, awsHCL(s.Audience), project, awsHCL(s.Project), like)
+`, s.terraformProvider(), awsHCL(s.RoleName), s.terraformData(), awsAssume,
+		len(project), aud, awsHCL(s.Audience), project, hclValues(s.projects(), "", ""), like)
+}
+
+// terraformProvider makes the provider, or looks for the one that is there.
+func (s AWSSetup) terraformProvider() string {
+	if s.ExistingProvider {
+		return fmt.Sprintf(`data "aws_iam_openid_connect_provider" "circleci" {
+  url = %s
+}`, awsHCL(oidc.OrgIssuer(s.Org)))
+	}
+	return fmt.Sprintf(`resource "aws_iam_openid_connect_provider" "circleci" {
+  url            = %s
+  client_id_list = [%s]
+}`, awsHCL(oidc.OrgIssuer(s.Org)), awsHCL(s.Audience))
+}
+
+// terraformData is what comes before the address of the provider.
+func (s AWSSetup) terraformData() string {
+	if s.ExistingProvider {
+		return "data."
+	}
+	return ""
+}
+
+// hclValues is one value, or a list whose items begin as given, on one line or on
+// lines of their own.
+func hclValues(all []string, before, after string) string {
+	if len(all) == 1 {
+		return awsHCL(all[0])
+	}
+	quoted := make([]string, len(all))
+	for i, v := range all {
+		quoted[i] = before + awsHCL(v)
+	}
+	between := ", "
+	if before != "" {
+		between = ","
+	}
+	return "[" + strings.Join(quoted, between) + after + "]"
 }
 
 // awsHCL quotes text for Terraform, where ${ and %{ begin a template.

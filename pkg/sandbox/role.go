@@ -19,6 +19,7 @@ type role struct {
 	arn, partition, account, name string
 	id                            string // AROA..., stable while the sandbox runs
 	externalID                    string
+	noTags                        bool // its trust policy lacks sts:TagSession
 	trust                         trust
 }
 

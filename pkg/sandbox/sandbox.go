@@ -40,6 +40,8 @@ type Config struct {
 	Roles []string
 	// ExternalIDs holds, by role ARN, the external id that AssumeRole must give.
 	ExternalIDs map[string]string
+	// Untagged holds ARNs of roles whose trust policy does not allow sts:TagSession.
+	Untagged []string
 	// GCPProjectID is the Google Cloud project's. Empty: sandbox-project.
 	GCPProjectID string
 	// GCPServiceAccounts are the addresses of service accounts that exist

@@ -21,6 +21,7 @@ type session struct {
 	secretKey secret.Value
 	token     secret.Value
 	expires   time.Time
+	tags      sessionTags
 }
 
 // arn names the session. The role's path is no part of it.

@@ -32,6 +32,11 @@ func newSTS(c Config, key jose.JSONWebKey, l *ledger) (*sts, error) {
 	if err != nil {
 		return nil, err
 	}
+	for _, arn := range c.Untagged {
+		if roles[arn] != nil {
+			roles[arn].noTags = true
+		}
+	}
 	if c.TrustPolicy != nil {
 		for arn, r := range roles {
 			r.trust = documentTrust(c.TrustPolicy, arn, c.Now, c.Explain)
@@ -55,6 +60,9 @@ func (s *sts) serve(w http.ResponseWriter, r *http.Request) string {
 	action, result, err := s.answer(r)
 	if err == nil {
 		writeResult(w, action, result)
+		if made, ok := result.(xmlAssumeRoleResult); ok {
+			return action + ": 200" + made.Tags.String()
+		}
 		return action + ": 200"
 	}
 	var no *refusal
@@ -171,11 +179,19 @@ func (s *sts) assumeRole(r *http.Request, body []byte, form url.Values) (any, er
 		return nil, userNotAuthorized(caller.arn(), "sts:AssumeRole", ask.roleARN).because("it is the caller's own role")
 	case found.externalID != "" && form.Get("ExternalId") != found.externalID:
 		return nil, userNotAuthorized(caller.arn(), "sts:AssumeRole", ask.roleARN).because("the external id is missing or wrong")
-	case ask.tagged:
-		return nil, userNotAuthorized(caller.arn(), "sts:TagSession", ask.roleARN)
+	}
+	tags, err := ask.tags.after(caller, ask.roleARN)
+	if err != nil {
+		return nil, err
+	}
+	if found.noTags && len(tags.values) > 0 {
+		return nil, userNotAuthorized(caller.arn(), "sts:TagSession", ask.roleARN).because("its trust policy does not allow it")
 	}
 	made := s.sessions.issue(found, ask.sessionName, s.now().Add(s.life(ask.duration)))
+	made.tags = tags
 	return xmlAssumeRoleResult{
+		SourceIdentity:   tags.sourceIdentity,
+		Tags:             tags,
 		AssumedRoleUser:  made.userXML(),
 		Credentials:      made.credentialsXML(),
 		PackedPolicySize: ask.packedSize,

@@ -36,7 +36,7 @@ type assumption struct {
 	token                       string // AssumeRoleWithWebIdentity alone
 	duration                    time.Duration
 	packedSize                  int // percent
-	tagged                      bool
+	tags                        sessionTags
 }
 
 // Parameters are judged as AWS's model of the API has them, all at once.
@@ -63,13 +63,13 @@ func readAssumeRole(form url.Values) (assumption, error) {
 		p.length("ExternalId", 2, 1224)
 		p.pattern("ExternalId", externalIDChars(), externalIDPattern)
 	}
+	tags := p.tags()
 	ask, err := p.finish()
-	for name := range form {
-		if strings.HasPrefix(name, "Tags.") || name == "SourceIdentity" {
-			ask.tagged = true
-		}
+	if err != nil {
+		return ask, err
 	}
-	return ask, err
+	ask.tags = tags
+	return ask, tags.check()
 }
 
 // finish reads what both actions have, and refuses what was violated.

@@ -302,7 +302,7 @@ func TestAssumeRole(t *testing.T) {
 		guarded = "arn:aws:iam::444455556666:role/guarded"
 		caller  = "arn:aws:sts::111122223333:assumed-role/deploy/build-1"
 	)
-	l := newLab(t, Config{Roles: []string{DefaultRole, plain, guarded}, ExternalIDs: map[string]string{guarded: "x-1"}})
+	l := newLab(t, Config{Roles: []string{DefaultRole, plain, guarded}, ExternalIDs: map[string]string{guarded: "x-1"}, Untagged: []string{plain}})
 	first := l.session()
 	assume := func(role string, more ...string) url.Values {
 		form := url.Values{"Action": {"AssumeRole"}, "Version": {"2011-06-15"}, "RoleArn": {role}, "RoleSessionName": {"build-2"}}

@@ -52,7 +52,9 @@ type xmlWebIdentityResult struct {
 }
 
 type xmlAssumeRoleResult struct {
-	XMLName          xml.Name `xml:"AssumeRoleResult"`
+	XMLName          xml.Name    `xml:"AssumeRoleResult"`
+	SourceIdentity   string      `xml:",omitempty"`
+	Tags             sessionTags `xml:"-"`
 	AssumedRoleUser  xmlAssumedRoleUser
 	Credentials      xmlCredentials
 	PackedPolicySize int
