@@ -70,9 +70,9 @@ func (e *envOutput) settle() error {
 func (e *envOutput) load() string {
 	switch e.shell {
 	case "fish":
-		return fmt.Sprintf("in a script: %s --shell fish | source", e.command)
+		return fmt.Sprintf(`in a script: set x (%s --shell fish); or exit; printf '%%s\n' $x | source`, e.command)
 	case "powershell":
-		return fmt.Sprintf("in a script: %s --shell powershell | Out-String | Invoke-Expression", e.command)
+		return fmt.Sprintf("in a script: $x = %s --shell powershell; if ($LASTEXITCODE) { exit $LASTEXITCODE }; $x | Out-String | Invoke-Expression", e.command)
 	case "cmd", "dotenv", "json":
 		return "write it to a file or a pipe"
 	}
@@ -82,7 +82,7 @@ func (e *envOutput) load() string {
 // deliver prints the variables, or writes them to $BASH_ENV, which d describes.
 func (e *envOutput) deliver(ctx context.Context, env deliver.Environment, d delivery) error {
 	if e.bashEnv {
-		if err := e.commit(ctx, deliver.BashEnv(e.path, e.block, env)); err != nil {
+		if err := e.commit(ctx, deliver.EffectiveBashEnv(ctx, e.Environ(), e.path, e.block, env)); err != nil {
 			return fault.New(fault.KindOf(err), "cannot write $BASH_ENV: %w", err)
 		}
 		e.progress("$BASH_ENV is %q", e.path)

@@ -84,7 +84,8 @@ func findBlock(text []byte, block string) (start, end int, err error) {
 			open, openLine, openAt = name, number, at
 		} else if name, ok := marked(line, endMark, endEnd); ok {
 			if name != open {
-				return 0, 0, badBlock(number, "block %q ends without having begun", name)
+				return 0, 0, fault.New(fault.Local, "line %d: block %q ends without having begun", number, name).
+					Hint("remove line %d and the 'export' and 'unset' lines of the block above it, and run the command again", number)
 			}
 			if name == block {
 				start, end = openAt, next
@@ -94,7 +95,8 @@ func findBlock(text []byte, block string) (start, end int, err error) {
 		at = next
 	}
 	if open != "" {
-		return 0, 0, badBlock(openLine, "block %q has no end", open)
+		return 0, 0, fault.New(fault.Local, "line %d: block %q has no end", openLine, open).
+			Hint("remove line %d and the 'export' and 'unset' lines of the block below it, and run the command again", openLine)
 	}
 	return start, end, nil
 }
