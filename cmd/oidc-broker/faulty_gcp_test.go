@@ -29,8 +29,15 @@ var googleFaults = map[string]faulty{
 		refusesOAuth(http.StatusBadRequest, "invalid_grant", "cannot take "+r.FormValue("subject_token")+" \x1b[31mred")(w, r, n)
 	},
 
+	// The OAuth token endpoint.
+	"echo-assertion": func(w http.ResponseWriter, r *http.Request, n int32) {
+		refusesOAuth(http.StatusBadRequest, "invalid_grant", "cannot take "+r.FormValue("assertion"))(w, r, n)
+	},
+
 	// IAM Credentials.
+	"sign-denied":           refusesAPI(http.StatusForbidden, "PERMISSION_DENIED", "Permission 'iam.serviceAccounts.signJwt' denied on resource (or it may not exist).", "IAM_PERMISSION_DENIED"),
 	"no-expire-time":        says(`{"accessToken":"` + marker + `"}`),
+	"expire-time-past":      says(`{"accessToken":"` + marker + `","expireTime":"2001-02-03T04:05:06Z"}`),
 	"expire-time-text":      says(`{"accessToken":"` + marker + `","expireTime":"soon"}`),
 	"expire-time-fractions": says(`{"accessToken":"ya29.c.fractions","expireTime":"2099-01-02T03:04:05.678901Z"}`),
 	"newline-in-sa-token":   says(`{"accessToken":"` + marker + `\nexport PATH=/evil","expireTime":"2099-01-02T03:04:05Z"}`),
@@ -92,7 +99,7 @@ func quoted(text string) string {
 
 // googleServices are the variables that lead to what may be made faulty.
 var googleServices = map[string]string{
-	"sts": "CLOUDSDK_API_ENDPOINT_OVERRIDES_STS",
+	"sts": "CLOUDSDK_API_ENDPOINT_OVERRIDES_STS", "oauth": "CLOUDSDK_AUTH_TOKEN_HOST",
 	"iam": "CLOUDSDK_API_ENDPOINT_OVERRIDES_IAMCREDENTIALS",
 }
 

@@ -71,7 +71,7 @@ func (c *applyGCP) exchange(p *plan, t *target) (*gcp.Exchange, error) {
 			return nil, err
 		}
 	}
-	x, err := o.Settle()
+	x, err := o.SettleFor(gcp.CredentialConfiguration)
 	if err != nil {
 		return nil, t.located(err)
 	}

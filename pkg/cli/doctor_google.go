@@ -184,6 +184,9 @@ func googleEndpoint(v *view) []finding {
 	for _, name := range v.set("CLOUDSDK_API_ENDPOINT_OVERRIDES_STS", "CLOUDSDK_API_ENDPOINT_OVERRIDES_IAMCREDENTIALS") {
 		odd(name, v.get(name))
 	}
+	for _, name := range v.set("CLOUDSDK_AUTH_TOKEN_HOST", "CLOUDSDK_AUTH_TOKEN_INTROSPECTION_ENDPOINT") {
+		odd(name, v.get(name), "oauth2.googleapis.com", "sts.googleapis.com")
+	}
 	universe, _ := v.first("CLOUDSDK_CORE_UNIVERSE_DOMAIN", "GOOGLE_CLOUD_UNIVERSE_DOMAIN")
 	if universe == "" {
 		universe = "googleapis.com"

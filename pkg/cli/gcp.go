@@ -77,8 +77,8 @@ func (f *gcpFiles) declareSource(o options) {
 }
 
 // settle checks the options: every usage error ends here.
-func (r *gcpRun) settle() (*gcp.Exchange, error) {
-	x, err := r.options.Settle()
+func (r *gcpRun) settle(out gcp.Output) (*gcp.Exchange, error) {
+	x, err := r.options.SettleFor(out)
 	if err != nil {
 		return nil, err
 	}
@@ -195,7 +195,7 @@ checkout, 0600.`,
 		Example: `  oidc-broker gcp login --service-account deploy@my-project.iam.gserviceaccount.com --output-file ~/gcp.json`,
 		Args:    noArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			x, err := r.settle()
+			x, err := r.settle(gcp.CredentialConfiguration)
 			if err != nil {
 				return err
 			}
@@ -225,7 +225,7 @@ every client library find the credentials with no 'gcloud auth login'.`,
 		Example: `  oidc-broker gcp env --bash-env`,
 		Args:    noArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			x, err := r.settle()
+			x, err := r.settle(gcp.CredentialConfiguration)
 			if err != nil {
 				return err
 			}
@@ -265,7 +265,7 @@ libraries, which read the file again each time, keep their access.`,
 		Example: "  oidc-broker gcp exec -- gcloud storage ls",
 		Args:    commandArgs,
 		RunE: func(c *cobra.Command, args []string) error {
-			x, err := r.settle()
+			x, err := r.settle(gcp.CredentialConfiguration)
 			if err != nil {
 				return err
 			}
@@ -340,18 +340,24 @@ func (r *gcpRun) keepToken(ctx context.Context, path string, t oidc.Token) {
 func (r *gcpRun) accessTokenCommand() *cobra.Command {
 	var toTerminal bool
 	c := &cobra.Command{
-		Use:     "access-token",
-		Short:   "Print an access token, and nothing else",
-		Example: `  curl -H "Authorization: Bearer $(oidc-broker gcp access-token)" https://storage.googleapis.com/...`,
-		Args:    noArgs,
+		Use:   "access-token",
+		Short: "Print an access token, and nothing else",
+		Long: `Print an access token of the service account, or of the federated identity without one.
+With --subject, it is a user's, by the service account's domain-wide delegation: give the
+scopes that the administrator allowed it.`,
+		Example: `  curl -H "Authorization: Bearer $(oidc-broker gcp access-token)" https://storage.googleapis.com/...
+  oidc-broker gcp access-token --subject admin@example.com --scope https://www.googleapis.com/auth/admin.directory.user.readonly`,
+		Args: noArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			return r.print(c, toTerminal, func(ctx context.Context, x *gcp.Exchange, t oidc.Token) (secret.Value, error) {
+			return r.print(c, gcp.PrintedAccessToken, toTerminal, func(ctx context.Context, x *gcp.Exchange, t oidc.Token) (secret.Value, error) {
 				got, err := x.Exchange(ctx, r.client(), t)
 				return got.Token, err
 			})
 		},
 	}
 	o := r.own(c)
+	o.text(&r.options.Subject, "subject", "OIDC_BROKER_SUBJECT", "`address` of a user to act as: the service account has domain-wide delegation")
+	o.text(&r.options.OAuthEndpoint, "oauth-endpoint", "CLOUDSDK_AUTH_TOKEN_HOST", "`URL` of another OAuth 2.0 token endpoint, for --subject")
 	printToTerminal(o, &toTerminal)
 	r.declare(o)
 	return c
@@ -373,7 +379,7 @@ func (r *gcpRun) idTokenCommand() *cobra.Command {
 				return fault.New(fault.Usage, "an ID token is for somebody: give --audience-url").
 					Hint("it is the URL of the service that is called, or its client id")
 			}
-			return r.print(c, toTerminal, func(ctx context.Context, x *gcp.Exchange, t oidc.Token) (secret.Value, error) {
+			return r.print(c, gcp.PrintedIDToken, toTerminal, func(ctx context.Context, x *gcp.Exchange, t oidc.Token) (secret.Value, error) {
 				return x.IDToken(ctx, r.client(), t, audience, email)
 			})
 		},
@@ -387,8 +393,8 @@ func (r *gcpRun) idTokenCommand() *cobra.Command {
 }
 
 // print prints a token that a call makes.
-func (r *gcpRun) print(c *cobra.Command, toTerminal bool, get func(context.Context, *gcp.Exchange, oidc.Token) (secret.Value, error)) error {
-	x, err := r.settle()
+func (r *gcpRun) print(c *cobra.Command, out gcp.Output, toTerminal bool, get func(context.Context, *gcp.Exchange, oidc.Token) (secret.Value, error)) error {
+	x, err := r.settle(out)
 	if err != nil {
 		return err
 	}

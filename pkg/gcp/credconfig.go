@@ -153,7 +153,7 @@ func (c CredConfig) hosts(mtls bool) (hosts, error) {
 		if e.value == "" {
 			continue
 		}
-		if err := checkEndpoint(e.option, e.value); err != nil {
+		if err := checkBase(e.option, e.value); err != nil {
 			return hosts{}, err
 		}
 		*e.to = strings.TrimRight(e.value, "/")
@@ -162,6 +162,26 @@ func (c CredConfig) hosts(mtls bool) (hosts, error) {
 		}
 	}
 	return h, nil
+}
+
+// checkBase refuses the URL of a method where that of the service belongs: the method's
+// path is added to it.
+func checkBase(option, value string) error {
+	if err := checkEndpoint(option, value); err != nil {
+		return err
+	}
+	u, err := url.Parse(value)
+	if err != nil {
+		return fault.New(fault.Usage, "%s is not a URL", option)
+	}
+	for _, method := range []string{"/v1", "/v1beta", "/token", "/introspect"} {
+		if at := strings.Index(u.Path+"/", method+"/"); at >= 0 {
+			u.Path = u.Path[:at]
+			return fault.New(fault.Usage, "%s has a method's path at its end: give the service alone", option).
+				Hint("use %s", u)
+		}
+	}
+	return nil
 }
 
 // checkEndpoint refuses what a path cannot be added to. Whoever reads the file

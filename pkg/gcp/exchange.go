@@ -37,6 +37,9 @@ func (x *Exchange) Exchange(ctx context.Context, c *remote.Client, t oidc.Token)
 	if err != nil {
 		return federated, err
 	}
+	if x.subject != "" {
+		return x.actAs(ctx, iam, t, federated)
+	}
 	return x.impersonate(ctx, iam, t, federated)
 }
 
@@ -87,6 +90,11 @@ func (x *Exchange) federate(ctx context.Context, c *remote.Client, t oidc.Token)
 	if err != nil {
 		return AccessToken{}, err
 	}
+	return readToken(a, about, c.Now(), time.Hour)
+}
+
+// readToken reads an OAuth 2.0 token answer (RFC 6749 §5.1).
+func readToken(a remote.Answer, about refusalOf, now time.Time, asked time.Duration) (AccessToken, error) {
 	var out struct {
 		AccessToken string      `json:"access_token"`
 		ExpiresIn   json.Number `json:"expires_in"`
@@ -101,7 +109,20 @@ func (x *Exchange) federate(ctx context.Context, c *remote.Client, t oidc.Token)
 	if err != nil || seconds <= 0 || seconds > 1<<31 {
 		return AccessToken{}, about.notGoogle(a, " without the token's lifetime")
 	}
-	return AccessToken{Token: secret.New(out.AccessToken), Expiry: c.Now().Add(time.Duration(seconds) * time.Second).UTC()}, nil
+	return newAccessToken(out.AccessToken, now.Add(time.Duration(seconds)*time.Second), now, asked)
+}
+
+// newAccessToken believes an expiry as far as what was asked for: Google's tokens are
+// valid for an hour unless a longer lifetime was granted.
+func newAccessToken(token string, expiry, now time.Time, asked time.Duration) (AccessToken, error) {
+	if !expiry.After(now) {
+		return AccessToken{}, fault.New(fault.Unavailable, "Google's access token expired at %s, and it is %s here", expiry.UTC().Format(time.RFC3339), now.UTC().Format(time.RFC3339)).
+			Hint("set this machine's clock")
+	}
+	if last := now.Add(asked); expiry.After(last) {
+		expiry = last
+	}
+	return AccessToken{Token: secret.New(token), Expiry: expiry.UTC()}, nil
 }
 
 // federatedScopes are the scopes of the federated token. Those that the user
@@ -134,7 +155,11 @@ func (x *Exchange) impersonate(ctx context.Context, c *remote.Client, t oidc.Tok
 	if out.ExpireTime.IsZero() {
 		return AccessToken{}, unusable(" without the token's lifetime")
 	}
-	return AccessToken{Token: secret.New(out.AccessToken), Expiry: out.ExpireTime.UTC()}, nil
+	asked := x.lifetime
+	if asked == 0 {
+		asked = time.Hour
+	}
+	return newAccessToken(out.AccessToken, out.ExpireTime, c.Now(), asked)
 }
 
 // iamCall calls a method of IAM Credentials on the service account. unusable is the

@@ -132,7 +132,7 @@ func TestAnswers(t *testing.T) {
 		expiry time.Time
 	}{
 		"whole seconds":       {atIAM, held + `2026-03-01T13:00:00Z"}`, "", now().Add(time.Hour)},
-		"nanoseconds":         {atIAM, held + `2026-03-01T13:00:00.123456789Z"}`, "", now().Add(time.Hour + 123456789)},
+		"nanoseconds":         {atIAM, held + `2026-03-01T12:30:00.123456789Z"}`, "", now().Add(30*time.Minute + 123456789)},
 		"another zone":        {atIAM, held + `2026-03-01T14:00:00+01:00"}`, "", now().Add(time.Hour)},
 		"more fields":         {atIAM, `{"new":1,"accessToken":"ya29.c.T","expireTime":"2026-03-01T13:00:00Z"}`, "", now().Add(time.Hour)},
 		"no expireTime":       {atIAM, `{"accessToken":"ya29.c.T"}`, "without the token's lifetime", time.Time{}},
@@ -157,6 +157,8 @@ func TestAnswers(t *testing.T) {
 		"sts fraction":       {atSTS, `{"access_token":"ya29.d.T","expires_in":1.5}`, "without the token's lifetime", time.Time{}},
 		"sts huge":           {atSTS, `{"access_token":"ya29.d.T","expires_in":9223372036854775807}`, "without the token's lifetime", time.Time{}},
 		"sts in words":       {atSTS, `{"access_token":"ya29.d.T","expires_in":"soon"}`, " answers 200", time.Time{}},
+		"sts a year":         {atSTS, `{"access_token":"ya29.d.T","expires_in":31536000}`, "", now().Add(time.Hour)},
+		"iam in 2099":        {atIAM, `{"accessToken":"ya29.c.T","expireTime":"2099-01-02T03:04:05Z"}`, "", now().Add(time.Hour)},
 		"sts number as text": {atSTS, `{"access_token":"ya29.d.T","expires_in":"3600"}`, "", now().Add(time.Hour)},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -17,6 +17,13 @@ import (
 // says otherwise: everything that its roles allow.
 const defaultScope = "https://www.googleapis.com/auth/cloud-platform"
 
+// googleTokenURL is where a signed assertion becomes an access token (RFC 7523), and
+// the audience of the assertion, wherever it is sent.
+const googleTokenURL = "https://oauth2.googleapis.com/token" // #nosec G101 -- a URL
+
+// maxSubjectLifetime is the longest that such an assertion may be valid for.
+const maxSubjectLifetime = time.Hour
+
 // What IAM Credentials accepts (gcloud's own minimum; the API's maximum).
 const (
 	minLifetime = 10 * time.Minute
@@ -35,12 +42,14 @@ type Options struct {
 	Direct         bool     // --direct
 	Delegates      []string // --delegate, in order
 	Scopes         []string // --scope
+	Subject        string   // --subject: a user of a Google Workspace domain
 	TokenLifetime  string   // --token-lifetime: seconds, or Go's form
 	ProjectID      string   // --project-id
 	UniverseDomain string   // --universe-domain
 
 	STSEndpoint            string // --sts-endpoint
 	IAMCredentialsEndpoint string // --iamcredentials-endpoint
+	OAuthEndpoint          string // --oauth-endpoint: the whole URL
 }
 
 // Exchange is a request that is settled: nothing in it can be wrong any more
@@ -52,17 +61,19 @@ type Exchange struct {
 
 	delegates []string
 	scopes    []string
+	subject   string        // "": the service account itself
 	lifetime  time.Duration // 0: Google's default, an hour
 	universe  string
 	sts, iam  string            // base URLs without a slash at the end
 	custom    bool              // an endpoint was moved: files name the new one
 	from      map[string]string // the options that named the endpoints, by host
+	oauth     string            // the URL of the token endpoint
 }
 
 // Settle checks the options. Every error is a fault.Usage.
 func (o Options) Settle() (*Exchange, error) {
 	x := &Exchange{ServiceAccount: o.ServiceAccount, ProjectID: o.ProjectID, scopes: o.Scopes}
-	for _, settle := range []func(*Exchange) error{o.settleProvider, o.settleAccount, o.settleLifetime, o.settleProject, o.settleEndpoints} {
+	for _, settle := range []func(*Exchange) error{o.settleProvider, o.settleAccount, o.settleScopes, o.settleLifetime, o.settleProject, o.settleEndpoints, o.settleSubject} {
 		if err := settle(x); err != nil {
 			return nil, err
 		}
@@ -71,6 +82,44 @@ func (o Options) Settle() (*Exchange, error) {
 		x.scopes = []string{defaultScope}
 	}
 	return x, nil
+}
+
+// settleScopes refuses what is no scope: Google's own names are URLs, but for those of
+// OpenID Connect.
+func (o Options) settleScopes(*Exchange) error {
+	for _, s := range o.Scopes {
+		switch {
+		case s == "openid", s == "email", s == "profile":
+		case !strings.HasPrefix(s, "https://") || strings.ContainsAny(s, " ,"):
+			return fault.New(fault.Usage, "--scope %s is not a scope", show(s)).
+				Hint("it is like https://www.googleapis.com/auth/devstorage.read_only")
+		}
+	}
+	return nil
+}
+
+// settleSubject checks what a user's token needs (domain-wide delegation).
+func (o Options) settleSubject(x *Exchange) error {
+	if o.Subject == "" {
+		return nil
+	}
+	name, domain, ok := strings.Cut(o.Subject, "@")
+	switch {
+	case !ok || name == "" || !matches(hostName, domain) || strings.ContainsAny(name, " \t\r\n,/<>"):
+		return fault.New(fault.Usage, "--subject %s is not a user", show(o.Subject)).
+			Hint("it is the address of a user of your Google Workspace domain, like admin@example.com")
+	case strings.HasSuffix(domain, ".gserviceaccount.com"):
+		return fault.New(fault.Usage, "--subject %s is a service account, not a user", show(o.Subject)).
+			Hint("to become a service account: --service-account; --delegate for the ones in between")
+	case o.ServiceAccount == "":
+		return fault.New(fault.Usage, "--subject needs a service account with domain-wide delegation: give --service-account")
+	case x.universe != googleUniverse:
+		return fault.New(fault.Usage, "--subject is for googleapis.com: other universes have no domain-wide delegation")
+	case x.lifetime > maxSubjectLifetime:
+		return fault.New(fault.Usage, "--token-lifetime %s is longer than the hour that a token of --subject is valid for", o.TokenLifetime)
+	}
+	x.subject = o.Subject
+	return nil
 }
 
 // settleProvider puts the name together from what was given: in full, or in
@@ -198,5 +247,10 @@ func (o Options) settleEndpoints(x *Exchange) error {
 	x.universe, x.sts, x.iam = h.universe, h.sts, h.iam
 	x.from = h.from
 	x.custom = o.STSEndpoint != "" || o.IAMCredentialsEndpoint != ""
+	x.oauth = googleTokenURL
+	if o.OAuthEndpoint != "" {
+		x.oauth = o.OAuthEndpoint
+		return checkEndpoint("--oauth-endpoint", o.OAuthEndpoint)
+	}
 	return nil
 }

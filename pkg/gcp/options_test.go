@@ -108,11 +108,11 @@ func TestSettleDefaults(t *testing.T) {
 func TestSettleKeeps(t *testing.T) {
 	x := settled(t, Options{
 		ServiceAccount: testAccount, Delegates: []string{"a@p.iam.gserviceaccount.com", "projects/-/serviceAccounts/123456789012345678901"},
-		Scopes: []string{"s1", "s2"}, ProjectID: "example.com:my-project", UniverseDomain: "example.goog",
+		Scopes: []string{"https://s1", "openid"}, ProjectID: "example.com:my-project", UniverseDomain: "example.goog",
 		STSEndpoint: "http://127.0.0.1:1//", TokenLifetime: "12h",
 	})
 	if !slices.Equal(x.delegates, []string{"projects/-/serviceAccounts/a@p.iam.gserviceaccount.com", "projects/-/serviceAccounts/123456789012345678901"}) ||
-		!slices.Equal(x.scopes, []string{"s1", "s2"}) || x.ProjectID != "example.com:my-project" || x.lifetime != 12*time.Hour {
+		!slices.Equal(x.scopes, []string{"https://s1", "openid"}) || x.ProjectID != "example.com:my-project" || x.lifetime != 12*time.Hour {
 		t.Errorf("%+v", x)
 	}
 	if x.sts != "http://127.0.0.1:1" || x.iam != "https://iamcredentials.example.goog" || !x.custom {

@@ -22,7 +22,7 @@ type refusal struct {
 	// reason is what of the token can be the reason, and is printed.
 	reason reason
 	// hints name {iss}, {aud}, {subbytes}, {provider}, {number}, {pool}, {id},
-	// {account}, {member}, {api}, {owner}. The first says what to do.
+	// {account}, {subject}, {scopes}, {member}, {api}, {owner}. The first says what to do.
 	hints []string
 	more  []string // for --verbose, after the token's claims
 }
@@ -77,6 +77,7 @@ var refusals = []refusal{
 	{code: "INTERNAL", hints: outage},
 	{iam: true, text: "iam.serviceAccounts.getAccessToken", reason: binding, hints: bindingHints, more: bindingMore},
 	{iam: true, text: "iam.serviceAccounts.getOpenIdToken", reason: binding, hints: bindingHints, more: bindingMore},
+	{iam: true, text: "iam.serviceAccounts.signJwt", reason: binding, hints: signHints, more: signMore},
 	{iam: true, text: "The caller does not have permission", reason: binding, hints: bindingHints, more: bindingMore},
 	{code: "SERVICE_DISABLED", hints: disabledHints},
 	{text: "has not been used in project", hints: disabledHints},
@@ -203,6 +204,8 @@ func (r refusalOf) explain(a remote.Answer, unavailable error) error {
 	case unavailable != nil:
 		e = fault.New(fault.KindOf(unavailable), "%w: %s", unavailable, message)
 		row.reason = otherReason
+	case r.method == oauthToken:
+		e = fault.New(fault.Refused, "Google refused to let %s act as %s: %s", r.x.ServiceAccount, r.x.subject, message)
 	case a.Status == http.StatusUnauthorized && r.method != "":
 		e = fault.New(fault.Refused, "Google does not take the federated token: %s", message)
 	}
@@ -250,7 +253,11 @@ func (r refusalOf) notGoogle(a remote.Answer, lack string) error {
 
 // find returns the first row that fits; what is in none may be for any reason.
 func (r refusalOf) find(w words) refusal {
-	for _, row := range refusals {
+	known := refusals
+	if r.method == oauthToken {
+		known = subjectRefusals
+	}
+	for _, row := range known {
 		if (!row.iam || r.method != "") && (row.code == "" || row.code == w.code) && strings.Contains(w.message, row.text) {
 			return row
 		}
@@ -279,6 +286,7 @@ func (r refusalOf) fill(hint string) string {
 		// As gcloud's lists are; a job chooses its audience, and the line is pasted.
 		"{aud}", deliver.Word(strings.Join(t.Audience, ",")),
 		"{provider}", p.String(), "{number}", p.ProjectNumber, "{pool}", p.Pool, "{id}", p.ID, "{account}", r.x.ServiceAccount,
+		"{subject}", r.x.subject, "{scopes}", strings.Join(r.x.scopes, ","),
 		// A branch's name may hold a quote, and this line is there to be pasted.
 		"{member}", strings.ReplaceAll(member, "'", `'\''`),
 	).Replace(hint)

@@ -51,6 +51,21 @@ func (p *IAMPolicy) Members() []string {
 	return all
 }
 
+// Signers returns who may sign as the account for certain, which workloadIdentityUser
+// does not allow.
+func (p *IAMPolicy) Signers() []string {
+	var all []string
+	for _, b := range p.bindings {
+		if b.conditional || b.role != gcpTokenCreatorRole {
+			continue
+		}
+		for _, m := range b.members {
+			all = append(all, m.name)
+		}
+	}
+	return all
+}
+
 func readIAM(n *node, prefix string) (*IAMPolicy, error) {
 	if n.kind != object {
 		return nil, fault.New(fault.Usage, "%s: %s where an IAM policy belongs", n.at(), n.kind)

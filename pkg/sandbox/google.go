@@ -70,7 +70,7 @@ func newGoogle(c Config, key jose.JSONWebKey, l *ledger) (*google, error) {
 				Hint("write it as %s", DefaultGCPServiceAccount)
 		}
 		if g.account(email) == nil {
-			g.accounts = append(g.accounts, newServiceAccount(email, members(c)))
+			g.accounts = append(g.accounts, newServiceAccount(email, members(c), signers(c)))
 		}
 	}
 	return g, nil
@@ -99,8 +99,8 @@ func (g *google) account(name string) *serviceAccount {
 type serviceAccount struct {
 	email string
 	id    string // a number, stable while the sandbox runs
-	// members have the role workloadIdentityUser.
-	members []string
+	// members have the role workloadIdentityUser, signers serviceAccountTokenCreator.
+	members, signers []string
 }
 
 // members are who may become the accounts.
@@ -115,7 +115,16 @@ func members(c Config) []string {
 	return []string{principalSet + pool + "/*"}
 }
 
-func newServiceAccount(email string, members []string) *serviceAccount {
+// signers are who may sign as the accounts: in the default environment those who may
+// become them.
+func signers(c Config) []string {
+	if c.GCPProvider != nil && c.GCPProvider.IAM() != nil {
+		return c.GCPProvider.IAM().Signers()
+	}
+	return members(c)
+}
+
+func newServiceAccount(email string, members, signers []string) *serviceAccount {
 	digits := make([]byte, 20)
 	for i, b := range random(len(digits)) {
 		digits[i] = '0' + b%10
@@ -124,13 +133,20 @@ func newServiceAccount(email string, members []string) *serviceAccount {
 		email:   email,
 		id:      "1" + string(digits),
 		members: members,
+		signers: signers,
 	}
 }
 
 // admits says whether the bearer of an access token may become this account. A
 // service account may become any other, as with the role Token Creator, but
 // not itself: nobody has that role on himself unless given.
-func (a *serviceAccount) admits(t *googleToken) (admitted bool, why string) {
+func (a *serviceAccount) admits(t *googleToken, permission string) (admitted bool, why string) {
+	if permission == signPermission && t.email == "" {
+		if slices.ContainsFunc(a.signers, t.is) {
+			return true, ""
+		}
+		return false, "no binding of serviceAccountTokenCreator has the caller as a member"
+	}
 	switch {
 	case t.email == a.email:
 		return false, "the caller is that service account already"

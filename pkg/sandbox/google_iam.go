@@ -41,6 +41,7 @@ func (g *google) serveIAM(w http.ResponseWriter, r *http.Request) string {
 	run := map[string]func(*http.Request, string) (any, error){
 		"generateAccessToken": g.generateAccessToken,
 		"generateIdToken":     g.generateIDToken,
+		"signJwt":             g.signJWT,
 	}[method]
 	if run == nil || !found || account == "" || strings.Contains(account, "/") || r.Method != http.MethodPost {
 		return answerGoogle(w, "request", nil, methodNotFound())
@@ -125,7 +126,7 @@ func (g *google) impersonate(caller *googleToken, delegates []string, name, perm
 		if account == nil {
 			return nil, g.noAccount(next, permission)
 		}
-		if admitted, why := account.admits(caller); !admitted {
+		if admitted, why := account.admits(caller, permission); !admitted {
 			return nil, permissionDenied(permission).because("%s", why)
 		}
 		caller = &googleToken{email: account.email}

@@ -178,6 +178,7 @@ func Start(ctx context.Context, c Config) (*Sandbox, error) {
 		{"aws sts", aws.open},
 		{"google sts", gcp.openSTS},
 		{"google iam", gcp.openIAM},
+		{"google oauth", gcp.openOAuth},
 		{"google projects", gcp.openCRM},
 		{"vault", vault.open},
 	} {

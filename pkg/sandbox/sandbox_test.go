@@ -65,6 +65,10 @@ func TestEnvironment(t *testing.T) {
 			}
 			delete(set, name)
 		}
+		if u, err := url.Parse(set["CLOUDSDK_AUTH_TOKEN_HOST"]); err != nil || u.Hostname() != "127.0.0.1" || u.Path != "/token" {
+			t.Errorf("%s: CLOUDSDK_AUTH_TOKEN_HOST is %q", row.name, set["CLOUDSDK_AUTH_TOKEN_HOST"])
+		}
+		delete(set, "CLOUDSDK_AUTH_TOKEN_HOST")
 		for _, name := range []string{"AWS_SHARED_CREDENTIALS_FILE", "AWS_CONFIG_FILE", "CLOUDSDK_CONFIG", "BASH_ENV", "BAO_TOKEN_PATH"} {
 			if filepath.Dir(set[name]) != dir && filepath.Dir(filepath.Dir(set[name])) != dir {
 				t.Errorf("%s: %s is %q", row.name, name, set[name])
