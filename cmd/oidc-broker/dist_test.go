@@ -29,6 +29,7 @@ import (
 
 	"github.com/oidc-broker/oidc-broker/pkg/cli"
 	"github.com/oidc-broker/oidc-broker/pkg/oidc"
+	"github.com/oidc-broker/oidc-broker/testdata/testenv"
 )
 
 // distEnv names the directory that goreleaser wrote a snapshot into: .ci/run builds
@@ -38,14 +39,11 @@ const distEnv = "OIDC_BROKER_DIST"
 // dist returns that directory.
 func dist(t *testing.T) string {
 	t.Helper()
-	missing, err := condition("missing-dist")
-	if err != nil {
-		t.Fatal(err)
+	dir := os.Getenv(distEnv)
+	if dir == "" {
+		testenv.Missing(t, "a snapshot of a release, whose directory "+distEnv+" names,")
 	}
-	if missing {
-		t.Skip("there is no snapshot: " + distEnv + " names the directory of one")
-	}
-	return os.Getenv(distEnv)
+	return dir
 }
 
 // TestReleaseIsWhole: a snapshot has an archive for each system and each processor,
@@ -268,7 +266,7 @@ const releaseNote = "release"
 func TestInstalling(t *testing.T) {
 	dir := dist(t)
 	for _, name := range []string{"bash", "dpkg", "rpm", "man", "jq"} {
-		needed(t, name)
+		testenv.Program(t, name)
 	}
 	archive, err := filepath.Glob(filepath.Join(dir, "oidc-broker_*_linux_"+runtime.GOARCH+".tar.gz"))
 	if err != nil || len(archive) != 1 {

@@ -23,6 +23,7 @@ import (
 
 	"github.com/oidc-broker/oidc-broker/pkg/oidc"
 	"github.com/oidc-broker/oidc-broker/pkg/sandbox"
+	"github.com/oidc-broker/oidc-broker/testdata/testenv"
 )
 
 // TestDocs runs every command that the documentation shows: each page in a
@@ -50,8 +51,9 @@ func TestDocs(t *testing.T) {
 	if runtime.GOOS == "windows" {
 		t.Skip("the commands are for bash")
 	}
+	testenv.NeedFull(t, "starts the AWS CLI and gcloud")
 	for _, name := range []string{"bash", "aws", "gcloud"} {
-		needed(t, name)
+		testenv.Program(t, name)
 	}
 	m := newMotos(t)
 	for _, page := range pages(t) {
@@ -59,18 +61,6 @@ func TestDocs(t *testing.T) {
 			t.Parallel()
 			page.run(t, m)
 		})
-	}
-}
-
-// needed skips a test where a laptop lacks a program. CI may not lack it.
-func needed(t *testing.T, program string) {
-	t.Helper()
-	missing, err := condition("missing:" + program)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if missing {
-		t.Skipf("%s is not installed", program)
 	}
 }
 
@@ -371,13 +361,13 @@ func (j *job) useReal(t *testing.T, m *motos, text string) {
 	}
 	for program, word := range map[string]string{"terraform": "terraform ", "jq": "jq ", "moto_server": "aws ecr"} {
 		if strings.Contains(text, word) {
-			needed(t, program)
+			testenv.Program(t, program)
 		}
 	}
 	if !strings.Contains(text, "aws ecr") && !strings.Contains(text, "backend") {
 		return
 	}
-	needed(t, "moto_server")
+	testenv.Program(t, "moto_server")
 	server, err := m.open()
 	if err != nil {
 		t.Fatal(err)

@@ -14,6 +14,7 @@ import (
 	"net/http"
 	"net/http/httputil"
 	"net/url"
+	"os"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -141,8 +142,9 @@ func (f faultRun) run() {
 		Getenv:  func(name string) string { return set[name] },
 		Environ: func() []string { return nil },
 		Stdin:   strings.NewReader(""), Stdout: &stdout, Stderr: &stderr,
-		Now:       func() time.Time { return time.Now().Add(f.clock) },
-		Transport: tr,
+		Now:        func() time.Time { return time.Now().Add(f.clock) },
+		Transport:  tr,
+		Executable: os.Executable, WorkDir: os.Getwd, TempDir: os.TempDir,
 	})
 	if ctx.Err() != nil {
 		f.Error("it did not end by itself")

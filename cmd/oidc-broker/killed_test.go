@@ -24,6 +24,7 @@ import (
 
 	"github.com/oidc-broker/oidc-broker/pkg/cli"
 	"github.com/oidc-broker/oidc-broker/pkg/sandbox"
+	"github.com/oidc-broker/oidc-broker/testdata/testenv"
 )
 
 // A killedKind is a kind of file that the program writes, by the commands that do.
@@ -71,9 +72,9 @@ var killedKinds = []killedKind{
 // TestKilledCommands: a process that runs commands over and over is killed at a
 // random instant, for each kind of file that they write. Each file is the old one or
 // the new one, the next run leaves no lock and no temporary file, and cleanup brings
-// back what was there before, to the byte. OIDC_BROKER_PROOF kills 500 times, or as
-// often as its value says where that is more than 1.
+// back what was there before, to the byte. OIDC_BROKER_FULL=2 kills 500 times.
 func TestKilledCommands(t *testing.T) {
+	testenv.NeedFull(t, "starts and kills hundreds of processes")
 	for _, kind := range killedKinds {
 		t.Run(kind.name, func(t *testing.T) {
 			k := newKilling(t, kind)
@@ -84,7 +85,7 @@ func TestKilledCommands(t *testing.T) {
 			k.runAll()
 			end := k.forms()
 			stray := 0
-			for n := range proofTimes(t, 3, 500) {
+			for n := range testenv.Times(3, 500) {
 				k.kill()
 				if len(k.stray()) > 0 {
 					stray++

@@ -25,6 +25,7 @@ import (
 
 	"github.com/oidc-broker/oidc-broker/pkg/cli"
 	"github.com/oidc-broker/oidc-broker/pkg/sandbox"
+	"github.com/oidc-broker/oidc-broker/testdata/testenv"
 )
 
 // TestLeaks runs every command well, refused by servers that send back what they
@@ -50,7 +51,7 @@ func TestLeaks(t *testing.T) {
 			lab.row(row).all()
 		}
 		delete(rows, m.Path)
-		if !testing.Short() {
+		if testenv.IsFull() {
 			lab.row(leakRow{command: strings.TrimPrefix(strings.TrimPrefix(m.Path, "oidc-broker"), " ")}).misplaced()
 		}
 	})
@@ -240,7 +241,7 @@ func (r *leakRun) all() {
 	if r.row.second {
 		r.try(leakTry{args: verbose, exit: refused, at: r.second})
 	}
-	if testing.Short() {
+	if !testenv.IsFull() {
 		return
 	}
 	r.well(quiet)

@@ -16,20 +16,20 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 	"github.com/rogpeppe/go-internal/testscript"
 	"golang.org/x/oauth2/google"
+
+	"github.com/oidc-broker/oidc-broker/testdata/testenv"
 )
 
 // A longJob is how long the clients of testdata/longjob work, and how long what
-// they are given lasts. OIDC_BROKER_LONGJOB, like 3m, says how long: then it lasts
-// for a minute; else for a good part of it.
+// they are given is valid: for a good part of the work. OIDC_BROKER_FULL=2 has them
+// work for three minutes.
 type longJob struct{ seconds, lasts, pause int }
 
-func newLongJob() (longJob, error) {
-	v := os.Getenv("OIDC_BROKER_LONGJOB")
-	if v == "" {
-		return longJob{seconds: 25, lasts: 20, pause: 2}, nil
+func newLongJob() longJob {
+	if testenv.IsProof() {
+		return longJob{seconds: 180, lasts: 60, pause: 3}
 	}
-	d, err := time.ParseDuration(v)
-	return longJob{seconds: int(d.Seconds()), lasts: 60, pause: 3}, err
+	return longJob{seconds: 25, lasts: 20, pause: 2}
 }
 
 func (l longJob) setenv(e *testscript.Env) {

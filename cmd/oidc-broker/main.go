@@ -48,5 +48,7 @@ func world() cli.World {
 
 		Executable: os.Executable,
 		TempDirs:   []string{os.TempDir(), "/tmp", "/var/tmp", "/dev/shm", "/private/tmp", "/private/var/folders"},
+		TempDir:    os.TempDir,
+		WorkDir:    os.Getwd,
 	}
 }

@@ -11,19 +11,18 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"github.com/oidc-broker/oidc-broker/pkg/sandbox"
+	"github.com/oidc-broker/oidc-broker/testdata/testenv"
 )
 
 // TestOrbExamples runs each job of the orb's own examples, with the real AWS CLI
 // and gcloud.
 func TestOrbExamples(t *testing.T) {
-	switch {
-	case runtime.GOOS == "windows":
+	if runtime.GOOS == "windows" {
 		t.Skip("the commands are for bash")
-	case testing.Short():
-		t.Skip("the real clients take their time")
 	}
+	testenv.NeedFull(t, "starts the AWS CLI and gcloud")
 	for _, name := range []string{"bash", "aws", "gcloud"} {
-		needed(t, name)
+		testenv.Program(t, name)
 	}
 	packed, err := readYAML(orbPacked)
 	if err != nil {

@@ -9,6 +9,8 @@ import (
 	"runtime"
 	"strings"
 	"testing"
+
+	"github.com/oidc-broker/oidc-broker/testdata/testenv"
 )
 
 // hostile are texts that a shell would make something of.
@@ -32,6 +34,7 @@ func TestOrbRunsNoValue(t *testing.T) {
 	if runtime.GOOS == "windows" {
 		t.Skip("the shells are those of Unix")
 	}
+	testenv.NeedFull(t, "starts shells hundreds of times")
 	packed, err := readYAML(orbPacked)
 	if err != nil {
 		t.Fatal(err)

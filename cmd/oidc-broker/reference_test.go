@@ -10,12 +10,13 @@ import (
 	"testing"
 
 	"github.com/oidc-broker/oidc-broker/pkg/cli"
+	"github.com/oidc-broker/oidc-broker/testdata/testenv"
 )
 
 // TestManPagesAreRead: groff, of which man is made, shows each page with its
 // examples as they are, and has nothing to say against it.
 func TestManPagesAreRead(t *testing.T) {
-	needed(t, "groff")
+	testenv.Program(t, "groff")
 	dir := t.TempDir()
 	m := cli.Reference()
 	pages := m.ManPages("v1.2.0", "2026-11-28")

@@ -11,7 +11,6 @@ import (
 	"path/filepath"
 	"regexp"
 	"runtime"
-	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -21,6 +20,7 @@ import (
 	"github.com/oidc-broker/oidc-broker/pkg/deliver"
 	"github.com/oidc-broker/oidc-broker/pkg/sandbox"
 	"github.com/oidc-broker/oidc-broker/pkg/secret"
+	"github.com/oidc-broker/oidc-broker/testdata/testenv"
 )
 
 // again runs commands, each of which ends with ";", over and over until somebody
@@ -52,19 +52,6 @@ func bashEnvBlock() {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
-}
-
-// proofTimes is how often something is done: often where OIDC_BROKER_PROOF asks for
-// it, and as often as its value says where that is a number above 1.
-func proofTimes(t *testing.T, few, many int) int {
-	t.Helper()
-	switch n, err := strconv.Atoi(os.Getenv("OIDC_BROKER_PROOF")); {
-	case os.Getenv("OIDC_BROKER_PROOF") == "":
-		return few
-	case err == nil && n > 1:
-		return n
-	}
-	return many
 }
 
 // jobIn starts a sandbox and returns the environment of a job with this home.
@@ -108,11 +95,12 @@ const together = 64
 
 // TestManyCommandsAtOnce: 64 processes write into one file, or ask one cache, round
 // after round. Everything is there, what others wrote is untouched, nothing is left
-// beside the files. OIDC_BROKER_PROOF takes 20 rounds.
+// beside the files. OIDC_BROKER_FULL=2 takes 20 rounds.
 func TestManyCommandsAtOnce(t *testing.T) {
 	if runtime.GOOS == "windows" {
 		t.Skip("the sandbox's environment of a job is that of a Unix")
 	}
+	testenv.NeedFull(t, "starts hundreds of processes")
 	for name, round := range map[string]func(*crowd, int){"profiles": (*crowd).profiles, "bash-env": (*crowd).blocks, "cache": (*crowd).cache} {
 		t.Run(name, func(t *testing.T) {
 			c := newCrowd(t)
@@ -120,7 +108,7 @@ func TestManyCommandsAtOnce(t *testing.T) {
 			if name == "cache" {
 				few = 2 // the second is another one
 			}
-			rounds := proofTimes(t, few, 20)
+			rounds := testenv.Times(few, 20)
 			start := time.Now()
 			for n := range rounds {
 				round(c, n)

@@ -70,6 +70,35 @@ func granted(role string) string {
 		`</Credentials><AssumedRoleUser><AssumedRoleId>AROA:s</AssumedRoleId><Arn>` + role + `</Arn></AssumedRoleUser></AssumeRoleWithWebIdentityResult></AssumeRoleWithWebIdentityResponse>`
 }
 
+// TestExpiredCredentials: what ended before now by this machine's clock is no success,
+// for the next command would have nothing. One that ends a second later is good.
+func TestExpiredCredentials(t *testing.T) {
+	now := (&recorder{}).client().Now()
+	for _, row := range []struct {
+		name    string
+		end     time.Time
+		refused bool
+	}{
+		{"ended long ago", now.Add(-time.Hour), true},
+		{"ended a second ago", now.Add(-time.Second), true},
+		{"ends now", now, true},
+		{"ends in a second", now.Add(time.Second), false},
+	} {
+		body := strings.ReplaceAll(granted("arn:aws:sts::111122223333:assumed-role/deploy/s"), "2026-11-22T10:00:00.123456Z", row.end.UTC().Format(time.RFC3339))
+		_, err := settled(t, Options{RoleARN: testRole}, env()).Exchange(t.Context(), (&recorder{status: 200, body: body}).client(), testToken())
+		if !row.refused {
+			if err != nil {
+				t.Errorf("%s: %v", row.name, err)
+			}
+			continue
+		}
+		wantFault(t, err, fault.Unavailable, row.end.UTC().Format(time.RFC3339))
+		if hints := strings.Join(fault.Hints(err), ""); !strings.Contains(hints, "machine's clock") {
+			t.Errorf("%s: no hint names the clock: %s", row.name, hints)
+		}
+	}
+}
+
 func TestWhereSTSIsCalled(t *testing.T) {
 	for _, row := range []struct {
 		name, role, region string

@@ -3,22 +3,26 @@ package aws
 import (
 	"context"
 	"fmt"
+	"net/http"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/oidc-broker/oidc-broker/pkg/fault"
 )
 
-// TestRefusals has a row for every answer that STS is known to give: the error
-// says AWS's words and our claims, and one hint has the words of the remedy.
-func TestRefusals(t *testing.T) {
+// A stsAnswer is an answer of STS, and what the error for it says.
+type stsAnswer struct {
+	status        int
+	code, message string
+	kind          fault.Kind
+	hint          string
+}
+
+// stsAnswers has a row for every answer that STS is known to give to the job's token.
+func stsAnswers() []stsAnswer {
 	const provider = "the provider oidc.circleci.com/org/ORG in account 111122223333"
-	for _, row := range []struct {
-		status        int
-		code, message string
-		kind          fault.Kind
-		hint          string
-	}{
+	return []stsAnswer{
 		{403, "AccessDenied", "Not authorized to perform sts:AssumeRoleWithWebIdentity", fault.Refused, "AWS says the same when the role does not exist"},
 		{403, "AccessDenied", "Unrecognized OAuth provider. Do not include a provider parameter when submitting OpenIDConnect ID tokens", fault.Refused, "another kind of provider"},
 		{400, "InvalidIdentityToken", "No OpenIDConnect provider found in your account for https://oidc.circleci.com/org/ORG", fault.Refused, "aws iam create-open-id-connect-provider --url https://oidc.circleci.com/org/ORG --client-id-list ORG"},
@@ -51,10 +55,20 @@ func TestRefusals(t *testing.T) {
 		{503, "ServiceUnavailable", "", fault.Unavailable, "run the job again"},
 		{403, "InvalidClientTokenId", "The security token included in the request is invalid", fault.Refused, "give --region"},
 		{418, "SomethingNew", "of tomorrow", fault.Refused, "the token's subject is"},
-	} {
+	}
+}
+
+// xml is the answer as it is on the wire.
+func (a stsAnswer) xml() string {
+	return fmt.Sprintf(`<ErrorResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/"><Error><Type>Sender</Type><Code>%s</Code><Message>%s</Message></Error><RequestId>r</RequestId></ErrorResponse>`, a.code, a.message)
+}
+
+// TestRefusals: the error says AWS's words and our claims, and one hint has the
+// words of the remedy.
+func TestRefusals(t *testing.T) {
+	for _, row := range stsAnswers() {
 		t.Run(row.code+" "+row.message, func(t *testing.T) {
-			net := &recorder{status: row.status, body: fmt.Sprintf(
-				`<ErrorResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/"><Error><Type>Sender</Type><Code>%s</Code><Message>%s</Message></Error><RequestId>r</RequestId></ErrorResponse>`, row.code, row.message)}
+			net := &recorder{status: row.status, body: row.xml()}
 			_, err := settled(t, Options{RoleARN: testRole}, env()).Exchange(context.Background(), net.client(), testToken())
 			wantFault(t, err, row.kind, row.code)
 			wantFault(t, err, row.kind, strings.Join(strings.Fields(row.message), " "))
@@ -69,13 +83,56 @@ func TestRefusals(t *testing.T) {
 	}
 }
 
-// TestEveryRefusalIsReached: a row of the table that no answer reaches is dead.
+// A lastRefuses is an STS that grants every call but the last.
+type lastRefuses struct {
+	grants int
+	answer stsAnswer
+}
+
+func (l *lastRefuses) RoundTrip(req *http.Request) (*http.Response, error) {
+	r := &recorder{status: l.answer.status, body: l.answer.xml()}
+	if l.grants--; l.grants >= 0 {
+		r = &recorder{status: 200, body: granted("arn:aws:sts::111122223333:assumed-role/deploy/s")}
+	}
+	return r.RoundTrip(req)
+}
+
+// TestEveryRefusalIsReached: each row of the table explains an answer to the job's
+// token, or to a chained role. A row that no answer produces fails.
 func TestEveryRefusalIsReached(t *testing.T) {
-	for i, r := range refusals {
-		for _, earlier := range refusals[:i] {
-			if earlier.code == r.code && earlier.by == r.by && strings.Contains(r.text, earlier.text) {
-				t.Errorf("%s %q is never reached: %q comes first", r.code, r.text, earlier.text)
+	answers := append(stsAnswers(),
+		stsAnswer{status: 403, code: "AccessDenied", message: "User: arn:aws:sts::111122223333:assumed-role/deploy/s is not authorized to perform: sts:AssumeRole on resource: " + testRole},
+		stsAnswer{status: 403, code: "ExpiredToken", message: "The security token included in the request is expired"},
+		stsAnswer{status: 400, code: "ThrottlingException", message: "Rate exceeded"},
+		stsAnswer{status: 503, code: "RequestLimitExceeded", message: "Request limit exceeded."},
+		stsAnswer{status: 500, code: "InternalError", message: "An internal error has occurred"},
+		stsAnswer{status: 403, code: "SignatureDoesNotMatch", message: "The request signature we calculated does not match"},
+		stsAnswer{status: 400, code: "RequestExpired", message: "Request has expired."},
+	)
+	// The hint of each row is its number: what the error then shows is the row.
+	known := refusals
+	t.Cleanup(func() { refusals = known })
+	refusals = slices.Clone(known)
+	for i := range refusals {
+		refusals[i].hints = []string{fmt.Sprintf("row %d", i)}
+	}
+	reached := map[string]bool{}
+	for _, answer := range answers {
+		for grants, o := range []Options{{RoleARN: testRole}, {RoleARN: testRole, ChainRoleARNs: []string{testRole}}} {
+			c := (&recorder{}).client()
+			c.Transport = &lastRefuses{grants, answer}
+			_, err := settled(t, o, env()).Exchange(t.Context(), c, testToken())
+			if err == nil {
+				t.Fatalf("%s %q: no error", answer.code, answer.message)
 			}
+			for _, hint := range append(fault.Hints(err), fault.Details(err)...) {
+				reached[hint] = true
+			}
+		}
+	}
+	for i, r := range known {
+		if !reached[fmt.Sprintf("row %d", i)] {
+			t.Errorf("no answer reaches %s %q (by %d)", r.code, r.text, r.by)
 		}
 	}
 }

@@ -2,12 +2,12 @@ package cli
 
 import (
 	"context"
-	"os"
 	"strings"
 	"syscall"
 	"testing"
 
 	"github.com/oidc-broker/oidc-broker/pkg/fault"
+	"github.com/oidc-broker/oidc-broker/testdata/testenv"
 )
 
 // TestApplyOnAFullDisk: some files fit, one does not, and none is there.
@@ -15,10 +15,7 @@ func TestApplyOnAFullDisk(t *testing.T) {
 	j := newApplyJob(t, 60)
 	j.env["XDG_STATE_HOME"] = t.TempDir() // the record is elsewhere
 	if err := syscall.Mount("tmpfs", j.dir, "tmpfs", 0, "size=64k"); err != nil {
-		if os.Getenv("CI") == "true" {
-			t.Fatal(err)
-		}
-		t.Skipf("mount: %v", err)
+		testenv.Missing(t, "the right to mount a tmpfs")
 	}
 	t.Cleanup(func() {
 		if err := syscall.Unmount(j.dir, 0); err != nil {

@@ -93,6 +93,7 @@ func (j *applyJob) run(ctx context.Context, stdin string, args ...string) (statu
 		},
 		Stdin: strings.NewReader(stdin), Stdout: &out, Stderr: &err,
 		Now: time.Now, Transport: remote.NewTransport(func(string) string { return "" }),
+		Executable: os.Executable, WorkDir: os.Getwd, TempDir: os.TempDir,
 	})
 	for _, secret := range j.sandbox.Issued() {
 		if strings.Contains(out.String()+err.String(), secret) {

@@ -97,7 +97,7 @@ func (l *awsLab) world(args []string, stdout, stderr *bytes.Buffer) World {
 			return all
 		},
 		Stdin: strings.NewReader(""), Stdout: stdout, Stderr: stderr, Now: l.now,
-		Transport: held{l},
+		Transport: held{l}, Executable: os.Executable, WorkDir: os.Getwd, TempDir: os.TempDir,
 	}
 }
 

@@ -39,6 +39,7 @@ func asked(t *testing.T, env map[string]string, args ...string) []string {
 		},
 		Stdin: strings.NewReader(""), Stdout: &out, Stderr: &errs,
 		Now: time.Now, Transport: offline{t},
+		Executable: os.Executable, WorkDir: os.Getwd, TempDir: os.TempDir,
 	}
 	if status := Main(context.Background(), w); status != 0 {
 		t.Errorf("%q: status %d: %s", args, status, errs.String())

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"errors"
 	"net/url"
 	"os"
@@ -52,12 +53,7 @@ func caRoots(v *view) []finding {
 }
 
 // tempDir is where programs make their temporary files.
-func (v *view) tempDir() string {
-	if dir := v.get("TMPDIR"); dir != "" {
-		return dir
-	}
-	return os.TempDir()
-}
+func (v *view) tempDir() string { return cmp.Or(v.get("TMPDIR"), v.temp) }
 
 // writable makes a file in a directory, and removes it.
 func writable(dir string) error {

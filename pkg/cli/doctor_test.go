@@ -21,6 +21,7 @@ import (
 	"github.com/oidc-broker/oidc-broker/pkg/deliver"
 	"github.com/oidc-broker/oidc-broker/pkg/fault"
 	"github.com/oidc-broker/oidc-broker/pkg/oidc"
+	"github.com/oidc-broker/oidc-broker/testdata/testenv"
 )
 
 // A visit is a row of the doctor's tables: a world, and what one check says to it.
@@ -156,10 +157,11 @@ func (r visit) view(t *testing.T) *view {
 		Stdin:     strings.NewReader(""),
 		Now:       func() time.Time { return doctorNow },
 		Transport: noNetwork{t},
+		WorkDir:   func() (string, error) { return filepath.Join(dir, "work"), nil },
+		TempDir:   func() string { return os.TempDir() },
 	}, attempts: 1, timeout: time.Minute}
 	v := a.view(t.Context(), r.token)
 	v.goos = "linux"
-	v.dir = filepath.Join(dir, "work")
 	v.localCLI = func(path string) bool {
 		b, err := os.ReadFile(path)
 		return err == nil && strings.Contains(string(b), "local command line tool")
@@ -445,13 +447,7 @@ func TestExaminationOrder(t *testing.T) {
 
 // realBash puts the machine's bash onto the row's PATH.
 func realBash(t *testing.T) func(*view) {
-	path, err := exec.LookPath("bash")
-	if err != nil {
-		if os.Getenv("CI") == "true" {
-			t.Fatal("no bash")
-		}
-		t.Skip("no bash")
-	}
+	path := testenv.Program(t, "bash")
 	return func(v *view) {
 		v.lookPath = func(name string) (string, error) {
 			if name == "bash" {

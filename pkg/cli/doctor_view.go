@@ -30,6 +30,7 @@ type view struct {
 	env     map[string]string // the variables that are set, the empty ones too
 	now     time.Time
 	goos    string
+	temp    string // where temporary files go without TMPDIR
 	dir     string // the working directory; "" when it cannot be known
 	finder  oidc.Finder
 	token   tokenOptions
@@ -59,7 +60,7 @@ type view struct {
 
 func (a *app) view(ctx context.Context, t tokenOptions) *view {
 	v := &view{
-		ctx: ctx, env: map[string]string{}, now: a.Now(), goos: runtime.GOOS, finder: a.finder(t), token: t,
+		ctx: ctx, env: map[string]string{}, now: a.Now(), goos: runtime.GOOS, finder: a.finder(t), token: t, temp: a.TempDir(),
 		client: a.client(), record: a.journal(), version: versionOf().Version, localCLI: localCLI, noexec: oidc.NoExec, mounted: mountPoint,
 		lookPath: func(name string) (string, error) { return deliver.LookPath(name, a.Environ()) },
 		run: func(ctx context.Context, argv ...string) ([]byte, error) {
@@ -74,7 +75,7 @@ func (a *app) view(ctx context.Context, t tokenOptions) *view {
 		}
 	}
 	v.finder.Note = nil // what it would say is a finding
-	v.dir, _ = os.Getwd()
+	v.dir, _ = a.WorkDir()
 	return v.prepared()
 }
 

@@ -6,7 +6,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"regexp"
 	"strconv"
 	"strings"
 	"testing"
@@ -54,25 +53,11 @@ func TestFloors(t *testing.T) {
 			if ours && floors[lower] >= floor {
 				t.Errorf("%s (floor %d) imports %s (floor %d)", path, floor, lower, floors[lower])
 			}
+			if name == module+"testdata/testenv" {
+				t.Errorf("%s imports %s, which is for tests alone", path, name)
+			}
 			if dir == "pkg/fault" && strings.Contains(name, ".") {
 				t.Errorf("%s imports %s: fault is for the standard library only", path, name)
-			}
-		}
-	})
-}
-
-// TestNothingAmbient: what lies outside the program comes through World, and
-// nothing runs before main.
-func TestNothingAmbient(t *testing.T) {
-	ambient := regexp.MustCompile(`\bos\.(Getenv|LookupEnv|Environ|Setenv|Stdin|Stdout|Stderr|Args|Exit)\b|\btime\.(Now|Since)\(|\bhttp\.Default(Client|Transport)\b|^func init\(\)`)
-	sources(t, func(path, dir string, text []byte) {
-		if dir == "cmd/oidc-broker" {
-			return
-		}
-		for i, line := range strings.Split(string(text), "\n") {
-			code, _, _ := strings.Cut(line, "//")
-			if found := ambient.FindString(code); found != "" {
-				t.Errorf("%s:%d uses %s: it comes through cli.World", path, i+1, found)
 			}
 		}
 	})

@@ -44,6 +44,8 @@ type World struct {
 	// files may be gone by the next step.
 	Executable func() (string, error)
 	TempDirs   []string
+	TempDir    func() string // where temporary files go
+	WorkDir    func() (string, error)
 }
 
 // Main runs the program and returns its exit code: 0, a fault.Kind, or the

@@ -3,7 +3,6 @@ package cli
 import (
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -282,7 +281,7 @@ func (a *app) tempDir() (string, error) {
 	if dir, err := a.variable("TMPDIR"); err != nil || dir != "" {
 		return dir, err
 	}
-	return os.TempDir(), nil
+	return a.TempDir(), nil
 }
 
 // environment returns Getenv for a provider that reads the named variables

@@ -102,11 +102,11 @@ func (a *app) sandbox(ctx context.Context, o sandboxOptions, argv []string) (err
 	if err != nil {
 		return err
 	}
-	self, err := os.Executable()
+	self, err := a.Executable()
 	if err != nil {
 		return fault.New(fault.Local, "cannot find this program's own file: %w", err)
 	}
-	dir, err := os.MkdirTemp("", "oidc-broker-sandbox-")
+	dir, err := os.MkdirTemp(a.TempDir(), "oidc-broker-sandbox-")
 	if err != nil {
 		return fault.New(fault.Local, "cannot make a temporary directory: %w", unwrapPath(err))
 	}

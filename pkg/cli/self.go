@@ -12,11 +12,7 @@ import (
 // program in later steps. option is the one that demands it. A file that is gone by
 // then is refused: one in a temporary directory, and one that 'go run' builds.
 func (a *app) lastingSelf(option string) (string, error) {
-	find := a.Executable
-	if find == nil {
-		find = os.Executable
-	}
-	self, err := find()
+	self, err := a.Executable()
 	if err == nil {
 		_, err = os.Stat(self) // it may have been replaced or removed since it was started
 	}

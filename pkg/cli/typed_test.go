@@ -60,6 +60,7 @@ func (y *typist) run(args []string, variable, value string) (int, string) {
 	}
 	status := Main(ctx, World{
 		Args: args, Stdin: strings.NewReader(y.stdin), Stdout: &out, Stderr: &errs, Now: time.Now, Transport: offline{y.t},
+		Executable: os.Executable, WorkDir: os.Getwd, TempDir: os.TempDir,
 		Getenv: func(name string) string { return env[name] },
 		Environ: func() []string {
 			var all []string

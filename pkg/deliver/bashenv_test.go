@@ -13,6 +13,7 @@ import (
 
 	"github.com/oidc-broker/oidc-broker/pkg/fault"
 	"github.com/oidc-broker/oidc-broker/pkg/secret"
+	"github.com/oidc-broker/oidc-broker/testdata/testenv"
 )
 
 func TestBashEnv(t *testing.T) {
@@ -95,7 +96,7 @@ func TestBashEnvLeavesAlone(t *testing.T) {
 // reads them back from it.
 func TestBashReadsTheValuesFromBashEnv(t *testing.T) {
 	if _, err := exec.LookPath("bash"); err != nil {
-		missing(t, "bash")
+		testenv.Missing(t, "bash")
 	}
 	values := nasty()
 	file := filepath.Join(t.TempDir(), "bash_env")

@@ -13,17 +13,9 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
-)
 
-// missing skips a test that needs a program which is not here. Only a laptop
-// may lack one.
-func missing(t testing.TB, what string) {
-	t.Helper()
-	if os.Getenv("CI") == "true" {
-		t.Fatalf("%s is missing", what)
-	}
-	t.Skipf("%s is missing", what)
-}
+	"github.com/oidc-broker/oidc-broker/testdata/testenv"
+)
 
 // reading is what botocore makes of a file.
 type reading struct {
@@ -36,8 +28,9 @@ type reading struct {
 // botocore has the real thing read the files.
 func botocore(t *testing.T, files [][]byte) []reading {
 	t.Helper()
+	testenv.NeedFull(t, "starts Python")
 	if err := exec.Command("python3", "-c", "import botocore.configloader").Run(); err != nil {
-		missing(t, "botocore")
+		testenv.Missing(t, "botocore")
 	}
 	in, err := json.Marshal(files)
 	if err != nil {

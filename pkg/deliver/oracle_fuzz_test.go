@@ -9,6 +9,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/oidc-broker/oidc-broker/testdata/testenv"
 )
 
 // FuzzShells: each real shell that is here reads back the bytes, and prints them
@@ -72,8 +74,9 @@ func FuzzBotocore(f *testing.F) {
 // oracle starts botocore once, for all files of a run.
 func oracle(f *testing.F) func(*testing.T, [][]byte) []reading {
 	f.Helper()
+	testenv.NeedFull(f, "starts Python")
 	if err := exec.Command("python3", "-c", "import botocore.configloader").Run(); err != nil {
-		missing(f, "botocore")
+		testenv.Missing(f, "botocore")
 	}
 	cmd := exec.Command("python3", "testdata/read_ini.py", "--lines")
 	cmd.Env = append(os.Environ(), "PYTHONUTF8=1")

@@ -14,6 +14,7 @@ import (
 
 	"github.com/oidc-broker/oidc-broker/pkg/fault"
 	"github.com/oidc-broker/oidc-broker/pkg/secret"
+	"github.com/oidc-broker/oidc-broker/testdata/testenv"
 )
 
 func variable(name, value string) Var { return Var{Name: name, Value: secret.New(value)} }
@@ -125,7 +126,7 @@ func TestRealShellsReadBackTheSameBytes(t *testing.T) {
 		t.Run(r.name, func(t *testing.T) {
 			if _, err := exec.LookPath(r.argv[0]); err != nil {
 				if r.required {
-					missing(t, r.argv[0])
+					testenv.Missing(t, r.argv[0])
 				}
 				t.Skip("not installed")
 			}
@@ -162,6 +163,9 @@ func TestEvalOfACommandSubstitution(t *testing.T) {
 	}
 	eval := []byte(`eval "$(cat ` + file + `)"`)
 	for _, shell := range []string{"sh", "bash"} {
+		if _, err := exec.LookPath(shell); err != nil {
+			testenv.Missing(t, shell)
+		}
 		if diff := cmp.Diff(values, readBack(t, []string{shell, "-eu"}, eval, len(values))); diff != "" {
 			t.Errorf("%s (-written +read)\n%s", shell, diff)
 		}
@@ -172,7 +176,7 @@ func TestEvalOfACommandSubstitution(t *testing.T) {
 // away, and the children of this session must not see its value.
 func TestFishKeepsUniversalVariables(t *testing.T) {
 	if _, err := exec.LookPath("fish"); err != nil {
-		missing(t, "fish")
+		testenv.Missing(t, "fish")
 	}
 	unset, err := Render("fish", Environment{Unset: []string{"NAME"}})
 	if err != nil {

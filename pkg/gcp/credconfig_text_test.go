@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/oidc-broker/oidc-broker/pkg/fault"
+	"github.com/oidc-broker/oidc-broker/testdata/testenv"
 )
 
 // arguments are texts and what gcloud's own parsers make of them; null is an
@@ -75,13 +76,8 @@ func number(v any) string {
 // TestTextAsPythonWritesIt compares every character below U+3000, and some
 // beyond, with json.dumps.
 func TestTextAsPythonWritesIt(t *testing.T) {
-	python, err := exec.LookPath("python3")
-	if err != nil {
-		if os.Getenv("CI") == "true" {
-			t.Fatal("no python3")
-		}
-		t.Skip("no python3")
-	}
+	testenv.NeedFull(t, "starts Python")
+	python := testenv.Program(t, "python3")
 	var all strings.Builder
 	for r := rune(0); r < 0x3000; r++ {
 		all.WriteRune(r)

@@ -31,22 +31,23 @@ const (
 	denied = "Permission 'iam.serviceAccounts.getAccessToken' denied on resource (or it may not exist)."
 )
 
-// TestRefusals has a row for every answer that Google is known to give: the
-// error says Google's words and our claims, and one hint has the words of the
-// remedy.
-func TestRefusals(t *testing.T) {
+// A googleAnswer is an answer of Google, and what the error for it says.
+type googleAnswer struct {
+	at            string
+	status        int
+	code, message string // as the error shows them
+	body          string
+	kind          fault.Kind
+	hint          string // "": claims alone
+}
+
+// googleAnswers has a row for every answer that Google is known to give.
+func googleAnswers() []googleAnswer {
 	const (
 		describe = "gcloud iam workload-identity-pools providers describe main --workload-identity-pool=circleci --location=global --project=123456789012"
 		binding  = "gcloud iam service-accounts add-iam-policy-binding " + testAccount + " --role=roles/iam.workloadIdentityUser --member='principal://iam.googleapis.com/projects/123456789012/locations/global/workloadIdentityPools/circleci/subject/" + testSubject + "'"
 	)
-	for _, row := range []struct {
-		at            string
-		status        int
-		code, message string // as the error shows them
-		body          string
-		kind          fault.Kind
-		hint          string // "": claims alone
-	}{
+	return []googleAnswer{
 		{atSTS, 400, "unauthorized_client", "The given credential is rejected by the attribute condition.", "", fault.Refused, describe + " --format='value(attributeCondition)'"},
 		{atSTS, 400, "unauthorized_client", "Could not obtain a value for google.subject from the given credential.", "", fault.Refused, "map google.subject to a claim that every token has"},
 		{atSTS, 400, "invalid_request", "The size of mapped attribute google.subject exceeds the 127 bytes limit. Either modify your attribute mapping or the incoming assertion", "", fault.Refused, "the token's subject has 33 bytes"},
@@ -76,14 +77,24 @@ func TestRefusals(t *testing.T) {
 		{atIAM, 503, "UNAVAILABLE", "The service is currently unavailable.", api("UNAVAILABLE", "The service is currently unavailable.", ""), fault.Unavailable, ""},
 		{atIAM, 400, "FAILED_PRECONDITION", "something new", api("FAILED_PRECONDITION", "something new", ""), fault.Refused, ""},
 		{atSTS, 418, "something_new", "of tomorrow", "", fault.Refused, ""},
-	} {
+	}
+}
+
+// network answers every call well but the one that the answer is for.
+func (a googleAnswer) network() *recorder {
+	body := a.body
+	if body == "" {
+		body = oauth(a.code, a.message)
+	}
+	return google(map[string][]answer{a.at: {{a.status, body}}})
+}
+
+// TestRefusals: the error says Google's words and our claims, and one hint has the
+// words of the remedy.
+func TestRefusals(t *testing.T) {
+	for _, row := range googleAnswers() {
 		t.Run(row.code+" "+row.message, func(t *testing.T) {
-			body := row.body
-			if body == "" {
-				body = oauth(row.code, row.message)
-			}
-			net := google(map[string][]answer{row.at: {{row.status, body}}})
-			_, err := settled(t, Options{ServiceAccount: testAccount}).Exchange(t.Context(), net.client(), testToken())
+			_, err := settled(t, Options{ServiceAccount: testAccount}).Exchange(t.Context(), row.network().client(), testToken())
 			wantFault(t, err, row.kind, row.code+": "+row.message, row.hint)
 			hints := append(fault.Hints(err), fault.Details(err)...)
 			if strings.ContainsAny(strings.Join(hints, ""), "{}") {
@@ -93,15 +104,33 @@ func TestRefusals(t *testing.T) {
 	}
 }
 
-// Every row of the table above is reached by what it was made for: no earlier
-// one takes its answers away.
+// TestEveryRefusalIsReached: each row of the table explains an answer of Google. A row
+// that no answer produces fails.
 func TestEveryRefusalIsReached(t *testing.T) {
-	for i, r := range refusals {
-		for _, earlier := range refusals[:i] {
-			sooner := strings.Contains(r.text, earlier.text) && (earlier.code == "" || earlier.code == r.code) && (!earlier.iam || r.iam)
-			if sooner {
-				t.Errorf("%q %q is never reached: %q %q comes first", r.code, r.text, earlier.code, earlier.text)
-			}
+	const hour = "The requested service account can not have lifetimes of more than 1 hour"
+	answers := append(googleAnswers(),
+		googleAnswer{at: atIAM, status: 400, body: api("INVALID_ARGUMENT", hour, "")},
+	)
+	// The hint of each row is its number: what the error then shows is the row.
+	known := refusals
+	t.Cleanup(func() { refusals = known })
+	refusals = slices.Clone(known)
+	for i := range refusals {
+		refusals[i].hints = []string{fmt.Sprintf("row %d", i)}
+	}
+	reached := map[string]bool{}
+	for _, a := range answers {
+		_, err := settled(t, Options{ServiceAccount: testAccount}).Exchange(t.Context(), a.network().client(), testToken())
+		if err == nil {
+			t.Fatalf("%s %q: no error", a.code, a.message)
+		}
+		for _, hint := range append(fault.Hints(err), fault.Details(err)...) {
+			reached[hint] = true
+		}
+	}
+	for i, r := range known {
+		if !reached[fmt.Sprintf("row %d", i)] {
+			t.Errorf("no answer reaches %q %q (of IAM alone: %v)", r.code, r.text, r.iam)
 		}
 	}
 }

@@ -1,10 +1,11 @@
 package oidc
 
 import (
-	"os"
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/oidc-broker/oidc-broker/testdata/testenv"
 )
 
 func TestNoexec(t *testing.T) {
@@ -16,10 +17,7 @@ func TestNoexec(t *testing.T) {
 		t.Error("what is not there is noexec")
 	}
 	if err := unix.Mount("tmpfs", dir, "tmpfs", unix.MS_NOEXEC, "size=64k"); err != nil {
-		if os.Getenv("CI") == "true" && os.Geteuid() == 0 {
-			t.Fatalf("cannot mount a tmpfs: %v", err)
-		}
-		t.Skipf("cannot mount a tmpfs: %v", err)
+		testenv.Missing(t, "the right to mount a tmpfs")
 	}
 	defer func() {
 		if err := unix.Unmount(dir, 0); err != nil {

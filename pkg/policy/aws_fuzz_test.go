@@ -12,6 +12,7 @@ import (
 
 	"github.com/oidc-broker/oidc-broker/pkg/fault"
 	"github.com/oidc-broker/oidc-broker/pkg/oidc"
+	"github.com/oidc-broker/oidc-broker/testdata/testenv"
 )
 
 // awsReference is a pattern as an anchored regular expression.
@@ -101,9 +102,9 @@ func FuzzAWSConditions(f *testing.F) {
 
 func TestAWSProperties(t *testing.T) {
 	seen := map[Verdict]int{}
-	documents := uint64(4000)
-	if testing.Short() {
-		documents = 1000
+	documents := uint64(1000)
+	if testenv.IsFull() {
+		documents = 4000
 	}
 	for n := range documents {
 		source := rand.New(rand.NewPCG(n, 5))
@@ -266,9 +267,9 @@ func awsDecided(p *AWSPolicy, j Judgement) bool {
 
 // Documents and tokens as long as they may be take no time to speak of.
 func TestAWSWork(t *testing.T) {
-	part := 1
-	if testing.Short() {
-		part = 5 // the race detector's part of the work is the same
+	part := 5
+	if testenv.IsFull() {
+		part = 1
 	}
 	long := strings.Repeat("a", (awsLongest-600)/part)
 	job := awsJob(oidc.Variant{}, map[string]any{"sub": strings.Repeat("a", awsLongestClaim/part)})

@@ -3,13 +3,13 @@ package policy
 import (
 	"encoding/json"
 	"fmt"
-	"os"
 	"os/exec"
 	"slices"
 	"strings"
 	"testing"
 
 	"github.com/oidc-broker/oidc-broker/pkg/oidc"
+	"github.com/oidc-broker/oidc-broker/testdata/testenv"
 )
 
 const (
@@ -318,13 +318,7 @@ func TestAWSGolden(t *testing.T) {
 
 // git takes every name of a branch or tag that a witness has.
 func TestAWSGit(t *testing.T) {
-	git, err := exec.LookPath("git")
-	if err != nil {
-		if os.Getenv("CI") == "true" {
-			t.Fatal("git is not installed")
-		}
-		t.Skip("git is not installed")
-	}
+	git := testenv.Program(t, "git")
 	takes := func(name string) bool {
 		return exec.Command(git, "check-ref-format", "--branch", name).Run() == nil
 	}

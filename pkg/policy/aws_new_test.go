@@ -16,6 +16,7 @@ import (
 
 	"github.com/oidc-broker/oidc-broker/pkg/fault"
 	"github.com/oidc-broker/oidc-broker/pkg/oidc"
+	"github.com/oidc-broker/oidc-broker/testdata/testenv"
 )
 
 // awsSetups are all shapes of a job.
@@ -199,26 +200,11 @@ func TestAWSPartitions(t *testing.T) {
 	}
 }
 
-// awsTool finds a program that a laptop may lack, and CI may not.
-func awsTool(t *testing.T, name string) string {
-	t.Helper()
-	path, err := exec.LookPath(name)
-	if err != nil {
-		if os.Getenv("CI") == "true" {
-			t.Fatalf("%s is not installed", name)
-		}
-		t.Skipf("%s is not installed", name)
-	}
-	return path
-}
-
 // Terraform finds nothing to format, and reads the same policy out of it that
 // the json format has.
 func TestAWSTerraform(t *testing.T) {
-	if testing.Short() {
-		t.Skip("starts terraform")
-	}
-	terraform := awsTool(t, "terraform")
+	testenv.NeedFull(t, "starts Terraform")
+	terraform := testenv.Program(t, "terraform")
 	run := func(input string, args ...string) string {
 		c := exec.Command(terraform, args...)
 		c.Dir, c.Stdin = t.TempDir(), strings.NewReader(input)
@@ -276,11 +262,9 @@ func TestAWSQuoting(t *testing.T) {
 // moto takes the stack and the script, with the AWS CLI, and hands out the
 // roles with the policy that the json format has.
 func TestAWSMoto(t *testing.T) {
-	if testing.Short() {
-		t.Skip("starts moto")
-	}
-	cli, sh := awsTool(t, "aws"), awsTool(t, "sh")
-	url := awsStartMoto(t, awsTool(t, "moto_server"))
+	testenv.NeedFull(t, "starts moto and the AWS CLI")
+	cli, sh := testenv.Program(t, "aws"), testenv.Program(t, "sh")
+	url := awsStartMoto(t, testenv.Program(t, "moto_server"))
 	dir := t.TempDir()
 	run := func(name string, args ...string) string {
 		c := exec.Command(name, args...)
@@ -331,7 +315,7 @@ func TestAWSMoto(t *testing.T) {
 // The script's words are what it means, and where the provider exists it adds
 // the audience. moto cannot do that, so the aws here only says how it is called.
 func TestAWSScript(t *testing.T) {
-	sh := awsTool(t, "sh")
+	sh := testenv.Program(t, "sh")
 	dir := t.TempDir()
 	const aws = "#!/bin/sh\n[ \"$2\" != get-open-id-connect-provider ] || exit \"$MISSING\"\nprintf '%s\\n' \"$@\" ----\n"
 	if err := os.WriteFile(filepath.Join(dir, "aws"), []byte(aws), 0o700); err != nil {

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/oidc-broker/oidc-broker/pkg/oidc"
+	"github.com/oidc-broker/oidc-broker/testdata/testenv"
 )
 
 // gcpLintRow is a provider, the policy of the account, and the findings: each
@@ -237,10 +238,7 @@ func gcpProved(t *testing.T, p *GCPProvider, iam *IAMPolicy, f Finding) {
 		}
 	}
 	if ref, ok := f.Witness.text(claimRef); ok {
-		if _, err := exec.LookPath("git"); err != nil {
-			gcpMissing(t, "git")
-		}
-		if err := exec.Command("git", "check-ref-format", ref).Run(); err != nil {
+		if err := exec.Command(testenv.Program(t, "git"), "check-ref-format", ref).Run(); err != nil {
 			t.Errorf("%s: git refuses %s: %v", f.ID, ref, err)
 		}
 	}

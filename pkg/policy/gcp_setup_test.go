@@ -21,6 +21,7 @@ import (
 
 	"github.com/oidc-broker/oidc-broker/pkg/fault"
 	"github.com/oidc-broker/oidc-broker/pkg/oidc"
+	"github.com/oidc-broker/oidc-broker/testdata/testenv"
 )
 
 func gcpSetup(j Job) GCPSetup {
@@ -170,13 +171,8 @@ func gcpUnHCL(t *testing.T, s string) string {
 // Terraform look at the form.
 func gcpFromTerraform(t *testing.T, b []byte) *GCPProvider {
 	t.Helper()
-	if testing.Short() {
-		t.Skip("terraform is another program: it belongs to the whole run")
-	}
-	terraform, err := exec.LookPath("terraform")
-	if err != nil {
-		gcpMissing(t, "terraform")
-	}
+	testenv.NeedFull(t, "starts Terraform")
+	terraform := testenv.Program(t, "terraform")
 	fmtCheck := exec.Command(terraform, "fmt", "-check", "-diff", "-")
 	fmtCheck.Stdin = bytes.NewReader(b)
 	if out, err := fmtCheck.CombinedOutput(); err != nil {
@@ -222,10 +218,7 @@ func gcpFromScript(t *testing.T, b []byte) *GCPProvider {
 	if runtime.GOOS == "windows" {
 		t.Skip("a shell's script")
 	}
-	sh, err := exec.LookPath("sh")
-	if err != nil {
-		gcpMissing(t, "sh")
-	}
+	sh := testenv.Program(t, "sh")
 	dir := t.TempDir()
 	if err := os.WriteFile(filepath.Join(dir, "gcloud"), []byte("#!/bin/sh\nprintf '%s\\0' \"$@\" END >>\"$LOG\"\n"), 0o755); err != nil {
 		t.Fatal(err)
@@ -278,12 +271,8 @@ func gcpFromScript(t *testing.T, b []byte) *GCPProvider {
 
 // The real gcloud reads the script's arguments as they are meant.
 func TestGCPScriptWithGcloud(t *testing.T) {
-	if testing.Short() || runtime.GOOS == "windows" {
-		t.Skip("a shell's script, and gcloud takes seconds to start")
-	}
-	if _, err := exec.LookPath("gcloud"); err != nil {
-		gcpMissing(t, "gcloud")
-	}
+	testenv.NeedFull(t, "starts gcloud")
+	testenv.Program(t, "gcloud")
 	var lock sync.Mutex
 	sent := map[string]map[string]any{}
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

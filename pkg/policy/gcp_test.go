@@ -2,7 +2,6 @@ package policy
 
 import (
 	"encoding/json"
-	"os"
 	"strings"
 	"testing"
 	"time"
@@ -20,16 +19,6 @@ const (
 )
 
 var gcpTestNow = time.Unix(1763071432, 0)
-
-// gcpMissing skips a test that needs a program which is not here. Only a laptop
-// may lack one.
-func gcpMissing(t testing.TB, what string) {
-	t.Helper()
-	if os.Getenv("CI") == "true" {
-		t.Fatalf("%s is missing", what)
-	}
-	t.Skipf("%s is missing", what)
-}
 
 // gcpDoc is a provider as gcloud prints one, with changes: a member that is set
 // to nil is not there.

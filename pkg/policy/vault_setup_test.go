@@ -12,6 +12,7 @@ import (
 
 	"github.com/oidc-broker/oidc-broker/pkg/fault"
 	"github.com/oidc-broker/oidc-broker/pkg/oidc"
+	"github.com/oidc-broker/oidc-broker/testdata/testenv"
 )
 
 // setupJobs are all shapes that a job has.
@@ -261,13 +262,8 @@ func TestVaultSetupScript(t *testing.T) {
 // Terraform's own formatter has nothing to change, and what it makes of the
 // role is the role.
 func TestVaultSetupTerraform(t *testing.T) {
-	if testing.Short() {
-		t.Skip("terraform is another program: it belongs to the whole run")
-	}
-	terraform, err := exec.LookPath("terraform")
-	if err != nil {
-		t.Skip("no terraform")
-	}
+	testenv.NeedFull(t, "starts Terraform")
+	terraform := testenv.Program(t, "terraform")
 	for name, s := range setupJobs() {
 		out, err := s.Write("terraform")
 		if err != nil {

@@ -6,20 +6,21 @@ import (
 	"io"
 	"math/rand/v2"
 	"net/http"
-	"os"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/oidc-broker/oidc-broker/testdata/testenv"
 )
 
 // A fleet of jobs that need credentials within the same minute, each a Client of
 // its own, all in virtual time: nothing here waits, and nothing of the policy is
 // written a second time. docs/reliability.md has the table that
 //
-//	OIDC_BROKER_PROOF=1 go test ./pkg/remote -run TestFleet -v
+//	OIDC_BROKER_FULL=2 go test ./pkg/remote -run TestFleet -v
 //
 // prints.
 
@@ -210,11 +211,11 @@ func (f flood) plain() flood {
 // end, whatever happens within a minute; those that failed at the same instant do
 // not come back at one. And a quota of 600 a second is no trouble by default.
 func TestFleet(t *testing.T) {
-	jobs := 2500 // and a quarter of the quotas
-	if testing.Short() {
-		jobs = 1000
+	jobs := 1000 // and a tenth of the quotas
+	if testenv.IsFull() {
+		jobs = 2500
 	}
-	if os.Getenv("OIDC_BROKER_PROOF") != "" {
+	if testenv.IsProof() {
 		jobs = 10000
 		fleetTable(t, jobs)
 	}

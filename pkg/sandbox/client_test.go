@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/oidc-broker/oidc-broker/testdata/testenv"
 )
 
 // The real AWS CLI, which knows nothing of this package, gets through a whole
@@ -92,16 +94,8 @@ func awsCLI(t *testing.T, s *Sandbox, env []string, args ...string) cliOutput {
 // command is the aws CLI in the sandbox's environment.
 func command(t *testing.T, s *Sandbox, env []string, args ...string) *exec.Cmd {
 	t.Helper()
-	if testing.Short() {
-		t.Skip("the AWS CLI is another program: it belongs to the whole run")
-	}
-	path, err := exec.LookPath("aws")
-	if err != nil {
-		if os.Getenv("CI") == "true" {
-			t.Fatal("the aws CLI is missing")
-		}
-		t.Skip("the aws CLI is not installed")
-	}
+	testenv.NeedFull(t, "starts the AWS CLI")
+	path := testenv.Program(t, "aws")
 	// #nosec G204 -- the aws CLI of this machine
 	cmd := exec.CommandContext(t.Context(), path, append([]string{"--output", "json"}, args...)...)
 	set, unset := s.Environment()

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/oidc-broker/oidc-broker/testdata/testenv"
 )
 
 // The real gcloud, which knows nothing of this package, gets its tokens here.
@@ -149,13 +151,8 @@ func credentialFile(t *testing.T, s *Sandbox, token, account string) string {
 // gcloud runs in the sandbox's environment.
 func gcloud(t *testing.T, s *Sandbox, succeeds bool, env []string, args ...string) (stdout, stderr string) {
 	t.Helper()
-	if testing.Short() {
-		t.Skip("gcloud is another program: it belongs to the whole run")
-	}
-	path, err := exec.LookPath("gcloud")
-	if err != nil {
-		missing(t, "gcloud")
-	}
+	testenv.NeedFull(t, "starts gcloud")
+	path := testenv.Program(t, "gcloud")
 	var out, diag bytes.Buffer
 	// #nosec G204 -- the gcloud of this machine
 	cmd := exec.CommandContext(t.Context(), path, args...)
@@ -183,34 +180,19 @@ func googleClientEnv(s *Sandbox) []string {
 // pythonLibrary returns a Python and where it finds Google's library.
 func pythonLibrary(t *testing.T) (python, library string) {
 	t.Helper()
-	if testing.Short() {
-		t.Skip("gcloud is another program: it belongs to the whole run")
-	}
-	path, err := exec.LookPath("gcloud")
+	testenv.NeedFull(t, "starts the Python of gcloud")
+	path, err := filepath.EvalSymlinks(testenv.Program(t, "gcloud"))
 	if err != nil {
-		missing(t, "gcloud")
-	}
-	if path, err = filepath.EvalSymlinks(path); err != nil {
 		t.Fatal(err)
 	}
 	root := filepath.Dir(filepath.Dir(path))
 	library = filepath.Join(root, "lib", "third_party")
 	if _, err := os.Stat(filepath.Join(library, "google", "auth")); err != nil {
-		missing(t, "google-auth, which gcloud has in its bundle,")
+		testenv.Missing(t, "google-auth, which gcloud has in its bundle")
 	}
 	python = filepath.Join(root, "platform", "bundledpythonunix", "bin", "python3")
 	if _, err := os.Stat(python); err != nil {
-		if python, err = exec.LookPath("python3"); err != nil {
-			missing(t, "python3")
-		}
+		python = testenv.Program(t, "python3")
 	}
 	return python, library
-}
-
-func missing(t *testing.T, what string) {
-	t.Helper()
-	if os.Getenv("CI") == "true" {
-		t.Fatalf("%s is missing", what)
-	}
-	t.Skipf("%s is not installed", what)
 }

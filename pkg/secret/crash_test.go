@@ -13,16 +13,9 @@ import (
 	"strings"
 	"testing"
 	"time"
-)
 
-// proofTimes is how often something random is done: often, where
-// OIDC_BROKER_PROOF asks for it.
-func proofTimes(few, many int) int {
-	if os.Getenv("OIDC_BROKER_PROOF") != "" {
-		return many
-	}
-	return few
-}
+	"github.com/oidc-broker/oidc-broker/testdata/testenv"
+)
 
 // digested is a content that proves to be whole: its digest stands in front.
 func digested(body string) []byte {
@@ -95,7 +88,7 @@ func TestKilled(t *testing.T) {
 		t.Fatal(err)
 	}
 	stray := 0
-	for n := range proofTimes(15, 500) {
+	for n := range testenv.Times(15, 500) {
 		killWriter(t, dir)
 		for _, path := range append(pair, alone) {
 			if b, err := os.ReadFile(path); err == nil && !whole(b) {

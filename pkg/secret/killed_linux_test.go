@@ -13,6 +13,8 @@ import (
 	"unsafe"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/oidc-broker/oidc-broker/testdata/testenv"
 )
 
 // What a process asks of the kernel that changes files.
@@ -138,7 +140,7 @@ func undoAll(t *testing.T, j *Journal) {
 }
 
 // Killed before each of its system calls in turn, whatever a command or a cleanup
-// was at: two cleanups later everything is as it was. OIDC_BROKER_PROOF=1 takes each
+// was at: two cleanups later everything is as it was. OIDC_BROKER_FULL=2 takes each
 // of them; else it is every fifth.
 func TestKilledAnywhere(t *testing.T) {
 	if dir := os.Getenv("SECRET_TEST_CRASH"); dir != "" {
@@ -146,7 +148,7 @@ func TestKilledAnywhere(t *testing.T) {
 		return
 	}
 	step := 5
-	if os.Getenv("OIDC_BROKER_PROOF") == "1" {
+	if testenv.IsProof() {
 		step = 1
 	}
 	for _, what := range []string{"commit", "undo"} {

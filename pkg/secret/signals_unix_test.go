@@ -9,6 +9,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"github.com/oidc-broker/oidc-broker/testdata/testenv"
 )
 
 // Signals that mean nothing to a writer interrupt its system calls (EINTR): it fails
@@ -30,7 +32,7 @@ func TestSignalsDoNotDisturbAWriter(t *testing.T) {
 	}
 	lines := bufio.NewScanner(out)
 	sent := 0
-	for n := range proofTimes(20, 1000) {
+	for n := range testenv.Times(20, 1000) {
 		if !lines.Scan() || lines.Text() != "wrote" {
 			t.Errorf("write %d, after %d signals: %q, %v", n, sent, lines.Text(), lines.Err())
 			break

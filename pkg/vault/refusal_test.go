@@ -1,22 +1,27 @@
 package vault
 
 import (
+	"fmt"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/oidc-broker/oidc-broker/pkg/fault"
 )
 
-// TestLoginRefusals has a row for every answer that a server is known to give to
-// a login: the error has its words, and one hint those of the remedy.
-func TestLoginRefusals(t *testing.T) {
+// A loginAnswer is an answer to a login, and what the error for it says.
+type loginAnswer struct {
+	status int
+	text   string
+	kind   fault.Kind
+	hint   string
+}
+
+// loginAnswers has a row for every answer that a server is known to give to a login.
+func loginAnswers() []loginAnswer {
 	const claim = `"oidc.circleci.com/vcs-ref"`
-	for _, row := range []struct {
-		status int
-		text   string
-		kind   fault.Kind
-		hint   string
-	}{
+	return []loginAnswer{
 		{400, "error validating token: invalid audience (aud) claim: audience claim does not match any expected audience", fault.Refused, "the token's audience is AUD"},
 		{400, "audience claim found in JWT but no audiences bound to the role", fault.Refused, "vault write auth/jwt/role/deploy bound_audiences=AUD"},
 		{400, "error validating token: invalid issuer (iss) claim", fault.Refused, "the token's issuer is https://oidc.circleci.com/org/ORG"},
@@ -47,7 +52,13 @@ func TestLoginRefusals(t *testing.T) {
 		{503, "Vault is sealed", fault.Unavailable, "has to unseal it"},
 		{500, "internal error", fault.Unavailable, ""},
 		{400, "something of tomorrow", fault.Refused, ""},
-	} {
+	}
+}
+
+// TestLoginRefusals: the error has the server's words, and one hint those of the
+// remedy.
+func TestLoginRefusals(t *testing.T) {
+	for _, row := range loginAnswers() {
 		t.Run(row.text, func(t *testing.T) {
 			n := vault(map[string][]reply{"auth/jwt/login": {refused(row.status, row.text)}})
 			_, err := server(t, Options{Role: "deploy"}).Login(t.Context(), n.client(), testToken())
@@ -61,15 +72,19 @@ func TestLoginRefusals(t *testing.T) {
 	}
 }
 
-func TestReadRefusals(t *testing.T) {
+// A readAnswer is an answer to the read of a secret, and what the error for it says.
+type readAnswer struct {
+	name   string
+	secret string
+	reply  reply
+	kind   fault.Kind
+	words  []string
+}
+
+// readAnswers has a row for every answer that a server is known to give to a read.
+func readAnswers() []readAnswer {
 	const broad = "Invalid path for a versioned K/V secrets engine. See the API docs for the appropriate API endpoints to use."
-	for _, row := range []struct {
-		name   string
-		secret string
-		reply  reply
-		kind   fault.Kind
-		words  []string
-	}{
+	return []readAnswer{
 		{"policy", "secret/data/ci/app", refused(403, "1 error occurred:\n\t* permission denied\n\n"), fault.Refused,
 			[]string{"Vault refused the secret secret/data/ci/app: 1 error occurred: * permission denied", "the policy has to allow secret/data/ci/app"}},
 		{"policy, perhaps without data", "secret/ci/app", refused(403, "1 error occurred:\n\t* permission denied\n\n"), fault.Refused,
@@ -91,7 +106,11 @@ func TestReadRefusals(t *testing.T) {
 		{"no fields", "secret/data/ci/app", ok(`{"data":null}`), fault.Unavailable, []string{"has no fields"}},
 		{"echo", "secret/data/ci/app", refused(400, "what is "+given+" and "+testRaw), fault.Refused, []string{"[secret]"}},
 		{"plain words of the HTTPS port", "secret/data/ci/app", reply{400, "Client sent an HTTP request to an HTTPS server.\n"}, fault.Refused, []string{"give --vault-addr with https://"}},
-	} {
+	}
+}
+
+func TestReadRefusals(t *testing.T) {
+	for _, row := range readAnswers() {
 		t.Run(row.name, func(t *testing.T) {
 			path, _, _ := strings.Cut(row.secret, "?")
 			n := vault(map[string][]reply{path: {row.reply}})
@@ -104,13 +123,63 @@ func TestReadRefusals(t *testing.T) {
 	}
 }
 
-// A row of the table that no answer reaches is dead.
+// TestEveryRefusalIsReached: each row of the table explains an answer to one of the
+// calls. A row that no answer produces fails.
 func TestEveryRefusalIsReached(t *testing.T) {
-	for i, r := range refusals {
-		for _, earlier := range refusals[:i] {
-			if (earlier.step == "" || earlier.step == r.step) && (earlier.status == 0 || earlier.status == r.status) && strings.Contains(r.text, earlier.text) {
-				t.Errorf("%s %d %q is never reached: %q comes first", r.step, r.status, r.text, earlier.text)
+	var answers []reply
+	for _, a := range loginAnswers() {
+		answers = append(answers, refused(a.status, a.text))
+	}
+	for _, a := range readAnswers() {
+		answers = append(answers, a.reply)
+	}
+	answers = append(answers, refused(404, "no handler for route"), refused(400, "wrapping token is not valid or does not exist"), refused(400, "batch tokens cannot be revoked"))
+	// The hint of each row is its number: what the error then shows is the row.
+	known := refusals
+	t.Cleanup(func() { refusals = known })
+	refusals = slices.Clone(known)
+	for i := range refusals {
+		refusals[i].hints = []string{fmt.Sprintf("row %d", i)}
+	}
+	const place = "secret/data/ci/app"
+	wrapped := ok(`{"data":null,"wrap_info":{"token":"hvs.WRAPPING","creation_path":"` + place + `"}}`)
+	calls := map[string]func(reply) error{
+		"login": func(a reply) error {
+			_, err := server(t, Options{Role: "deploy"}).Login(t.Context(), vault(map[string][]reply{"auth/jwt/login": {a}}).client(), testToken())
+			return err
+		},
+		"read": func(a reply) error {
+			_, err := session(t, vault(map[string][]reply{place: {a}}), Options{Secrets: []string{place}}).Read(t.Context())
+			return err
+		},
+		"unwrap": func(a reply) error {
+			_, err := session(t, vault(map[string][]reply{place: {wrapped}, "sys/wrapping/lookup": {a}}), Options{Secrets: []string{place}, WrapTTL: "1m"}).Read(t.Context())
+			return err
+		},
+		"revoke": func(a reply) error {
+			return session(t, vault(map[string][]reply{"auth/token/revoke-self": {a}}), Options{}).Revoke(t.Context())
+		},
+		"renew": func(a reply) error {
+			return session(t, vault(map[string][]reply{"auth/token/renew-self": {a}}), Options{}).renew(t.Context())
+		},
+		"renew a lease": func(a reply) error {
+			_, _, err := session(t, vault(map[string][]reply{"sys/leases/renew": {a}}), Options{}).renewLease(t.Context(), Lease{ID: "l", Duration: time.Minute, Renewable: true})
+			return err
+		},
+	}
+	reached := map[string]bool{}
+	for _, call := range calls {
+		for _, a := range answers {
+			if err := call(a); err != nil {
+				for _, hint := range append(fault.Hints(err), fault.Details(err)...) {
+					reached[hint] = true
+				}
 			}
+		}
+	}
+	for i, r := range known {
+		if !reached[fmt.Sprintf("row %d", i)] {
+			t.Errorf("no answer reaches %s %d %q", r.step, r.status, r.text)
 		}
 	}
 }
