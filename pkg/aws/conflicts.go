@@ -25,8 +25,9 @@ type Delivery struct {
 	// AWS_ACCESS_KEY_ID that it sets in later steps.
 	Block    bool
 	BlockKey string
-	// BashEnv are variables that other lines of $BASH_ENV set in later steps.
-	BashEnv []string
+	// BashEnv are the variables that other lines of $BASH_ENV set in later steps, with
+	// the value as it is written there. This step's environment may not have them yet.
+	BashEnv map[string]string
 	Files   Files
 	// Config is what the files hold, with what is written into them. Unreadable says,
 	// by file, why botocore refuses it.
@@ -41,9 +42,30 @@ type DeliveredProfile struct {
 	Process bool   // it calls this program
 }
 
+// lookup returns a variable as later steps have it.
+func (d *Delivery) lookup(name string) (string, bool) {
+	if value, ok := d.BashEnv[name]; ok {
+		return value, true
+	}
+	return d.Lookup(name)
+}
+
 func (d *Delivery) get(name string) string {
-	value, _ := d.Lookup(name)
+	value, _ := d.lookup(name)
 	return strings.TrimSpace(value)
+}
+
+// computed says that a value is known to the shell alone.
+func (d *Delivery) computed(name string) bool {
+	return strings.ContainsAny(d.BashEnv[name], "$`")
+}
+
+// where says what sets a variable.
+func (d *Delivery) where(name string) string {
+	if _, ok := d.BashEnv[name]; ok {
+		return "in $BASH_ENV"
+	}
+	return "in this job"
 }
 
 // profiles names those that are written.
@@ -58,6 +80,8 @@ func (d *Delivery) profiles() string {
 func profilesNamed(names []string) string {
 	const most = 3
 	switch n := len(names); {
+	case n == 0:
+		return "a profile"
 	case n == 1:
 		return "the profile " + names[0]
 	case n > most:
@@ -66,32 +90,67 @@ func profilesNamed(names []string) string {
 	return "the profiles " + strings.Join(names, ", ")
 }
 
-// conflictRules are all that can keep the next tool from what was delivered, in the
-// order in which the SDKs look. A rule returns nothing where it does not apply.
-var conflictRules = []struct {
-	// name is shown by nobody: the tests demand that each rule is reached.
-	name    string
-	profile bool // for profiles; false: for an environment
+// A conflictRule finds what can keep the next tool from what was delivered.
+type conflictRule struct {
+	name    string // shown by nobody: the tests demand that each rule is reached
+	check   string // of doctor's, that reports it; "": one that finds it in every profile does
+	applies delivered
 	find    func(*Delivery) []deliver.Conflict
-}{
-	{"inherited", true, (*Delivery).inherited},
-	{"keys", true, (*Delivery).keys},
-	{"block", true, (*Delivery).block},
-	{"web identity", true, (*Delivery).webIdentity},
-	{"named profile", true, (*Delivery).namedProfile},
-	{"later lines", true, (*Delivery).laterLines},
-	{"region", true, (*Delivery).region},
-	{"path", true, (*Delivery).path},
-	{"file", false, (*Delivery).file},
-	{"default profile", false, (*Delivery).defaultProfile},
+}
+
+// delivered says to what a rule applies.
+type delivered int
+
+const (
+	toProfile     delivered = iota
+	toEnvironment           // credentials in variables
+	withoutAny              // to a profile, and to doctor where there is none
+)
+
+// conflictRules are all rules, in the order in which the SDKs look. A rule returns
+// nothing where it does not apply.
+var conflictRules = []conflictRule{
+	{"inherited", "", toProfile, (*Delivery).inherited},
+	{"keys", "aws-shadowed", toProfile, (*Delivery).keys},
+	{"half a pair", "", toProfile, (*Delivery).halfPair},
+	{"block", "aws-shadowed", toProfile, (*Delivery).block},
+	{"web identity", "aws-shadowed", toProfile, (*Delivery).webIdentity},
+	{"half a web identity", "aws-web-identity", withoutAny, (*Delivery).halfWebIdentity},
+	{"named profile", "aws-profile", withoutAny, (*Delivery).namedProfile},
+	{"region", "aws-region", withoutAny, (*Delivery).region},
+	{"path", "aws-file-path", withoutAny, (*Delivery).path},
+	{"file", "", toEnvironment, (*Delivery).file},
+	{"default profile", "", toEnvironment, (*Delivery).defaultProfile},
 }
 
 // Conflicts are why the next tool would not use what is delivered.
 func (d Delivery) Conflicts() []deliver.Conflict {
 	var all []deliver.Conflict
 	for _, rule := range conflictRules {
-		if rule.profile == (len(d.Profiles) > 0) {
+		if (rule.applies == toEnvironment) == (len(d.Profiles) == 0) {
 			all = append(all, rule.find(&d)...)
+		}
+	}
+	return all
+}
+
+// ConflictsFor are those that one of doctor's checks reports.
+func (d Delivery) ConflictsFor(check string) []deliver.Conflict {
+	var all []deliver.Conflict
+	for _, rule := range conflictRules {
+		if rule.check == check && (rule.applies == withoutAny || len(d.Profiles) > 0) {
+			all = append(all, rule.find(&d)...)
+		}
+	}
+	return all
+}
+
+// ConflictChecks are the checks of doctor's that report conflicts.
+func ConflictChecks() []string {
+	var all []string
+	for _, rule := range conflictRules {
+		if rule.check != "" && !slices.Contains(all, rule.check) {
+			all = append(all, rule.check)
 		}
 	}
 	return all
@@ -133,20 +192,25 @@ func (d *Delivery) keys() []deliver.Conflict {
 	switch {
 	case id == "" && d.get("AWS_ACCESS_KEY") != "" && (d.get("AWS_SECRET_KEY") != "" || d.get("AWS_SECRET_ACCESS_KEY") != ""):
 		return []deliver.Conflict{{
-			Message: "AWS_ACCESS_KEY is set in this job: Go programs and Terraform take it before " + d.profiles(),
+			Message: fmt.Sprintf("AWS_ACCESS_KEY is set %s: Go programs and Terraform take it before %s", d.where("AWS_ACCESS_KEY"), d.profiles()),
 			Remedy:  "unset AWS_ACCESS_KEY and AWS_SECRET_KEY",
 		}}
-	case id == "" || d.Block && id == d.BlockKey: // the block's own rule
+	case id == "", d.get("AWS_SECRET_ACCESS_KEY") == "", d.Block && id == d.BlockKey: // the block's own rule
 		return nil
-	case d.get("AWS_SECRET_ACCESS_KEY") == "":
-		return []deliver.Conflict{{
-			Message: "AWS_ACCESS_KEY_ID is set in this job without AWS_SECRET_ACCESS_KEY: the AWS CLI and boto3 refuse to read " + d.profiles(),
-			Remedy:  "unset AWS_ACCESS_KEY_ID",
-		}}
 	}
 	return []deliver.Conflict{{
-		Message: "AWS_ACCESS_KEY_ID is set in this job and takes precedence over " + d.profiles(),
+		Message: fmt.Sprintf("AWS_ACCESS_KEY_ID is set %s and takes precedence over %s", d.where("AWS_ACCESS_KEY_ID"), d.profiles()),
 		Remedy:  "unset it, or name the profile in each command (--profile)",
+	}}
+}
+
+func (d *Delivery) halfPair() []deliver.Conflict {
+	if d.get("AWS_ACCESS_KEY_ID") == "" || d.get("AWS_SECRET_ACCESS_KEY") != "" {
+		return nil
+	}
+	return []deliver.Conflict{{
+		Message: fmt.Sprintf("AWS_ACCESS_KEY_ID is set %s without AWS_SECRET_ACCESS_KEY: the AWS CLI and boto3 refuse to read %s", d.where("AWS_ACCESS_KEY_ID"), d.profiles()),
+		Remedy:  "unset AWS_ACCESS_KEY_ID", Stops: true,
 	}}
 }
 
@@ -161,39 +225,52 @@ func (d *Delivery) block() []deliver.Conflict {
 }
 
 func (d *Delivery) webIdentity() []deliver.Conflict {
-	if d.get("AWS_WEB_IDENTITY_TOKEN_FILE") == "" {
+	const name = "AWS_WEB_IDENTITY_TOKEN_FILE"
+	if d.get(name) == "" || d.get("AWS_ROLE_ARN") == "" {
 		return nil
 	}
-	c := deliver.Conflict{
-		Message: "AWS_WEB_IDENTITY_TOKEN_FILE and AWS_ROLE_ARN are set in this job: the SDKs assume that role before they read " + d.profiles(),
+	return []deliver.Conflict{{
+		Message: fmt.Sprintf("%s and AWS_ROLE_ARN are set %s: the SDKs assume that role before they read %s", name, d.where(name), d.profiles()),
 		Remedy:  "unset the first, or name the profile (--profile)",
+	}}
+}
+
+func (d *Delivery) halfWebIdentity() []deliver.Conflict {
+	const name = "AWS_WEB_IDENTITY_TOKEN_FILE"
+	if d.get(name) == "" || d.get("AWS_ROLE_ARN") != "" {
+		return nil
 	}
-	if d.get("AWS_ROLE_ARN") == "" {
-		c.Message = "AWS_WEB_IDENTITY_TOKEN_FILE is set in this job without AWS_ROLE_ARN: the SDKs refuse to read " + d.profiles()
-		c.Remedy = "unset it"
-	}
-	return []deliver.Conflict{c}
+	return []deliver.Conflict{{
+		Message: fmt.Sprintf("%s is set %s without AWS_ROLE_ARN: the SDKs refuse to read %s", name, d.where(name), d.profiles()),
+		Remedy:  "unset it", Stops: true,
+	}}
 }
 
 // namedProfile are the variables that name another profile than one that is written
-// or that takes its credentials from one.
+// or that takes its credentials from one, or one that is not there.
 func (d *Delivery) namedProfile() []deliver.Conflict {
 	var all []deliver.Conflict
 	for _, name := range []string{"AWS_PROFILE", "AWS_DEFAULT_PROFILE"} {
-		value, set := d.Lookup(name)
+		value, set := d.lookup(name)
+		_, found := d.Config.Find(strings.TrimSpace(value))
 		switch {
-		case !set:
+		case !set, d.computed(name):
 		case value == "":
-			if _, other := d.Lookup("AWS_DEFAULT_PROFILE"); name == "AWS_PROFILE" && other {
+			if _, other := d.lookup("AWS_DEFAULT_PROFILE"); name == "AWS_PROFILE" && other {
 				continue // botocore reads that one first
 			}
 			all = append(all, deliver.Conflict{
-				Message: name + " is set and empty in this job: the AWS CLI and boto3 look for a profile without a name",
-				Remedy:  "unset " + name,
+				Message: fmt.Sprintf("%s is set and empty %s: the AWS CLI and boto3 look for a profile without a name", name, d.where(name)),
+				Remedy:  "unset " + name, Stops: true,
 			})
-		case !d.leadsToDelivered(strings.TrimSpace(value)):
+		case !found && len(d.Unreadable) == 0:
 			all = append(all, deliver.Conflict{
-				Message: fmt.Sprintf("%s is %q in this job: the AWS CLI and the SDKs use that profile and not %s", name, value, d.profiles()),
+				Message: fmt.Sprintf("%s is %q %s, which no AWS file has: the AWS CLI and the SDKs refuse to start", name, value, d.where(name)),
+				Remedy:  "unset it, or set it to the profile", Stops: true,
+			})
+		case len(d.Profiles) > 0 && !d.leadsToDelivered(strings.TrimSpace(value)):
+			all = append(all, deliver.Conflict{
+				Message: fmt.Sprintf("%s is %q %s: the AWS CLI and the SDKs use that profile and not %s", name, value, d.where(name), d.profiles()),
 				Remedy:  "unset it, or set it to the profile",
 			})
 		}
@@ -209,45 +286,30 @@ func (d *Delivery) leadsToDelivered(name string) bool {
 	return problem == nil && slices.ContainsFunc(d.Profiles, func(p DeliveredProfile) bool { return p.Name == last })
 }
 
-// laterVariables are those by which a line in $BASH_ENV hides a profile.
-func laterVariables() []string {
-	return []string{"AWS_ACCESS_KEY_ID", "AWS_PROFILE", "AWS_DEFAULT_PROFILE", "AWS_WEB_IDENTITY_TOKEN_FILE"}
-}
-
-// laterLines are what this step does not see yet: a line in $BASH_ENV that an earlier
-// command of this step added, or that this step's shell did not read.
-func (d *Delivery) laterLines() []deliver.Conflict {
-	var names []string
-	for _, name := range d.BashEnv {
-		if _, set := d.Lookup(name); !set && slices.Contains(laterVariables(), name) {
-			names = append(names, name)
-		}
-	}
-	if len(names) == 0 {
-		return nil
-	}
-	return []deliver.Conflict{{
-		Message: fmt.Sprintf("$BASH_ENV sets %s, which takes precedence over %s in later steps", strings.Join(names, ", "), d.profiles()),
-		Remedy:  "remove the line, or name the profile (--profile)",
-	}}
-}
-
 // region are the variables that take precedence over a profile's region. The AWS CLI
 // v1 and boto3 read AWS_DEFAULT_REGION alone, Node and Java AWS_REGION alone.
 func (d *Delivery) region() []deliver.Conflict {
-	one, two := d.get("AWS_REGION"), d.get("AWS_DEFAULT_REGION")
-	if one != two {
-		return append(d.regionOf("AWS_REGION is %s", "it", one), d.regionOf("AWS_DEFAULT_REGION is %s", "it", two)...)
+	const first, second = "AWS_REGION", "AWS_DEFAULT_REGION"
+	one, two := d.get(first), d.get(second)
+	if one == two && one != "" {
+		return d.regionOf(one, first, second)
 	}
-	return d.regionOf("AWS_REGION and AWS_DEFAULT_REGION are %s", "them", one)
+	all := append(d.regionOf(one, first), d.regionOf(two, second)...)
+	if len(all) == 0 && one != "" && two != "" && !d.computed(first) && !d.computed(second) {
+		return []deliver.Conflict{{
+			Message: fmt.Sprintf("AWS_REGION is %s and AWS_DEFAULT_REGION is %s: boto3 and the AWS CLI v1 take the second, other programs the first", one, two),
+			Remedy:  "set both to the same region; 'oidc-broker aws env --region' does",
+		}}
+	}
+	return all
 }
 
 // regionOf is what variables with a value do to the profiles that have another region.
-func (d *Delivery) regionOf(are, them, value string) []deliver.Conflict {
+func (d *Delivery) regionOf(value string, names ...string) []deliver.Conflict {
 	var differ []string
 	region := ""
 	for _, p := range d.Profiles {
-		if value != "" && p.Region != "" && p.Region != value {
+		if value != "" && p.Region != "" && p.Region != value && !d.computed(names[0]) {
 			differ = append(differ, strconv.Quote(p.Name))
 			region = p.Region
 		}
@@ -255,9 +317,13 @@ func (d *Delivery) regionOf(are, them, value string) []deliver.Conflict {
 	if len(differ) == 0 {
 		return nil
 	}
+	is, overrides, it := "is", "overrides", "it"
+	if len(names) > 1 {
+		is, overrides, it = "are", "override", "them"
+	}
 	return []deliver.Conflict{{
-		Message: fmt.Sprintf(are+" in this job, and override%s the region of %s", value, map[string]string{"it": "s"}[them], profilesNamed(differ)),
-		Remedy:  fmt.Sprintf("unset %s, or set %[1]s to %s", them, region),
+		Message: fmt.Sprintf("%s %s %s %s, and %s the region of %s", strings.Join(names, " and "), is, value, d.where(names[0]), overrides, profilesNamed(differ)),
+		Remedy:  fmt.Sprintf("unset %s, or set %[1]s to %s", it, region),
 	}}
 }
 

@@ -22,8 +22,17 @@ func conflictRows() []conflictRow {
 	two := Delivery{Profiles: []DeliveredProfile{{Name: "a", Region: "eu-west-1"}, {Name: "b", Region: "eu-west-2"}}}
 	block := one("p", "")
 	block.Block, block.BlockKey = true, "ASIABLOCK"
-	lines := one("p", "")
-	lines.BashEnv = []string{"AWS_PROFILE", "AWS_PAGER", "AWS_ACCESS_KEY_ID"}
+	lines := func(region string, pairs ...string) Delivery {
+		d := one("p", region)
+		d.BashEnv = map[string]string{}
+		for _, pair := range pairs {
+			name, value, _ := strings.Cut(pair, "=")
+			d.BashEnv[name] = value
+		}
+		return d
+	}
+	overridden := lines("", "AWS_ACCESS_KEY_ID=x", "AWS_SECRET_ACCESS_KEY=y")
+	overridden.Block, overridden.BlockKey = true, "ASIABLOCK"
 	const keys = "aws_access_key_id = a\naws_secret_access_key = b\n"
 	return []conflictRow{
 		{name: "nothing", delivery: one("p", "eu-west-1")},
@@ -33,13 +42,25 @@ func conflictRows() []conflictRow {
 		{name: "old names", env: "AWS_ACCESS_KEY=a AWS_SECRET_KEY=b", delivery: one("p", ""), want: []string{"AWS_ACCESS_KEY is set"}},
 		{name: "our block, not read yet", delivery: block, want: []string{"$BASH_ENV holds"}},
 		{name: "our block, read already", env: "AWS_ACCESS_KEY_ID=ASIABLOCK AWS_SECRET_ACCESS_KEY=b", delivery: block, want: []string{"$BASH_ENV holds"}},
-		{name: "other lines", env: "AWS_PROFILE=p", delivery: lines, want: []string{"$BASH_ENV sets AWS_ACCESS_KEY_ID,"}},
+		{name: "keys in later steps", delivery: lines("", "AWS_ACCESS_KEY_ID=$X", "AWS_SECRET_ACCESS_KEY=$Y"), want: []string{"AWS_ACCESS_KEY_ID is set in $BASH_ENV and takes precedence"}},
+		{name: "keys in later steps, after our block", env: "AWS_ACCESS_KEY_ID=ASIABLOCK AWS_SECRET_ACCESS_KEY=b", delivery: overridden, want: []string{"AWS_ACCESS_KEY_ID is set in $BASH_ENV", "$BASH_ENV holds"}},
+		{name: "half a pair in later steps", delivery: lines("", "AWS_ACCESS_KEY_ID=x"), want: []string{"is set in $BASH_ENV without AWS_SECRET_ACCESS_KEY"}},
+		{name: "another profile in later steps", env: "AWS_PROFILE=p", credentials: "[q]\n" + keys, delivery: lines("", "AWS_PROFILE=q"), want: []string{`AWS_PROFILE is "q" in $BASH_ENV: `}},
+		{name: "this profile in later steps", env: "AWS_PROFILE=q", delivery: lines("", "AWS_PROFILE=p", "AWS_PAGER=")},
+		{name: "a profile that the shell computes", delivery: lines("", "AWS_PROFILE=$X", "AWS_DEFAULT_PROFILE=`x`")},
+		{name: "an empty profile in later steps", delivery: lines("", "AWS_PROFILE="), want: []string{"AWS_PROFILE is set and empty in $BASH_ENV"}},
+		{name: "a web identity in later steps", env: "AWS_ROLE_ARN=r", delivery: lines("", "AWS_WEB_IDENTITY_TOKEN_FILE=$X"), want: []string{"are set in $BASH_ENV: the SDKs assume"}},
+		{name: "another region in later steps", env: "AWS_REGION=eu-west-1", delivery: lines("eu-west-1", "AWS_REGION=eu-west-2"), want: []string{"AWS_REGION is eu-west-2 in $BASH_ENV, and overrides"}},
+		{name: "this region in later steps", env: "AWS_REGION=eu-west-2", delivery: lines("eu-west-1", "AWS_REGION=eu-west-1", "AWS_DEFAULT_REGION=$AWS_REGION")},
+		{name: "both are another region", env: "AWS_REGION=eu-west-2 AWS_DEFAULT_REGION=eu-west-2", delivery: one("p", "eu-west-1"), want: []string{"AWS_REGION and AWS_DEFAULT_REGION are eu-west-2 in this job, and override the region"}},
+		{name: "two regions, of a profile without one", env: "AWS_REGION=eu-west-1 AWS_DEFAULT_REGION=eu-west-2", delivery: one("p", ""), want: []string{"AWS_REGION is eu-west-1 and AWS_DEFAULT_REGION is eu-west-2"}},
 		{name: "web identity", env: "AWS_WEB_IDENTITY_TOKEN_FILE=t AWS_ROLE_ARN=r", delivery: one("p", ""), want: []string{"assume that role"}},
 		{name: "web identity without a role", env: "AWS_WEB_IDENTITY_TOKEN_FILE=t", delivery: process, want: []string{"without AWS_ROLE_ARN"}},
 		{name: "a role alone", env: "AWS_ROLE_ARN=r AWS_ROLE_SESSION_NAME=s", delivery: one("p", "")},
 		{name: "what is asked after a profile", env: "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI=/x AWS_CREDENTIAL_FILE=/y BOTO_CONFIG=/z AWS_EC2_METADATA_DISABLED=true", delivery: one("p", "")},
 		{name: "this profile", env: "AWS_PROFILE=p AWS_DEFAULT_PROFILE=p", delivery: one("p", "")},
-		{name: "another profile", env: "AWS_PROFILE=q", delivery: one("p", ""), want: []string{`AWS_PROFILE is "q"`}},
+		{name: "another profile", env: "AWS_PROFILE=q", credentials: "[q]\n" + keys, delivery: one("p", ""), want: []string{`AWS_PROFILE is "q" in this job: the AWS CLI and the SDKs use that profile and not the profile "p"`}},
+		{name: "a profile that is not there", env: "AWS_PROFILE=q", delivery: one("p", ""), want: []string{`AWS_PROFILE is "q" in this job, which no AWS file has`}},
 		{name: "another one for boto3", env: "AWS_PROFILE=p AWS_DEFAULT_PROFILE=q", delivery: one("p", ""), want: []string{`AWS_DEFAULT_PROFILE is "q"`}},
 		{name: "an empty one", env: "AWS_PROFILE=", delivery: one("p", ""), want: []string{"AWS_PROFILE is set and empty"}},
 		{name: "one of several", env: "AWS_PROFILE=b", delivery: two},
@@ -106,7 +127,7 @@ func TestConflicts(t *testing.T) {
 				t.Errorf("%d conflicts, want %q", len(got), row.want)
 			}
 			for _, rule := range conflictRules {
-				if rule.profile == (len(d.Profiles) > 0) && len(rule.find(&d)) > 0 {
+				if (rule.applies == toEnvironment) == (len(d.Profiles) == 0) && len(rule.find(&d)) > 0 {
 					reached[rule.name] = true
 				}
 			}

@@ -7,6 +7,7 @@ import (
 
 	"github.com/oidc-broker/oidc-broker/pkg/aws"
 	"github.com/oidc-broker/oidc-broker/pkg/deliver"
+	"github.com/oidc-broker/oidc-broker/pkg/files"
 	"github.com/oidc-broker/oidc-broker/pkg/secret"
 )
 
@@ -19,14 +20,30 @@ func (a *app) lookup(name string) (string, bool) {
 }
 
 // profileConflicts are why the next tool would not use profiles that edits write.
-func (a *app) profileConflicts(files aws.Files, profiles []aws.DeliveredProfile, edits []secret.Edit) []deliver.Conflict {
-	bashEnv := a.Getenv("BASH_ENV")
-	d := aws.Delivery{
-		Profiles: profiles, Lookup: a.lookup, Files: files,
-		Block: deliver.HasBlock(bashEnv, "aws"), BlockKey: deliver.BlockValue(bashEnv, "aws", "AWS_ACCESS_KEY_ID").Reveal(),
-	}
-	d.Config, d.Unreadable = files.ReadConfig(edits...)
+func (a *app) profileConflicts(found aws.Files, profiles []aws.DeliveredProfile, edits []secret.Edit) []deliver.Conflict {
+	d := aws.Delivery{Profiles: profiles, Lookup: a.lookup, Files: found}
+	readBashEnv(&d, a.Getenv("BASH_ENV"))
+	d.Config, d.Unreadable = found.ReadConfig(edits...)
 	return d.Conflicts()
+}
+
+// maxBashEnvFile bounds what is read of $BASH_ENV.
+const maxBashEnvFile = 8 << 20
+
+// readBashEnv adds what $BASH_ENV sets in later steps.
+func readBashEnv(d *aws.Delivery, path string) {
+	d.Block = deliver.HasBlock(path, "aws")
+	d.BlockKey = deliver.BlockValue(path, "aws", "AWS_ACCESS_KEY_ID").Reveal()
+	text, err := files.Head(path, maxBashEnvFile)
+	if err != nil {
+		return // bash reads nothing, either
+	}
+	d.BashEnv = map[string]string{}
+	for name, e := range deliver.Exported(text) {
+		if e.AfterBlock || !d.Block {
+			d.BashEnv[name] = e.Value.Reveal()
+		}
+	}
 }
 
 // environmentConflicts are why the next tool would not use credentials that are in its

@@ -13,10 +13,10 @@ func awsChecks() []check {
 	return []check{
 		{"aws-keys", "the variables with AWS keys are whole", awsKeys},
 		{"aws-static-keys", "no long-lived AWS keys", awsStaticKeys},
-		{"aws-shadowed", "no AWS credentials hide others", awsShadowed},
+		{"aws-shadowed", "no AWS credentials hide others", awsConflicts("aws-shadowed")},
 		{"aws-security-token", "AWS_SECURITY_TOKEN is not set", awsSecurityToken},
 		{"aws-expiration", "AWS_CREDENTIAL_EXPIRATION is not left from earlier", awsExpiration},
-		{"aws-profile", "the profile that AWS_PROFILE names is there", awsProfile},
+		{"aws-profile", "AWS_PROFILE names a profile that is there, and the one that is meant", awsConflicts("aws-profile")},
 		{"aws-web-identity", "what the SDKs do with a web identity by themselves works", awsWebIdentity},
 		{"aws-container", "no container credentials", awsContainer},
 		{"aws-role", "AWS_ROLE_ARN is a role's ARN", awsRole},
@@ -89,45 +89,6 @@ func someOf(names []string) string {
 	return strings.Join(names, ", ")
 }
 
-// awsShadowed goes through the SDKs' order: keys in the environment, then the web
-// identity in the environment, then the profile.
-func awsShadowed(v *view) []finding {
-	var all []finding
-	profile, name := v.first("AWS_PROFILE", "AWS_DEFAULT_PROFILE")
-	identity := len(v.set("AWS_ROLE_ARN", "AWS_WEB_IDENTITY_TOKEN_FILE")) == 2
-	ways := v.aws().effective().Ways()
-	if v.get("AWS_ACCESS_KEY_ID") != "" && v.get("AWS_SECRET_ACCESS_KEY") != "" {
-		var hidden []string
-		if identity {
-			hidden = append(hidden, "AWS_WEB_IDENTITY_TOKEN_FILE")
-		}
-		if profile != "" {
-			hidden = append(hidden, name)
-		} else if len(ways) > 0 {
-			hidden = append(hidden, "the profile \"default\"")
-		}
-		if len(hidden) > 0 {
-			all = append(all, warns("the keys in AWS_ACCESS_KEY_ID win over %s", strings.Join(hidden, " and ")).
-				because("every SDK takes keys from the environment first; only --profile on the AWS CLI's own command line wins over them").
-				remedy("unset AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN where the other credentials are meant; a context may set them"))
-		}
-	} else if identity && (profile != "" || len(ways) > 0) {
-		hidden := name
-		if profile == "" {
-			hidden = "the profile \"default\""
-		}
-		all = append(all, warns("AWS_ROLE_ARN with AWS_WEB_IDENTITY_TOKEN_FILE win over %s", hidden).
-			because("every SDK assumes that role by itself before it looks at a profile").
-			remedy("unset AWS_WEB_IDENTITY_TOKEN_FILE; oidc-broker wants AWS_ROLE_ARN alone, or --role-arn"))
-	}
-	if a, b := v.get("AWS_PROFILE"), v.get("AWS_DEFAULT_PROFILE"); a != "" && b != "" && a != b {
-		all = append(all, warns("AWS_PROFILE and AWS_DEFAULT_PROFILE name different profiles").
-			because("the AWS CLI and boto3 take AWS_DEFAULT_PROFILE, Go programs AWS_PROFILE").
-			remedy("unset AWS_DEFAULT_PROFILE"))
-	}
-	return all
-}
-
 func awsSecurityToken(v *view) []finding {
 	old := v.get("AWS_SECURITY_TOKEN")
 	if old == "" {
@@ -174,26 +135,6 @@ func awsExpiration(v *view) []finding {
 	return nil
 }
 
-func awsProfile(v *view) []finding {
-	var all []finding
-	for _, name := range []string{"AWS_PROFILE", "AWS_DEFAULT_PROFILE"} {
-		raw, set := v.env[name]
-		want := strings.TrimSpace(raw)
-		switch {
-		case set && raw == "":
-			all = append(all, fails("%s is set and empty", name).
-				because("the AWS CLI and boto3 look for a profile without a name, and refuse to go on").
-				remedy("unset it: an empty value is not the same (unset %s)", name))
-		case want == "" || v.aws().broken():
-		case !slices.ContainsFunc(v.aws().profiles, func(p aws.Profile) bool { return p.Name == want }):
-			all = append(all, fails("%s names %s, which is in neither AWS file", name, profileName(want)).
-				because("every SDK refuses to go on, even with good keys in the environment").
-				remedy("write it (oidc-broker aws profile --profile NAME), or unset %s", name))
-		}
-	}
-	return all
-}
-
 func awsWebIdentity(v *view) []finding {
 	path := v.get("AWS_WEB_IDENTITY_TOKEN_FILE")
 	if path == "" {
@@ -201,8 +142,7 @@ func awsWebIdentity(v *view) []finding {
 	}
 	const unset = "unset AWS_WEB_IDENTITY_TOKEN_FILE and use oidc-broker aws"
 	if v.get("AWS_ROLE_ARN") == "" {
-		return []finding{fails("AWS_WEB_IDENTITY_TOKEN_FILE is set without AWS_ROLE_ARN").
-			because("the AWS CLI and boto3 refuse to go on").remedy(unset)}
+		return awsConflicts("aws-web-identity")(v)
 	}
 	if f, bad := tokenFile(v, "AWS_WEB_IDENTITY_TOKEN_FILE names", path, nil); bad {
 		return []finding{f.because("every SDK takes the token from there before it looks at a profile, as it is").remedy(unset)}
@@ -248,25 +188,24 @@ func awsRegion(v *view) []finding {
 			all = append(all, f)
 		}
 	}
+	if len(all) == 0 {
+		all = awsConflicts("aws-region")(v)
+	}
 	configured := v.aws().effective().Value("region") != ""
 	switch {
-	case len(all) > 0:
-	case one != "" && two != "" && one != two:
-		all = append(all, warns("AWS_REGION is %s and AWS_DEFAULT_REGION is %s", one, two).
-			because("the AWS CLI v1 and boto3 take the second, the AWS CLI v2, Go and Node programs the first").
-			remedy("set both to the same region; 'oidc-broker aws env --region' does"))
-	case one != "" && two == "" && !configured && v.usesAWS():
-		all = append(all, notes("AWS_REGION is set and AWS_DEFAULT_REGION is not").
-			because("the AWS CLI v1 and boto3 read only AWS_DEFAULT_REGION, and have no region").
-			remedy("set both"))
-	case one == "" && two != "" && !configured && v.usesAWS():
-		all = append(all, notes("AWS_DEFAULT_REGION is set and AWS_REGION is not").
-			because("Node and Java programs read only AWS_REGION, and have no region").
-			remedy("set both"))
-	case one == "" && two == "" && !configured && v.usesAWS():
+	case len(all) > 0 || configured || !v.usesAWS():
+	case one == "" && two == "":
 		all = append(all, warns("no region: AWS_REGION, AWS_DEFAULT_REGION and the profile name none").
 			because("most calls of the AWS CLI and the SDKs refuse to go on, and STS's global endpoint gives credentials that newer regions do not take").
 			remedy("give --region, or set AWS_REGION and AWS_DEFAULT_REGION"))
+	case two == "":
+		all = append(all, notes("AWS_REGION is set and AWS_DEFAULT_REGION is not").
+			because("the AWS CLI v1 and boto3 read only AWS_DEFAULT_REGION, and have no region").
+			remedy("set both"))
+	case one == "":
+		all = append(all, notes("AWS_DEFAULT_REGION is set and AWS_REGION is not").
+			because("Node and Java programs read only AWS_REGION, and have no region").
+			remedy("set both"))
 	}
 	return all
 }

@@ -4,6 +4,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/oidc-broker/oidc-broker/pkg/aws"
 )
 
 const (
@@ -17,6 +19,15 @@ const (
 	config      = "-- home/.aws/config --\n"
 	keysLines   = "aws_access_key_id = ASIAABCDEFGHIJKLMNOP\naws_secret_access_key = zzzz\naws_session_token = y\n"
 )
+
+const awsBlock = "# >>> oidc-broker aws >>>\nexport AWS_ACCESS_KEY_ID='ASIAABCDEFGHIJKLMNOP'\n# <<< oidc-broker aws <<<\n"
+
+// TestConflictChecks: what the conflicts name are checks of doctor's.
+func TestConflictChecks(t *testing.T) {
+	for _, id := range aws.ConflictChecks() {
+		only(t, id)
+	}
+}
 
 func TestDoctorAWS(t *testing.T) {
 	visits(t, "aws", slices.Concat(awsEnvironmentVisits(), awsFileVisits(), awsProfileVisits()))
@@ -39,14 +50,17 @@ func awsEnvironmentVisits() []visit {
 
 		{check: "aws-shadowed", name: "keys alone", env: temp},
 		{check: "aws-shadowed", name: "role alone", env: "AWS_ROLE_ARN=arn:aws:iam::111122223333:role/x"},
-		{check: "aws-shadowed", name: "keys over AWS_PROFILE", env: temp + "AWS_PROFILE=x", want: "warning the keys in AWS_ACCESS_KEY_ID win over AWS_PROFILE"},
-		{check: "aws-shadowed", name: "keys over the default profile", env: temp, files: credentials + "[default]\n" + keysLines, want: `warning win over the profile "default"`},
+		{check: "aws-shadowed", name: "keys in a job with a role", env: temp + "AWS_ROLE_ARN=arn:aws:iam::111122223333:role/x", want: `warning AWS_ACCESS_KEY_ID is set in this job and takes precedence over the profile "default"`},
+		{check: "aws-shadowed", name: "keys in a job that names the profile", env: temp + "AWS_ROLE_ARN=x\nOIDC_BROKER_PROFILE=p", want: `warning over the profile "p"`},
+		{check: "aws-shadowed", name: "keys over AWS_PROFILE", env: temp + "AWS_PROFILE=x", files: credentials + "[x]\n" + keysLines, want: `warning AWS_ACCESS_KEY_ID is set in this job and takes precedence over the profile "x"`},
+		{check: "aws-shadowed", name: "keys over the default profile", env: temp, files: credentials + "[default]\n" + keysLines, want: `warning takes precedence over the profile "default"`},
+		{check: "aws-shadowed", name: "keys over the profile of ours", env: temp, files: config + "[profile p]\ncredential_process = /x/oidc-broker aws credential-process --x y\n[default]\nregion = x\n", want: `warning takes precedence over the profile "p"`},
+		{check: "aws-shadowed", name: "keys of our block alone", env: bashEnvOf + temp + "AWS_ROLE_ARN=x", files: bashEnvAt + awsBlock},
+		{check: "aws-shadowed", name: "keys of our block over a profile", env: bashEnvOf + temp, files: bashEnvAt + awsBlock + credentials + "[default]\n" + keysLines, want: "warning $BASH_ENV holds credentials of"},
+		{check: "aws-shadowed", name: "keys in later steps", env: bashEnvOf, files: bashEnvAt + "export AWS_ACCESS_KEY_ID=x AWS_SECRET_ACCESS_KEY=x\n" + credentials + "[default]\n" + keysLines, want: "warning AWS_ACCESS_KEY_ID is set in $BASH_ENV and takes precedence"},
 		{check: "aws-shadowed", name: "a profile with a region alone", env: temp, files: config + "[default]\nregion = eu-west-1\n"},
-		{check: "aws-shadowed", name: "keys over web identity", env: temp + "AWS_ROLE_ARN=x\nAWS_WEB_IDENTITY_TOKEN_FILE=y", want: "warning win over AWS_WEB_IDENTITY_TOKEN_FILE"},
-		{check: "aws-shadowed", name: "web identity over AWS_PROFILE", env: "AWS_PROFILE=x\nAWS_ROLE_ARN=x\nAWS_WEB_IDENTITY_TOKEN_FILE=y", want: "warning AWS_ROLE_ARN with AWS_WEB_IDENTITY_TOKEN_FILE win over AWS_PROFILE"},
-		{check: "aws-shadowed", name: "web identity over a profile", env: "AWS_ROLE_ARN=x\nAWS_WEB_IDENTITY_TOKEN_FILE=y", files: credentials + "[default]\n" + keysLines, want: `warning win over the profile "default"`},
-		{check: "aws-shadowed", name: "two profiles", env: "AWS_PROFILE=x\nAWS_DEFAULT_PROFILE=y", want: "warning AWS_PROFILE and AWS_DEFAULT_PROFILE name different profiles"},
-		{check: "aws-shadowed", name: "one profile twice", env: "AWS_PROFILE=x\nAWS_DEFAULT_PROFILE=x"},
+		{check: "aws-shadowed", name: "web identity over the profile to write", env: "AWS_ROLE_ARN=x\nAWS_WEB_IDENTITY_TOKEN_FILE=y", want: `warning the SDKs assume that role before they read the profile "default"`},
+		{check: "aws-shadowed", name: "web identity over a profile", env: "AWS_PROFILE=x\nAWS_ROLE_ARN=x\nAWS_WEB_IDENTITY_TOKEN_FILE=y", files: credentials + "[x]\n" + keysLines, want: `warning they read the profile "x"`},
 
 		{check: "aws-security-token", name: "none", env: temp},
 		{check: "aws-security-token", name: "another one", env: temp + "AWS_SECURITY_TOKEN=old", want: "error instead of AWS_SESSION_TOKEN"},
@@ -65,11 +79,16 @@ func awsEnvironmentVisits() []visit {
 		{check: "aws-profile", name: "none"},
 		{check: "aws-profile", name: "there", env: "AWS_PROFILE=deploy", files: credentials + "[deploy]\n" + keysLines},
 		{check: "aws-profile", name: "there in the config file", env: "AWS_PROFILE=deploy", files: config + "[profile deploy]\nregion=x\n"},
-		{check: "aws-profile", name: "in the config file without its word", env: "AWS_PROFILE=deploy", files: config + "[deploy]\nregion=x\n", want: `error AWS_PROFILE names the profile "deploy", which is in neither`},
-		{check: "aws-profile", name: "with its word in the credentials file", env: "AWS_PROFILE=deploy", files: credentials + "[profile deploy]\n" + keysLines, want: "error which is in neither"},
-		{check: "aws-profile", name: "missing", env: "AWS_DEFAULT_PROFILE=deploy", want: "error AWS_DEFAULT_PROFILE names"},
+		{check: "aws-profile", name: "in the config file without its word", env: "AWS_PROFILE=deploy", files: config + "[deploy]\nregion=x\n", want: `error AWS_PROFILE is "deploy" in this job, which no AWS file has`},
+		{check: "aws-profile", name: "with its word in the credentials file", env: "AWS_PROFILE=deploy", files: credentials + "[profile deploy]\n" + keysLines, want: "error which no AWS file has"},
+		{check: "aws-profile", name: "missing", env: "AWS_DEFAULT_PROFILE=deploy", want: `error AWS_DEFAULT_PROFILE is "deploy"`},
 		{check: "aws-profile", name: "empty", env: "AWS_PROFILE=", want: "error AWS_PROFILE is set and empty"},
 		{check: "aws-profile", name: "not known, for the file is broken", env: "AWS_PROFILE=deploy", files: credentials + "[x\n"},
+
+		{check: "aws-profile", name: "two profiles", env: "AWS_PROFILE=x\nAWS_DEFAULT_PROFILE=y", files: credentials + "[x]\n" + keysLines + "[y]\n" + keysLines, want: `warning AWS_DEFAULT_PROFILE is "y" in this job: the AWS CLI and the SDKs use that profile and not the profile "x"`},
+		{check: "aws-profile", name: "one profile twice", env: "AWS_PROFILE=x\nAWS_DEFAULT_PROFILE=x", files: credentials + "[x]\n" + keysLines},
+		{check: "aws-profile", name: "not the one of ours", env: "AWS_PROFILE=x", files: credentials + "[x]\n" + keysLines + config + "[profile p]\ncredential_process = /x/oidc-broker aws credential-process\n", want: `warning and not the profile "p"`},
+		{check: "aws-profile", name: "what may be a secret", env: "AWS_PROFILE=ASIAABCDEFGHIJKLMNOP", want: `error AWS_PROFILE is "(not shown)"`},
 
 		{check: "aws-web-identity", name: "none", env: "AWS_ROLE_ARN=x"},
 		{check: "aws-web-identity", name: "whole", env: "AWS_ROLE_ARN=x\nAWS_WEB_IDENTITY_TOKEN_FILE=$DIR/t", files: "-- t bare --\n{token v1}\n"},
@@ -98,6 +117,8 @@ func awsEnvironmentVisits() []visit {
 		{check: "aws-region", name: "differ", env: "AWS_REGION=eu-central-1\nAWS_DEFAULT_REGION=us-east-1", want: "warning AWS_REGION is eu-central-1 and AWS_DEFAULT_REGION is us-east-1"},
 		{check: "aws-region", name: "the first", env: temp + "AWS_REGION=eu-central-1", want: "note read only AWS_DEFAULT_REGION"},
 		{check: "aws-region", name: "the second", env: temp + "AWS_DEFAULT_REGION=eu-central-1", want: "note read only AWS_REGION"},
+		{check: "aws-region", name: "differs from the profile's", env: "AWS_REGION=us-east-1\nAWS_DEFAULT_REGION=us-east-1", files: credentials + "[default]\n" + keysLines + "region = eu-west-1\n", want: "warning AWS_REGION and AWS_DEFAULT_REGION are us-east-1 in this job, and override the region of"},
+		{check: "aws-region", name: "one differs from the profile's", env: "AWS_REGION=us-east-1", files: credentials + "[default]\n" + keysLines + "region = eu-west-1\n", want: "warning AWS_REGION is us-east-1 in this job, and overrides the region of"},
 		{check: "aws-region", name: "a zone", env: "AWS_REGION=eu-central-1a", want: "error AWS_REGION: its value is not the name of a region"},
 
 		{check: "aws-endpoint", name: "none"},
@@ -129,7 +150,7 @@ func awsFileVisits() []visit {
 		{check: "aws-file-path", name: "none"},
 		{check: "aws-file-path", name: "absolute", env: "AWS_CONFIG_FILE=$DIR/x"},
 		{check: "aws-file-path", name: "a tilde", env: "AWS_CONFIG_FILE=~/x", want: "warning AWS_CONFIG_FILE begins with ~"},
-		{check: "aws-file-path", name: "relative", env: "AWS_SHARED_CREDENTIALS_FILE=x", want: "warning AWS_SHARED_CREDENTIALS_FILE is not absolute"},
+		{check: "aws-file-path", name: "relative", env: "AWS_SHARED_CREDENTIALS_FILE=x", want: "warning AWS_SHARED_CREDENTIALS_FILE is a relative path"},
 
 		{check: "aws-file-mode", name: "private", files: credentials + "[default]\n" + keysLines},
 		{check: "aws-file-mode", name: "no keys", files: "-- home/.aws/config 644 --\n[default]\nregion = x\n"},

@@ -87,7 +87,7 @@ func (v *view) lookForAWS() awsState {
 func awsFileChecks() []check {
 	return []check{
 		{"aws-file", "the AWS files can be read by every SDK", awsFiles},
-		{"aws-file-path", "the variables that name the AWS files mean the same to every SDK", awsFilePaths},
+		{"aws-file-path", "the variables that name the AWS files mean the same to every SDK", awsConflicts("aws-file-path")},
 		{"aws-file-mode", "nobody else can read the keys in the AWS files", awsFileModes},
 		{"aws-profile-name", "every SDK finds the profiles by their names", awsProfileNames},
 		{"aws-profile-mixed", "no profile has two ways to credentials", awsProfilesMixed},
@@ -108,23 +108,6 @@ func awsFiles(v *view) []finding {
 			bad.Remedy = "make it a file that this user can read, or name another one with AWS_SHARED_CREDENTIALS_FILE or AWS_CONFIG_FILE"
 		}
 		all = append(all, bad.because("the AWS CLI and boto3 refuse the whole file, or the SDKs read it differently; 'oidc-broker aws profile' leaves it alone"))
-	}
-	return all
-}
-
-func awsFilePaths(v *view) []finding {
-	var all []finding
-	for _, name := range v.set("AWS_SHARED_CREDENTIALS_FILE", "AWS_CONFIG_FILE") {
-		switch path := v.get(name); {
-		case strings.HasPrefix(path, "~"):
-			all = append(all, warns("%s begins with ~", name).
-				because("the AWS CLI and boto3 take it for the home directory, Go programs and Terraform for a directory of that name").
-				remedy("write the path in full: $HOME/... expanded by the shell, not in 'environment:'"))
-		case !filepath.IsAbs(path):
-			all = append(all, warns("%s is not absolute", name).
-				because("it names another file in each working directory").
-				remedy("write the path in full"))
-		}
 	}
 	return all
 }

@@ -14,8 +14,6 @@ import (
 )
 
 const (
-	// maxBashEnvFile bounds what is read of $BASH_ENV.
-	maxBashEnvFile = 8 << 20
 	// bashTime bounds how long bash looks at it.
 	bashTime = 5 * time.Second
 )

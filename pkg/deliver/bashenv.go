@@ -2,6 +2,8 @@ package deliver
 
 import (
 	"bytes"
+	"slices"
+	"strings"
 
 	"github.com/oidc-broker/oidc-broker/pkg/fault"
 	"github.com/oidc-broker/oidc-broker/pkg/files"
@@ -191,9 +193,8 @@ func Blocks(text []byte) ([]string, error) {
 }
 
 // Exported returns the variables that lines of a $BASH_ENV outside of our blocks
-// export or assign, each with the number of its last line and whether a block of
-// ours ends before it. It is a look, not a shell: what is computed or within
-// quotes over several lines it may take for what it is not.
+// export or assign, and that no later line unsets. It is a look, not a shell: what is
+// computed or within quotes over several lines it may take for what it is not.
 func Exported(text []byte) map[string]Export {
 	all := map[string]Export{}
 	inside, after, number := false, false, 0
@@ -208,17 +209,69 @@ func Exported(text []byte) map[string]Export {
 		if inside {
 			continue
 		}
-		words := bytes.TrimSpace(line)
-		words = bytes.TrimSpace(bytes.TrimPrefix(words, []byte("export ")))
-		if name, _, ok := bytes.Cut(words, []byte("=")); ok && isName(string(name)) {
-			all[string(name)] = Export{Line: number, AfterBlock: after}
+		for _, command := range commands(string(line)) {
+			unset := command[0] == "unset"
+			for _, word := range command {
+				name, value, assigned := strings.Cut(word, "=")
+				switch {
+				case !isName(name):
+				case unset:
+					delete(all, name)
+				case assigned:
+					all[name] = Export{Line: number, AfterBlock: after, Value: secret.New(value)}
+				}
+			}
 		}
 	}
 	return all
 }
 
+// commands are the words of those commands in a line that set or unset variables.
+func commands(line string) [][]string {
+	words, ok := Words(line)
+	if !ok { // a quote that a later line closes
+		line, _, _ = strings.Cut(line, "=")
+		words = strings.Fields(line + "=")
+	}
+	var all [][]string
+	var command []string
+	end := func() {
+		if sets(command) {
+			all = append(all, command)
+		}
+		command = nil
+	}
+	for _, word := range words {
+		if strings.HasPrefix(word, "#") {
+			break
+		}
+		before, ends := strings.CutSuffix(word, ";")
+		if ends = ends || word == "&&" || word == "||"; !ends || before != word {
+			command = append(command, before)
+		}
+		if ends {
+			end()
+		}
+	}
+	end()
+	return all
+}
+
+// sets says whether a command sets or unsets variables of the shell.
+func sets(command []string) bool {
+	if len(command) == 0 {
+		return false
+	}
+	return slices.Contains([]string{"export", "declare", "typeset", "unset"}, command[0]) ||
+		!slices.ContainsFunc(command, func(word string) bool {
+			name, _, assigned := strings.Cut(word, "=")
+			return !assigned || !isName(name)
+		})
+}
+
 // Export is where a variable is set.
 type Export struct {
-	Line       int
-	AfterBlock bool
+	Line       int          // the last that sets it
+	AfterBlock bool         // a block of ours ends before it
+	Value      secret.Value // as it is written: what the shell computes is not known here
 }

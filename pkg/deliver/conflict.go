@@ -9,6 +9,8 @@ type Conflict struct {
 	Message string // what takes precedence over what: "AWS_ACCESS_KEY_ID is set and ..."
 	Remedy  string // what to do, as a command to the reader: "unset AWS_ACCESS_KEY_ID"
 
+	Stops bool // tools end with an error, and do not only take something else
+
 	// Never is not zero where no tool could ever use what would be delivered: the
 	// command refuses, with this kind.
 	Never fault.Kind

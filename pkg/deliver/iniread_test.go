@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/oidc-broker/oidc-broker/pkg/fault"
+	"github.com/oidc-broker/oidc-broker/pkg/secret"
 )
 
 // written shows sections in one line.
@@ -97,14 +98,16 @@ func TestBlocks(t *testing.T) {
 
 func TestExported(t *testing.T) {
 	const block = "# >>> oidc-broker aws >>>\nexport IN='x'\n# <<< oidc-broker aws <<<\n"
-	got := Exported([]byte("export A=1\n B = 2\n  C=3\nexport D\nE+=4\n" + block + "export A=5\nexport  F='x=y'\n# G=1\nif x; then H=1\n"))
-	want := map[string]Export{"A": {9, true}, "C": {3, false}, "F": {10, true}}
+	got := Exported([]byte("export A=1\n B = 2\n  C=3\nexport D\nE+=4\n" + block + "export A=5\nexport  F='x=y'\n# G=1\nif x; then H=1\nexport I=\"$J\"; # x\nexport K=1\nunset L K\nM=\nexport N=1 O='2' && P=3; # Q=4\nR=1 S=2\nT=1 run\ndeclare -x U='a\nb'\necho V=1\n"))
+	want := map[string]Export{"A": {9, true, secret.New("5")}, "C": {3, false, secret.New("3")}, "F": {10, true, secret.New("x=y")}, "I": {13, true, secret.New("$J")}, "M": {Line: 16, AfterBlock: true},
+		"N": {17, true, secret.New("1")}, "O": {17, true, secret.New("2")}, "P": {17, true, secret.New("3")},
+		"R": {18, true, secret.New("1")}, "S": {18, true, secret.New("2")}, "U": {Line: 20, AfterBlock: true}}
 	if len(got) != len(want) {
 		t.Errorf("%v", got)
 	}
 	for name, e := range want {
-		if got[name] != e {
-			t.Errorf("%s: %v, want %v", name, got[name], e)
+		if g := got[name]; g.Line != e.Line || g.AfterBlock != e.AfterBlock || g.Value.Reveal() != e.Value.Reveal() {
+			t.Errorf("%s: %v %q, want %v %q", name, g, g.Value.Reveal(), e, e.Value.Reveal())
 		}
 	}
 }

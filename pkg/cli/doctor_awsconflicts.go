@@ -1,0 +1,103 @@
+package cli
+
+import (
+	"slices"
+	"strings"
+
+	"github.com/oidc-broker/oidc-broker/pkg/aws"
+	"github.com/oidc-broker/oidc-broker/pkg/deliver"
+)
+
+// awsConflicts reports what the notes of 'oidc-broker aws' say, by the same rules.
+func awsConflicts(check string) func(*view) []finding {
+	return func(v *view) []finding {
+		var all []finding
+		for _, c := range v.delivery().ConflictsFor(check) {
+			f := warns("%s", c.Message)
+			if c.Stops {
+				f.Severity = severe
+			}
+			all = append(all, f.remedy("%s", c.Remedy))
+		}
+		return all
+	}
+}
+
+// delivery is what the SDKs are meant to use here: the profiles that this program wrote,
+// else the one that the SDKs take, else the one that 'oidc-broker aws' would write.
+func (v *view) delivery() aws.Delivery {
+	state := v.aws()
+	d := aws.Delivery{Lookup: v.shownValue, Config: state.config}
+	readBashEnv(&d, v.abs(v.get("BASH_ENV")))
+	for name, value := range d.BashEnv {
+		d.BashEnv[name] = v.withoutSecret(name, value)
+	}
+	for _, f := range state.files {
+		if f.err != nil {
+			d.Unreadable = append(d.Unreadable, f.err)
+		}
+	}
+	for _, p := range state.profiles {
+		if v.wrote(p) {
+			d.Profiles = append(d.Profiles, deliveredProfile(p))
+		}
+	}
+	used := state.effective()
+	switch id := v.get("AWS_ACCESS_KEY_ID"); {
+	case len(d.Profiles) > 0:
+	case len(used.Ways()) > 0 && likelyProfile(used.Name):
+		d.Profiles = []aws.DeliveredProfile{deliveredProfile(used)}
+	case v.get("AWS_ROLE_ARN") != "" && !(d.Block && (id == "" || id == d.BlockKey)):
+		name := v.get("OIDC_BROKER_PROFILE")
+		if !likelyProfile(name) {
+			name = "default"
+		}
+		d.Profiles = []aws.DeliveredProfile{{Name: name, Region: v.region()}}
+	}
+	return d
+}
+
+func deliveredProfile(p aws.Profile) aws.DeliveredProfile {
+	region := p.Value("region")
+	if aws.CheckRegion(region) != nil {
+		region = ""
+	}
+	return aws.DeliveredProfile{Name: p.Name, Region: region}
+}
+
+// wrote says whether a profile's credentials are those that this program wrote.
+func (v *view) wrote(p aws.Profile) bool {
+	if !likelyProfile(p.Name) {
+		return false
+	}
+	if words, ok := deliver.Words(p.Value("credential_process")); ok && len(words) > 2 {
+		return slices.Contains(words, "credential-process") && slices.Contains(words, "aws")
+	}
+	if v.record == nil || len(v.aws().files) == 0 {
+		return false
+	}
+	marks, err := v.record.Marks(v.aws().files[0].path)
+	return err == nil && !deliver.ProfileEnd(marks, p.Name, p.Credentials["aws_secret_access_key"]).IsZero()
+}
+
+// shownValue is a variable for what is printed.
+func (v *view) shownValue(name string) (string, bool) {
+	value, set := v.env[name]
+	return v.withoutSecret(name, value), set
+}
+
+// withoutSecret replaces what may be a secret that somebody took for a name.
+func (v *view) withoutSecret(name, value string) string {
+	trimmed := strings.TrimSpace(value)
+	switch name {
+	case "AWS_PROFILE", "AWS_DEFAULT_PROFILE":
+		if trimmed != "" && !likelyProfile(trimmed) {
+			return "(not shown)"
+		}
+	case "AWS_REGION", "AWS_DEFAULT_REGION":
+		if aws.CheckRegion(trimmed) != nil {
+			return ""
+		}
+	}
+	return value
+}
