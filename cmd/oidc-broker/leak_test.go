@@ -36,6 +36,7 @@ func TestLeaks(t *testing.T) {
 	if runtime.GOOS != "linux" {
 		t.Skip("what processes look like is read from Linux's /proc")
 	}
+	testenv.NeedFull(t, "runs every command many times")
 	lab := newLeakLab(t)
 	defer lab.watch()()
 	rows := map[string][]leakRow{}

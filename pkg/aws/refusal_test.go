@@ -102,6 +102,11 @@ func (l *lastRefuses) RoundTrip(req *http.Request) (*http.Response, error) {
 func TestEveryRefusalIsReached(t *testing.T) {
 	answers := append(stsAnswers(),
 		stsAnswer{status: 403, code: "AccessDenied", message: "User: arn:aws:sts::111122223333:assumed-role/deploy/s is not authorized to perform: sts:AssumeRole on resource: " + testRole},
+		stsAnswer{status: 403, code: "AccessDenied", message: "User: x is not authorized to perform: sts:AssumeRoleWithWebIdentity on resource: y with an explicit deny in a resource-based policy"},
+		stsAnswer{status: 403, code: "AccessDenied", message: "User: x is not authorized to perform: sts:AssumeRoleWithWebIdentity on resource: y with an explicit deny in a service control policy"},
+		stsAnswer{status: 403, code: "AccessDenied", message: "User: x is not authorized to perform: sts:TagSession on resource: y"},
+		stsAnswer{status: 403, code: "AccessDenied", message: "User: x is not authorized to perform: sts:SetSourceIdentity on resource: y"},
+		stsAnswer{status: 400, code: "InvalidParameterValue", message: "One of the specified transitive tag keys can't be set because it conflicts with a transitive tag key from the calling session."},
 		stsAnswer{status: 403, code: "ExpiredToken", message: "The security token included in the request is expired"},
 		stsAnswer{status: 400, code: "ThrottlingException", message: "Rate exceeded"},
 		stsAnswer{status: 503, code: "RequestLimitExceeded", message: "Request limit exceeded."},

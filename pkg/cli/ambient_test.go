@@ -41,6 +41,7 @@ var ambientByDesign = map[string]string{
 	"pkg/secret time.Until":                "a context's deadline is one of the machine's clock",
 	"pkg/remote http.ProxyFromEnvironment": "makes the transport that main puts into World",
 	"pkg/secret syscall.Geteuid":           "whose files and directories are trusted depends on who runs the program",
+	"pkg/secret os.Geteuid":                "root may write where another owner's directory forbids a rename",
 	"pkg/secret syscall.Getegid":           "a new file keeps the group that the old one had where it may",
 }
 

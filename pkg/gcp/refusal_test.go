@@ -110,6 +110,7 @@ func TestEveryRefusalIsReached(t *testing.T) {
 	const hour = "The requested service account can not have lifetimes of more than 1 hour"
 	answers := append(googleAnswers(),
 		googleAnswer{at: atIAM, status: 400, body: api("INVALID_ARGUMENT", hour, "")},
+		googleAnswer{at: atIAM, status: 403, body: api("PERMISSION_DENIED", "Permission 'iam.serviceAccounts.signJwt' denied on resource (or it may not exist).", "IAM_PERMISSION_DENIED")},
 	)
 	// The hint of each row is its number: what the error then shows is the row.
 	known := refusals
