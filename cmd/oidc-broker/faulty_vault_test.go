@@ -28,7 +28,13 @@ var vaultFaults = map[string]faulty{
 		w.Header().Set("Retry-After", "1")
 		vaultSays(http.StatusTooManyRequests, `request path "auth/jwt/login": rate limit quota exceeded`)(w, r, n)
 	},
-	"denied": vaultSays(http.StatusForbidden, "1 error occurred:\n\t* permission denied\n\n"),
+	"leader":      electing,
+	"leader-once": electing,
+	"locked":      vaultSays(http.StatusServiceUnavailable, `API access to this namespace has been locked by an administrator - "" must be unlocked to gain access.`),
+	"gone":        vaultSays(http.StatusForbidden, "permission denied"),
+	"gone-vault":  vaultSays(http.StatusForbidden, "2 errors occurred:\n\t* permission denied\n\t* invalid token\n\n"),
+	"warning":     says(`{"data":{"data":{"password":"x"},"metadata":{"version":1,"created_time":"2026-01-01T00:00:00Z"}},"warnings":["TTL of \"768h\" exceeded the effective max_ttl of \"1h\""]}`),
+	"denied":      vaultSays(http.StatusForbidden, "1 error occurred:\n\t* permission denied\n\n"),
 	"echo": func(w http.ResponseWriter, r *http.Request, n int32) {
 		var b strings.Builder
 		buffer := make([]byte, 8<<10)
@@ -47,6 +53,12 @@ var vaultFaults = map[string]faulty{
 	"longer": func(w http.ResponseWriter, _ *http.Request, _ int32) {
 		hijack(w, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"+marker)
 	},
+}
+
+// electing points to another node of the cluster, as a standby does.
+func electing(w http.ResponseWriter, r *http.Request, _ int32) {
+	w.Header().Set("Location", "http://127.0.0.2:8200"+r.URL.RequestURI())
+	w.WriteHeader(http.StatusTemporaryRedirect)
 }
 
 func vaultSays(status int, text string) faulty {

@@ -99,7 +99,7 @@ func TestPlanRefuses(t *testing.T) {
 		{"secrets without a file", aVault + "    secret: secret/data/x\n", `5:13: vault target "v": secret: there is no secrets-file to write it into`, ""},
 		{"a file without secrets", aVault + "    secrets-file: x\n", `5:19: vault target "v": secrets-file: there is no secret to write into it`, "name one: secret:"},
 		{"a format without a file", aVault + "    secrets-format: json\n", `5:21: vault target "v": secrets-format is that of a secrets-file`, ""},
-		{"a secret's variable", aVault + "    secret: ['a b=c', 'x y=1z']\n    secrets-file: x\n", `5:14: vault target "v": secret: "1z" cannot be the name of an environment variable`, ""},
+		{"a secret's variable", aVault + "    secret: ['a b=c', 'x y=1z']\n    secrets-file: x\n", `5:14: vault target "v": secret x: "1z" cannot be the name of an environment variable`, ""},
 		{"two secrets for a variable", aVault + "    secret: ['a b=X', 'c d=X']\n    secrets-file: x\n", `vault target "v": two secrets claim the name X: a and c`, "give one of them another"},
 		{"a time", aVault + "    client-timeout: soon\n", `5:21: vault target "v": client-timeout "soon" is not a time`, ""},
 		{"retries", aVault + "    max-retries: 1000\n", `5:18: vault target "v": max-retries "1000" is not a number from 0 to 100`, ""},

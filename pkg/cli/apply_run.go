@@ -2,7 +2,6 @@ package cli
 
 import (
 	"context"
-	"fmt"
 	"strings"
 	"sync"
 
@@ -32,8 +31,12 @@ func (p *plan) run(ctx context.Context, format string) error {
 		return err
 	}
 	for _, r := range results {
-		if r.session != nil && r.tokenPath == "" && r.leases {
-			p.note(fmt.Sprintf("%s: the Vault token stays valid %s: the leases of what was read end with it", r.target, ending(r.session)))
+		switch {
+		case r.session == nil || !r.leases:
+		case r.tokenPath == "":
+			p.leaveForLeases(ctx, r.session)
+		default:
+			p.noteLeases(r.session, "or as long as the token")
 		}
 	}
 	p.revokeAll(ctx, results, func(o outcome) bool { return o.tokenPath == "" && !o.leases })
@@ -158,7 +161,7 @@ func (p *plan) revokeAll(ctx context.Context, results []*result, which func(outc
 	var wg sync.WaitGroup
 	for _, r := range results {
 		if r.session != nil && which(r.outcome) {
-			wg.Go(func() { (&vaultRun{app: p.app}).revoke(ctx, r.session) })
+			wg.Go(func() { p.revoke(ctx, r.session) })
 		}
 	}
 	wg.Wait()

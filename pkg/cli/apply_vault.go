@@ -15,18 +15,22 @@ func (c *applyVault) settle(p *plan, t *target) error {
 		return err
 	}
 	s, err := o.Settle()
-	if err == nil {
-		err = s.CheckVariables()
-	}
 	if err != nil {
 		return t.located(err)
-	}
-	for _, n := range p.unheeded() {
-		p.noteOnce(n)
 	}
 	w, err := c.writing(p, t)
 	if err != nil {
 		return err
+	}
+	if err := s.CheckVariables(); err != nil {
+		return t.located(err)
+	}
+	if files := s.Files(); len(files) > 0 {
+		return t.mistake(c.Secret[0].at, "secret: %q: a field goes into a file of its own with 'oidc-broker vault' alone", "@"+files[0]).
+			Hint("here all of them go into the secrets-file; a second target can have another")
+	}
+	for _, n := range p.unheeded() {
+		p.noteOnce(n)
 	}
 	t.calls = []string{"login at " + s.Addr}
 	for _, wanted := range s.Secrets {
@@ -49,7 +53,7 @@ func (c *applyVault) settle(p *plan, t *target) error {
 		}
 		p.progress("%s: logged in, valid %s", t, ending(session))
 		o := outcome{session: session, identity: session.Identity(), files: t.files}
-		return o, w.fill(ctx, &o)
+		return o, w.fill(ctx, p.app, &o)
 	}
 	return nil
 }
@@ -125,16 +129,16 @@ func (c *applyVault) writing(p *plan, t *target) (vaultWriting, error) {
 }
 
 // fill reads the secrets, and adds what is written to the outcome.
-func (w vaultWriting) fill(ctx context.Context, o *outcome) error {
+func (w vaultWriting) fill(ctx context.Context, a *app, o *outcome) error {
 	if w.token != "" {
 		o.tokenPath, o.expires = w.token, o.session.Expiry()
 		o.edits = append(o.edits, whole(w.token, []byte(o.session.Token.Reveal()))) // without a line break, as the CLI writes it
 	}
-	secrets, err := o.session.Read(ctx)
+	secrets, err := a.readWith(ctx, o.session)
 	if err != nil || w.secrets == "" {
 		return err
 	}
-	o.leases = len(vault.Leases(secrets)) > 0
+	o.leases = len(o.session.Leases()) > 0
 	env, err := o.session.Environment(secrets, false)
 	if err != nil {
 		return err

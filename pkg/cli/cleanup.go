@@ -7,8 +7,10 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -124,6 +126,22 @@ func (a *app) noteToken(ctx context.Context, s *vault.Session, where, path strin
 	}
 }
 
+// keepToken records a Vault token that is written nowhere and lives on.
+func (a *app) keepToken(ctx context.Context, s *vault.Session) {
+	j := a.journal()
+	if j == nil {
+		return
+	}
+	n := secret.Note{Kind: noteVault, Values: map[string]string{noteAddr: s.Addr(), noteNamespace: s.Namespace(), noteDigest: digestOf(s.Token)}}
+	err := j.Note(ctx, n)
+	if err == nil {
+		err = j.Keep(ctx, n, s.Token)
+	}
+	if err != nil {
+		j.Log(err)
+	}
+}
+
 func digestOf(v secret.Value) string {
 	sum := sha256.Sum256([]byte(v.Reveal()))
 	return hex.EncodeToString(sum[:])
@@ -132,14 +150,17 @@ func digestOf(v secret.Value) string {
 // tokenAt returns the token that a note speaks of from where it was written, or an
 // empty one where it is gone, or somebody else's.
 func tokenAt(n map[string]string) (token secret.Value) {
-	if path := n[noteFile]; path != "" {
+	switch path := n[noteFile]; {
+	case path == "" && n[noteBashEnv] == "":
+		return token // it was written nowhere
+	case path != "":
 		if info, err := os.Stat(path); err != nil || !info.Mode().IsRegular() {
 			return token
 		}
 		if b, err := files.Read(path, 1<<20); err == nil {
 			token = secret.New(strings.TrimSpace(string(b)))
 		}
-	} else {
+	default:
 		token = deliver.BlockValue(n[noteBashEnv], "vault", "VAULT_TOKEN")
 	}
 	if digestOf(token) != n[noteDigest] {
@@ -154,6 +175,7 @@ type notedToken struct {
 	Namespace string `json:"namespace,omitempty"`
 	File      string `json:"file"`
 	token     secret.Value
+	note      secret.Note
 }
 
 // notedTokens are the tokens of the notes that are still known.
@@ -163,7 +185,7 @@ func notedTokens(j *secret.Journal, notes []secret.Note) []notedToken {
 		if n.Kind != noteVault {
 			continue
 		}
-		t := notedToken{n.Values[noteAddr], n.Values[noteNamespace], n.Values[noteFile] + n.Values[noteBashEnv], j.Kept(n)}
+		t := notedToken{n.Values[noteAddr], n.Values[noteNamespace], n.Values[noteFile] + n.Values[noteBashEnv], j.Kept(n), n}
 		if t.token.Empty() {
 			t.token = tokenAt(n.Values)
 		}
@@ -241,8 +263,19 @@ func (r *vaultRun) cleanup(ctx context.Context, format string, dryRun bool) erro
 		done, err = j.Plan()
 	} else {
 		for _, t := range out.Tokens {
-			if r.revokeNoted(ctx, t) {
+			did, again := r.revokeNoted(ctx, t)
+			if did {
 				revoked++
+			}
+			if !again {
+				continue
+			}
+			// The next cleanup tries again: the file that holds it may be gone by then.
+			notes = slices.DeleteFunc(notes, func(n secret.Note) bool { return maps.Equal(n.Values, t.note.Values) })
+			if j.Kept(t.note).Empty() {
+				if err := j.Keep(ctx, t.note, t.token); err != nil {
+					j.Log(err)
+				}
 			}
 		}
 		done, err = j.Undo(ctx, notes)
@@ -300,11 +333,18 @@ func (t takenBack) summary(revoked int) string {
 	return "cleaned up: " + strings.Join(parts, ", ")
 }
 
+func (t notedToken) text() string {
+	if t.File == "" {
+		return fmt.Sprintf("the Vault token at %s, left alive for the leases made with it", t.Address)
+	}
+	return fmt.Sprintf("the Vault token at %s, written to %q", t.Address, t.File)
+}
+
 // text is what cleanup would do, for people.
 func (t takenBack) text() []byte {
 	var rows [][2]string
 	for _, token := range t.Tokens {
-		rows = append(rows, [2]string{"revoke", fmt.Sprintf("the Vault token at %s, written to %q", token.Address, token.File)})
+		rows = append(rows, [2]string{"revoke", token.text()})
 	}
 	for _, f := range t.Files {
 		what := strconv.Quote(f.Path)
@@ -322,8 +362,9 @@ func (t takenBack) text() []byte {
 	return table(rows)
 }
 
-// revokeNoted revokes a token, and says whether it did.
-func (r *vaultRun) revokeNoted(ctx context.Context, t notedToken) bool {
+// revokeNoted revokes a token, and says whether it did, and else whether another
+// attempt may.
+func (r *vaultRun) revokeNoted(ctx context.Context, t notedToken) (did, again bool) {
 	o := r.options
 	o.Addr, o.Namespace = t.Address, t.Namespace
 	s, err := o.Settle()
@@ -339,12 +380,17 @@ func (r *vaultRun) revokeNoted(ctx context.Context, t notedToken) bool {
 	}
 	switch {
 	case errors.Is(err, context.Canceled):
-	case err != nil && fault.KindOf(err) == fault.Refused:
-		r.progress("the Vault token at %s is gone, or may not revoke itself", t.Address)
+		return false, true
+	case vault.Gone(err):
+		r.progress("the Vault token at %s no longer exists", t.Address)
 	case err != nil:
-		r.note(fmt.Sprintf("a Vault token at %s could not be revoked: %v", t.Address, err))
+		r.noteError(fmt.Errorf("a Vault token at %s could not be revoked: %w", t.Address, err))
+		if fault.KindOf(err) != fault.Refused {
+			r.note("it stays recorded: run cleanup again when the server can be reached")
+			return false, true
+		}
 	default:
 		r.progress("revoked the Vault token at %s", t.Address)
 	}
-	return err == nil
+	return err == nil, false
 }

@@ -30,6 +30,26 @@ func chosen(choices []string, text string) (string, bool) {
 // variables and YAML alike.
 var wholeItems = []string{"require-claim", "secret", "write", "external-id", "session-tag", "transitive-tag-key"}
 
+// shellLike says whether the items of a list are words that can be quoted as for a shell:
+// what is within quotes separates nothing.
+func shellLike(option string) bool { return option == "secret" || option == "write" }
+
+// statements splits a list of such items at line breaks and semicolons.
+func statements(v string) ([]string, error) {
+	read, err := deliver.Statements(v, true)
+	if err != nil {
+		return nil, err
+	}
+	all := make([]string, len(read))
+	for i, words := range read {
+		for _, w := range words {
+			all[i] += " " + w.Quote()
+		}
+		all[i] = strings.TrimPrefix(all[i], " ")
+	}
+	return all, nil
+}
+
 // separated says whether commas and white space separate the items of a list.
 func separated(option string) bool { return !slices.Contains(wholeItems, option) }
 
@@ -106,7 +126,10 @@ func (s slot) appendTo(list reflect.Value) error {
 		return nil
 	}
 	all := lines(e.itself().text)
-	if separated(s.name) {
+	switch {
+	case shellLike(s.name):
+		all = []string{e.itself().text}
+	case separated(s.name):
 		var err error
 		if all, err = items(e.itself().text); err != nil {
 			return misplaced(e.itself().at, "%s: %s", s.name, err)

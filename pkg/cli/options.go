@@ -219,7 +219,14 @@ func fill(f *pflag.Flag, v string) error {
 
 // fillList sets a list from the text that has its items.
 func fillList(list pflag.SliceValue, option, v string) error {
-	if !separated(option) {
+	switch {
+	case shellLike(option):
+		all, err := statements(v)
+		if err != nil {
+			return err
+		}
+		return list.Replace(all)
+	case !separated(option):
 		return list.Replace(lineItems(v))
 	}
 	all, err := items(v)

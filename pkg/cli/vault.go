@@ -61,6 +61,9 @@ func (r *vaultRun) connection(o options) {
 	o.text(&p.ClientCert, "client-cert", "BAO_CLIENT_CERT VAULT_CLIENT_CERT", "`file` of the certificate to show to the server")
 	o.text(&p.ClientKey, "client-key", "BAO_CLIENT_KEY VAULT_CLIENT_KEY", "`file` of its key")
 	o.text(&p.TLSServerName, "tls-server-name", "BAO_TLS_SERVER_NAME VAULT_TLS_SERVER_NAME", "`name` that the server's certificate is for, where it is not the host's")
+	o.text(&p.Proxy, "proxy-addr", "BAO_PROXY_ADDR VAULT_PROXY_ADDR BAO_HTTP_PROXY VAULT_HTTP_PROXY", "`URL` of the proxy to the server, instead of HTTPS_PROXY's")
+	o.list(&p.Headers, "header", "OIDC_BROKER_VAULT_HEADER", "send a header that an access proxy in front of the server wants: `NAME=VARIABLE` that holds its value (repeatable; VAULT_HEADERS has names and values as JSON)")
+	p.Getenv = r.Getenv
 	o.text(&p.ClientTimeout, "client-timeout", "BAO_CLIENT_TIMEOUT VAULT_CLIENT_TIMEOUT", "`time` that one call may take: 30, 30s (default 15s)")
 	o.text(&p.MaxRetries, "max-retries", "BAO_MAX_RETRIES VAULT_MAX_RETRIES", "`number` of further attempts (default: one less than --max-attempts)")
 }
@@ -68,7 +71,7 @@ func (r *vaultRun) connection(o options) {
 // secrets declares the options of outputs that read secrets.
 func (r *vaultRun) secrets(o options) {
 	p := &r.options
-	o.list(&p.Secrets, "secret", "OIDC_BROKER_VAULT_SECRETS", "a secret to read: its path, and the fields that are wanted with the variables they go into, as `'PATH [FIELD[=NAME]]...'`; * is every field (repeatable)")
+	o.list(&p.Secrets, "secret", "OIDC_BROKER_VAULT_SECRETS", "a secret to read: its path, and the fields that are wanted with the variables they go into, as `'PATH [FIELD[=NAME]]...'`, quoted as for a shell; *=PREFIX_* is every field (repeatable)")
 	o.list(&p.Writes, "write", "OIDC_BROKER_VAULT_WRITES", "write parameters to the path of a --secret instead of reading it: `'PATH KEY=VALUE...'`, or KEY=@FILE (repeatable)")
 	o.list(&p.KVVersions, "kv-version", "OIDC_BROKER_VAULT_KV_VERSION", "1 or 2, of all mounts, or `MOUNT=N`: with 2, paths are as the Vault CLI has them (repeatable)")
 	o.text(&p.WrapTTL, "wrap-ttl", "BAO_WRAP_TTL VAULT_WRAP_TTL", "have answers wrapped, for this `time`, and open them here: 60, 60s")
@@ -97,12 +100,23 @@ func (r *vaultRun) login(ctx context.Context, s *vault.Server) (*vault.Session, 
 	if err != nil {
 		return nil, err
 	}
-	life := "without end"
+	life := "forever"
 	if end := session.Expiry(); !end.IsZero() {
 		life = "until " + end.UTC().Format(time.RFC3339)
 	}
+	for _, w := range session.Warnings() {
+		r.note("Vault warns: " + w)
+	}
 	r.progress("logged in to %s %s, with the policies %s", s.Addr, life, strings.Join(session.Policies, ", "))
 	return session, nil
+}
+
+// leaveForLeases leaves a token alive because dynamic secrets end with it: that is said,
+// and cleanup will revoke it.
+func (a *app) leaveForLeases(ctx context.Context, session *vault.Session) {
+	a.keepToken(ctx, session)
+	a.note(fmt.Sprintf("the Vault token stays valid %s, or until 'oidc-broker cleanup': the leases of what was read end with it", ending(session)))
+	a.noteLeases(session, "or as long as the token")
 }
 
 // unheeded says which variables of Vault's own are not heeded.
@@ -119,18 +133,43 @@ func (a *app) unheeded() []string {
 // answerTime is how long an answer may yet take after an interrupt.
 const answerTime = 2 * time.Second
 
-// loginWith logs in. An interrupt does not cut it short at once: the server may have
-// made a token already, and nobody could revoke that.
-func (a *app) loginWith(ctx context.Context, s *vault.Server, t oidc.Token) (*vault.Session, error) {
+// lingering is ctx, but for an interrupt, which does not cut it short at once: the
+// server may have made something already, and nobody could revoke that.
+func lingering(ctx context.Context) (context.Context, func()) {
 	longer, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	defer cancel()
+	limit := func() {}
 	if deadline, ok := ctx.Deadline(); ok {
-		longer, cancel = context.WithDeadline(longer, deadline)
-		defer cancel()
+		longer, limit = context.WithDeadline(longer, deadline)
 	}
 	stop := context.AfterFunc(ctx, func() { time.AfterFunc(answerTime, cancel) })
-	defer stop()
+	done := func() {
+		stop()
+		limit()
+		cancel()
+	}
+	return longer, done
+}
+
+// loginWith logs in.
+func (a *app) loginWith(ctx context.Context, s *vault.Server, t oidc.Token) (*vault.Session, error) {
+	longer, done := lingering(ctx)
+	defer done()
 	return s.Login(longer, a.client(), t)
+}
+
+// readWith reads the secrets. A user at a database that nobody knows of would outlive
+// the job: what the server made is heard of, also after an interrupt.
+func (a *app) readWith(ctx context.Context, session *vault.Session) ([]vault.Secret, error) {
+	longer, done := lingering(ctx)
+	defer done()
+	secrets, err := session.Read(longer)
+	for _, w := range session.Warnings() {
+		a.note("Vault warns: " + w)
+	}
+	if err == nil {
+		err = ctx.Err()
+	}
+	return secrets, err
 }
 
 // with logs in and reads, and hands both to use. Where anything fails, the token
@@ -142,7 +181,7 @@ func (r *vaultRun) with(ctx context.Context, s *vault.Server, use func(context.C
 	if err != nil {
 		return err
 	}
-	secrets, err := session.Read(bounded)
+	secrets, err := r.readWith(bounded, session)
 	if err == nil {
 		err = use(bounded, session, secrets)
 	}
@@ -152,30 +191,54 @@ func (r *vaultRun) with(ctx context.Context, s *vault.Server, use func(context.C
 	return err
 }
 
-// revoke ends a token, also after an interrupt. That it cannot be is no failure of
-// what was asked for; it is said.
-func (r *vaultRun) revoke(ctx context.Context, session *vault.Session) {
-	if why := session.Irrevocable(); why != "" {
-		r.note(fmt.Sprintf("the Vault token stays valid %s: %s", ending(session), why))
-		return
-	}
+// revoke ends a token and its leases, also after an interrupt. That it cannot be is no
+// failure of what was asked for; what remains is said.
+func (a *app) revoke(ctx context.Context, session *vault.Session) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), revokeTime)
 	defer cancel()
-	if err := session.Revoke(ctx); err != nil {
-		r.note(fmt.Sprintf("the Vault token stays valid %s, for it could not be revoked: %v", ending(session), err))
-		for _, h := range fault.Hints(err) {
-			r.note(h)
-		}
+	for _, err := range session.RevokeLeases(ctx) {
+		a.noteError(err)
+	}
+	if why := session.Irrevocable(); why != "" {
+		a.note(fmt.Sprintf("the Vault token stays valid %s: %s", ending(session), why))
 		return
 	}
-	r.progress("revoked the token")
+	switch err := session.Revoke(ctx); {
+	case vault.Gone(err):
+		a.progress("the Vault token no longer exists: it has expired, its uses are spent, or it was revoked")
+	case err != nil:
+		a.note(fmt.Sprintf("the Vault token stays valid %s, for it could not be revoked: %v", ending(session), err))
+		for _, h := range fault.Hints(err) {
+			a.note(h)
+		}
+		if session.Namespace() == session.SecretsNamespace() {
+			a.noteLeases(session, "and with the token")
+		}
+	default:
+		a.progress("revoked the token")
+	}
+}
+
+// noteError prints an error that is no failure, with its hints.
+func (a *app) noteError(err error) {
+	a.note(err.Error())
+	for _, h := range fault.Hints(err) {
+		a.note(h)
+	}
+}
+
+// noteLeases says how long the dynamic secrets that were read are valid.
+func (a *app) noteLeases(session *vault.Session, how string) {
+	for _, l := range session.Leases() {
+		a.note(fmt.Sprintf("the dynamic secret %s is valid until %s, %s: its lease is %s", l.Path, l.Expiry().UTC().Format(time.RFC3339), how, l.ID))
+	}
 }
 
 func ending(session *vault.Session) string {
 	if end := session.Expiry(); !end.IsZero() {
 		return "until " + end.UTC().Format(time.RFC3339)
 	}
-	return "for ever"
+	return "forever"
 }
 
 func (r *vaultRun) loginCommand() *cobra.Command {
@@ -270,7 +333,14 @@ what the following steps need it for.`,
 				if out.bashEnv {
 					r.noteToken(ctx, session, noteBashEnv, out.path)
 				}
-				return out.deliver(ctx, env, tokenDelivery("variables", "", session))
+				if err := r.writeFiles(ctx, secrets); err != nil {
+					return err
+				}
+				if err := out.deliver(ctx, env, tokenDelivery("variables", "", session)); err != nil {
+					return err
+				}
+				r.noteLeases(session, "or as long as the token")
+				return nil
 			})
 		},
 	}
@@ -281,7 +351,7 @@ what the following steps need it for.`,
 }
 
 func (r *vaultRun) execCommand() *cobra.Command {
-	var keep bool
+	var keep, keepJob bool
 	c := &cobra.Command{
 		Use:   "exec -- COMMAND [ARG...]",
 		Short: "Run a command with the secrets, and revoke the token when it ends",
@@ -289,7 +359,7 @@ func (r *vaultRun) execCommand() *cobra.Command {
 environment. While it runs, the token and the leases of dynamic secrets are renewed; when
 it ends, whatever way it ends, the token is revoked, and the leases with it. The
 command's exit code and the signals for it pass through. It sees neither the job's token
-nor Vault's, unless --keep-token leaves it both.`,
+nor Vault's: --keep-token gives it Vault's, --keep-job-token leaves it the job's.`,
 		Example: `  oidc-broker vault exec --secret 'secret/data/ci/app password=DB_PASSWORD' -- ./migrate.sh`,
 		Args:    commandArgs,
 		RunE: func(c *cobra.Command, args []string) error {
@@ -300,16 +370,20 @@ nor Vault's, unless --keep-token leaves it both.`,
 			if err := s.CheckVariables(); err != nil {
 				return err
 			}
-			return r.exec(c.Context(), s, args, keep)
+			if err := unused(s.Files()); err != nil {
+				return err
+			}
+			return r.exec(c.Context(), s, args, keep, keepJob)
 		},
 	}
 	o := r.own(c)
 	r.secrets(o)
-	o.switches(&keep, "keep-token", "OIDC_BROKER_VAULT_KEEP_TOKEN", "give the command VAULT_TOKEN and VAULT_ADDR, and leave it the job's token")
+	o.switches(&keep, "keep-token", "OIDC_BROKER_VAULT_KEEP_TOKEN", "give the command VAULT_TOKEN and VAULT_ADDR")
+	o.switches(&keepJob, "keep-job-token", "OIDC_BROKER_VAULT_KEEP_JOB_TOKEN", "leave the command the job's own token, too")
 	return c
 }
 
-func (r *vaultRun) exec(ctx context.Context, s *vault.Server, argv []string, keep bool) error {
+func (r *vaultRun) exec(ctx context.Context, s *vault.Server, argv []string, keep, keepJob bool) error {
 	bounded, cancel := r.bounded(ctx)
 	defer cancel()
 	session, err := r.login(bounded, s)
@@ -317,7 +391,7 @@ func (r *vaultRun) exec(ctx context.Context, s *vault.Server, argv []string, kee
 		return err
 	}
 	defer r.revoke(ctx, session)
-	secrets, err := session.Read(bounded)
+	secrets, err := r.readWith(bounded, session)
 	if err != nil {
 		return err
 	}
@@ -328,15 +402,20 @@ func (r *vaultRun) exec(ctx context.Context, s *vault.Server, argv []string, kee
 	if err := ctx.Err(); err != nil { // an interrupt that came while the last answer did
 		return err
 	}
+	// Also where not all could be written.
+	defer func() { r.removeFiles(vault.Files(secrets)) }()
+	if err := r.commit(bounded, fileEdits(secrets)...); err != nil {
+		return fault.New(fault.KindOf(err), "cannot write a secret's file: %w", err)
+	}
 	life, end := context.WithCancel(context.WithoutCancel(ctx))
 	kept := make(chan struct{})
 	go func() {
 		defer close(kept)
-		session.Keep(life, vault.Leases(secrets), func(format string, args ...any) { r.note(fmt.Sprintf(format, args...)) }, nil)
+		session.Keep(life, func(format string, args ...any) { r.note(fmt.Sprintf(format, args...)) }, nil)
 	}()
 	// Before the revocation: a renewal must not meet a token that is gone.
 	defer func() { end(); <-kept }()
-	if keep {
+	if keepJob {
 		return r.run(ctx, argv, r.overBashEnv(env))
 	}
 	return r.child(ctx, argv, env, r.token.Env)
@@ -389,6 +468,9 @@ is revoked, unless a lease hangs on it.`,
 				return err
 			}
 			return r.with(c.Context(), s, func(_ context.Context, session *vault.Session, secrets []vault.Secret) error {
+				if err := r.writeFiles(c.Context(), secrets); err != nil {
+					return err
+				}
 				return r.read(c.Context(), session, secrets)
 			})
 		},
@@ -407,8 +489,8 @@ func (r *vaultRun) read(ctx context.Context, session *vault.Session, secrets []v
 	if err := r.result(b); err != nil {
 		return err
 	}
-	if len(vault.Leases(secrets)) > 0 {
-		r.note(fmt.Sprintf("the Vault token stays valid %s: the leases of what was read end with it", ending(session)))
+	if len(session.Leases()) > 0 {
+		r.leaveForLeases(ctx, session)
 		return nil
 	}
 	r.revoke(ctx, session)

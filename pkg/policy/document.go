@@ -36,6 +36,7 @@ type node struct {
 	text    string // of text; the literal of a number, a boolean and null
 	members []member
 	items   []*node
+	served  bool // it is the data of a server's answer
 	position
 }
 

@@ -48,6 +48,9 @@ type VaultRole struct {
 	TokenNumUses         int
 	TokenBoundCIDRs      []string
 
+	// Unknown are members of a server's answer that are not evaluated.
+	Unknown []string
+
 	document *node // nil for a role that was not read
 }
 
@@ -62,6 +65,9 @@ type VaultConfig struct {
 	JWKSPairs            int // how many there are
 	JWTValidationPubkeys []string
 	JWTSupportedAlgs     []string // empty: all that the server knows
+
+	// Unknown are members of a server's answer that are not evaluated.
+	Unknown []string
 
 	document *node
 }
@@ -94,7 +100,7 @@ func ParseVaultRole(b []byte) (*VaultRole, error) {
 		// OpenBao's alone.
 		"callback_mode", "poll_interval", "oauth2_metadata", "oidc_disable_confirmation",
 		"token_policies_template_claims", "token_strictly_bind_ip")
-	if err := f.finish(); err != nil {
+	if err := f.finish(&r.Unknown); err != nil {
 		return nil, err
 	}
 	if err := r.settle(); err != nil {
@@ -173,8 +179,8 @@ func ParseVaultConfig(b []byte) (*VaultConfig, error) {
 	f.ignore("oidc_discovery_ca_pem", "oidc_client_id", "oidc_client_secret", "oidc_response_mode", "oidc_response_types",
 		"jwks_ca_pem", "provider_config", "namespace_in_state", "unsupported_critical_cert_extensions",
 		// OpenBao's alone.
-		"override_allowed_server_names", "skip_jwks_validation")
-	if err := f.finish(); err != nil {
+		"override_allowed_server_names", "skip_jwks_validation", "status")
+	if err := f.finish(&c.Unknown); err != nil {
 		return nil, err
 	}
 	ways := 0

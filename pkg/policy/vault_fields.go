@@ -26,6 +26,15 @@ func vaultDocument(b []byte, name string) (*node, error) {
 	if d := n.duplicate(); d != nil {
 		return nil, fault.New(fault.Usage, "%s: %q is there twice", d.at(), d.name)
 	}
+	if n.get("data") != nil && n.get("request_id") != nil {
+		// A server's answer: servers add members with the years.
+		inner := n.get("data")
+		if inner.kind != object {
+			return nil, fault.New(fault.Usage, "%s: \"data\" is %s, not an object", inner.at(), inner.kind)
+		}
+		inner.served = true
+		return inner, nil
+	}
 	if n.get("data") != nil {
 		return vaultInner(n, "data", "request_id", "lease_id", "renewable", "lease_duration", "warnings", "wrap_info", "auth", "mount_type")
 	}
@@ -63,10 +72,13 @@ type vaultFields struct {
 	err    *fault.Error
 }
 
-// finish refuses members that were not asked for.
-func (f *vaultFields) finish() error {
+// finish refuses members that were not asked for. In a server's own answer they are no
+// slip of the pen: they are returned, and reported as what was not evaluated.
+func (f *vaultFields) finish(unknown *[]string) error {
 	for _, m := range f.object.members {
-		if !slices.Contains(f.known, m.name) {
+		if !slices.Contains(f.known, m.name) && f.object.served {
+			*unknown = append(*unknown, m.name)
+		} else if !slices.Contains(f.known, m.name) {
 			return fault.New(fault.Usage, "%s: a %s has no member %q", m.at(), f.what, m.name).
 				Hint("its members are those that vault read -format=json %s prints", f.read)
 		}

@@ -31,6 +31,7 @@ import (
 //	V14  info      the job cannot revoke its token at its end
 //	V15  medium    the subject binds one user
 //	V16  medium    tokens are good long after their end
+//	V17  medium    the server's answer has a member that is not evaluated
 
 // Where a document names no project or organisation, the fix has these.
 const (
@@ -52,6 +53,7 @@ const (
 func (r *VaultRole) Lint(cfg *VaultConfig, now time.Time) []Finding {
 	l := &vaultLinter{role: r, cfg: cfg, now: now}
 	l.intend()
+	l.unknown()
 	l.token()
 	l.identity()
 	if r.RoleType == vaultTypeOIDC {
@@ -71,6 +73,18 @@ func (r *VaultRole) Lint(cfg *VaultConfig, now time.Time) []Finding {
 	l.patterns()
 	l.subject()
 	return l.sorted()
+}
+
+// unknown reports what newer servers added and this does not know.
+func (l *vaultLinter) unknown() {
+	if len(l.role.Unknown) > 0 {
+		l.add(Finding{ID: "V17", Severity: Medium, Where: l.role.Unknown[0],
+			Message: fmt.Sprintf("not evaluated, for this oidc-broker does not know it: %s", strings.Join(l.role.Unknown, ", "))}, l.role.Unknown[0])
+	}
+	if l.cfg != nil && len(l.cfg.Unknown) > 0 {
+		l.addConfig(Finding{ID: "V17", Severity: Medium, Where: l.cfg.Unknown[0],
+			Message: fmt.Sprintf("not evaluated, for this oidc-broker does not know it: %s", strings.Join(l.cfg.Unknown, ", "))}, l.cfg.Unknown[0])
+	}
 }
 
 // A vaultLinter looks for tokens that get in and should not: it starts from the

@@ -138,7 +138,7 @@ func TestVaultConfigErrors(t *testing.T) {
 		{"no keys", `{"bound_issuer": "x"}`, "line 1, column 1: the server takes exactly one of oidc_discovery_url, jwks_url, jwks_pairs and jwt_validation_pubkeys, and here are 0"},
 		{"two", `{"jwks_url": "x", "oidc_discovery_url": "y"}`, "line 1, column 1: the server takes exactly one of oidc_discovery_url, jwks_url, jwks_pairs and jwt_validation_pubkeys, and here are 2"},
 		{"pairs and issuer", `{"jwks_pairs": [{}], "bound_issuer": "x"}`, "line 1, column 38: the server takes no bound_issuer beside jwks_pairs"},
-		{"a role", wholeRole, `line 7, column 5: a configuration has no member "alias_metadata"`},
+		{"a role", wholeRole, "line 6, column 11: the server takes exactly one of oidc_discovery_url, jwks_url, jwks_pairs and jwt_validation_pubkeys, and here are 0"},
 		{"role alone", `{"role": {}}`, `line 1, column 1: the document has no "config"`},
 	} {
 		_, err := ParseVaultConfig([]byte(row.text))
@@ -148,6 +148,10 @@ func TestVaultConfigErrors(t *testing.T) {
 	}
 	c, err := ParseVaultConfig([]byte(`{"data": {"oidc_discovery_url": "https://oidc.circleci.com/org/x", "bound_issuer": "https://oidc.circleci.com/org/x",
 		"jwt_supported_algs": "RS256,RS512", "default_role": "deploy", "namespace_in_state": true, "jwks_pairs": null, "provider_config": {}}}`))
+	served, servedErr := ParseVaultConfig([]byte(`{"request_id": "r", "wrap_info": null, "data": {"jwks_url": "https://x", "status": "valid", "new_one": true}, "tomorrow": 1}`))
+	if servedErr != nil || len(served.Unknown) != 1 || served.Unknown[0] != "new_one" {
+		t.Errorf("%+v, %v", served, servedErr)
+	}
 	if err != nil || c.BoundIssuer != "https://oidc.circleci.com/org/x" || len(c.JWTSupportedAlgs) != 2 || c.DefaultRole != "deploy" {
 		t.Errorf("%+v, %v", c, err)
 	}

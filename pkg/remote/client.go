@@ -8,6 +8,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"math/rand/v2"
 	"net"
@@ -54,6 +55,8 @@ type Client struct {
 	// Private says that the server's CA is likelier the user's own than the public's,
 	// for hints.
 	Private bool
+	// ProxyFrom is the variable that the proxy is from; empty means HTTPS_PROXY.
+	ProxyFrom string
 	// Log is told of each attempt that will be repeated; nil means nobody is.
 	Log func(format string, args ...any)
 
@@ -72,6 +75,12 @@ type Request struct {
 	// Again says that an answer asks for another attempt although its status
 	// does not; nil means that none does.
 	Again func(Answer) bool
+	// Final says that an answer is the last one although its status asks for another
+	// attempt; nil means that none is.
+	Final func(Answer) bool
+	// Elects says that a 307 to the same path of another node means that a cluster is
+	// electing its leader: the call is made again, at the same address.
+	Elects bool
 }
 
 // An Answer is a whole response.
@@ -109,7 +118,7 @@ func (c *Client) Do(req *http.Request) (*http.Response, error) {
 		// not end: reading it would never return.
 		return nil, &Failure{Host: host, Why: "answers 101, which nobody asked for"}
 	case 3:
-		return nil, &Failure{Host: host, Why: "answers " + strconv.Itoa(res.StatusCode) + " and points elsewhere, which is not followed"}
+		return nil, &Failure{Host: host, Why: "answers " + strconv.Itoa(res.StatusCode) + " and points elsewhere, which is not followed", node: otherNode(req.URL, res)}
 	}
 	body, err := io.ReadAll(io.LimitReader(res.Body, maxAnswer+1))
 	if err != nil {
@@ -138,7 +147,7 @@ func (c *Client) Call(ctx context.Context, r Request) (Answer, error) {
 		}
 		res, err := c.Do(req)
 		if err != nil {
-			return err
+			return r.elected(err)
 		}
 		defer func() { _ = res.Body.Close() }()
 		a = Answer{Host: req.URL.Host, Status: res.StatusCode, Header: res.Header}
@@ -147,12 +156,35 @@ func (c *Client) Call(ctx context.Context, r Request) (Answer, error) {
 		if err != nil {
 			return err
 		}
+		if r.Final != nil && r.Final(a) {
+			return nil
+		}
 		if Transient(a.Status) || r.Again != nil && r.Again(a) {
 			return &Failure{Host: c.named(req.URL.Host), Why: "answers " + strconv.Itoa(a.Status), Again: true, After: After(res, c.Now())}
 		}
 		return nil
 	})
 	return a, err
+}
+
+// otherNode returns the host that a 307 names for the same path and scheme, or "".
+func otherNode(asked *url.URL, res *http.Response) string {
+	to, err := res.Location()
+	if err != nil || res.StatusCode != http.StatusTemporaryRedirect || to.Path != asked.Path || to.Scheme != asked.Scheme || to.Host == asked.Host {
+		return ""
+	}
+	return to.Host
+}
+
+// elected makes a redirect to another node of the cluster a failure after which the
+// call is made again: in a moment this address answers by itself.
+func (r Request) elected(err error) error {
+	var f *Failure
+	if r.Elects && errors.As(err, &f) && f.node != "" {
+		f.Again = true
+		f.Hint = fmt.Sprintf("its cluster elects a leader, or the address is a standby's that forwards nothing: give the active node's (%.60q) or the load balancer's", f.node)
+	}
+	return err
 }
 
 // Retry calls attempt until it succeeds, fails with an error that is no

@@ -28,6 +28,8 @@ type Failure struct {
 	// Attempts bounds how often a call that fails so is made, where the client
 	// allows more; 0: it does not.
 	Attempts int
+
+	node string // that a 307 named for the same path; "": none
 }
 
 // Error returns "HOST WHY".
@@ -88,14 +90,14 @@ func (c *Client) failure(req *http.Request, err error) error {
 	switch {
 	// First the proxy: its certificate is not the host's.
 	case errors.As(err, &op) && op.Op == "proxyconnect":
-		f.Why = "cannot be reached through " + orProxy(proxied)
-		f.Hint = "check the proxy's address in HTTPS_PROXY; NO_PROXY names hosts to reach without it"
+		f.Why = "cannot be reached through " + c.orProxy(proxied)
+		f.Hint = "check the proxy's address in " + c.proxyFrom() + "; NO_PROXY names hosts to reach without it"
 	case errors.As(err, &proxy):
-		f.Why = "cannot be reached: " + orProxy(proxied) + " answers " + strconv.Itoa(int(proxy))
+		f.Why = "cannot be reached: " + c.orProxy(proxied) + " answers " + strconv.Itoa(int(proxy))
 		f.Again = Transient(int(proxy))
 		f.Hint = "the proxy must let this job connect to the host, NO_PROXY names hosts to reach without it"
 		if proxy == http.StatusProxyAuthRequired {
-			f.Hint = "the proxy wants a user name and a password, which belong in HTTPS_PROXY"
+			f.Hint = "the proxy wants a user name and a password, which belong in " + c.proxyFrom()
 		}
 	case c.untrusted(err, f):
 	case errors.As(err, &dns):
@@ -165,9 +167,9 @@ func (c *Client) untrusted(err error, f *Failure) bool {
 }
 
 // orProxy is how a proxy is called in an error.
-func orProxy(proxied string) string {
+func (c *Client) orProxy(proxied string) string {
 	if proxied == "" {
-		return "the proxy that HTTPS_PROXY names"
+		return "the proxy that " + c.proxyFrom() + " names"
 	}
 	return proxied
 }

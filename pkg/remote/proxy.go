@@ -1,6 +1,7 @@
 package remote
 
 import (
+	"cmp"
 	"net"
 	"net/http"
 	"net/netip"
@@ -103,7 +104,10 @@ func (c *Client) through(req *http.Request) string {
 		return ""
 	}
 	if u, err := t.Proxy(req); err == nil && u != nil {
-		return "the proxy " + u.Host + " that HTTPS_PROXY names"
+		return "the proxy " + u.Host + " that " + c.proxyFrom() + " names"
 	}
 	return ""
 }
+
+// proxyFrom is the variable that the proxy is from.
+func (c *Client) proxyFrom() string { return cmp.Or(c.ProxyFrom, "HTTPS_PROXY") }

@@ -62,6 +62,7 @@ type TLS struct {
 	Certificate *tls.Certificate // of the client (RFC 8446 §4.4.2)
 	ServerName  string           // to send, and to find in the server's certificate
 	AnswerTime  time.Duration    // until an answer begins
+	Proxy       *url.URL         // instead of what the environment names
 }
 
 // WithTLS returns a copy of rt with the server's TLS. It is a fault.Internal when
@@ -78,6 +79,9 @@ func WithTLS(rt http.RoundTripper, own TLS) (http.RoundTripper, error) {
 	t.TLSClientConfig.MinVersion = max(t.TLSClientConfig.MinVersion, tls.VersionTLS12)
 	if own.AnswerTime > 0 {
 		t.ResponseHeaderTimeout = own.AnswerTime
+	}
+	if own.Proxy != nil {
+		t.Proxy = http.ProxyURL(own.Proxy)
 	}
 	if own.Roots != nil {
 		t.TLSClientConfig.RootCAs = own.Roots

@@ -13,7 +13,7 @@ func (s *Server) Reach(ctx context.Context, c *remote.Client) (remote.Reached, e
 	if err != nil {
 		return remote.Reached{}, err
 	}
-	return own.Reach(ctx, s.Addr+"/v1/sys/health", header(""))
+	return own.Reach(ctx, s.Addr+"/v1/sys/health", s.header(""))
 }
 
 // Healthy says what a status of sys/health means (Vault's API documentation,

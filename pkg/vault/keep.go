@@ -2,11 +2,9 @@ package vault
 
 import (
 	"context"
-	"encoding/json"
-	"net/http"
 	"time"
 
-	"github.com/oidc-broker/oidc-broker/pkg/remote"
+	"github.com/oidc-broker/oidc-broker/pkg/fault"
 )
 
 const (
@@ -17,23 +15,23 @@ const (
 	retryAfter = 15 * time.Second
 )
 
-// Keep renews the token and the leases until ctx ends, each after two thirds of
-// what it has left. warn is told, once for each, of what cannot be kept any
-// longer. after waits, nil means by the clock.
-func (s *Session) Keep(ctx context.Context, all []Lease, warn func(format string, args ...any), after func(time.Duration) <-chan time.Time) {
+// Keep renews the token and the leases of what was read until ctx ends, each after two
+// thirds of what it had when it was made. warn is told, once for each, of what cannot
+// be kept any longer. after waits, nil means by the clock.
+func (s *Session) Keep(ctx context.Context, warn func(format string, args ...any), after func(time.Duration) <-chan time.Time) {
 	if after == nil {
 		after = time.After
 	}
 	k := &keeper{session: s, warn: warn}
 	if s.Renewable && s.Lease > 0 {
-		k.add("the Vault token", s.Lease, func(ctx context.Context) (time.Duration, bool, error) {
+		k.add("the Vault token", s.since, s.Lease, func(ctx context.Context) (time.Duration, bool, error) {
 			err := s.renew(ctx)
 			return s.Lease, s.Renewable, err
 		})
 	}
-	for _, l := range all {
+	for _, l := range s.leases {
 		if l.Renewable && l.Duration > 0 {
-			k.add("the lease "+l.ID, l.Duration, func(ctx context.Context) (time.Duration, bool, error) { return s.renewLease(ctx, l) })
+			k.add("the lease "+l.ID, l.Since, l.Duration, func(ctx context.Context) (time.Duration, bool, error) { return s.renewLease(ctx, l) })
 		}
 	}
 	for len(k.all) > 0 && ctx.Err() == nil {
@@ -65,9 +63,8 @@ type kept struct {
 	renew    func(context.Context) (left time.Duration, again bool, err error)
 }
 
-func (k *keeper) add(name string, lease time.Duration, renew func(context.Context) (time.Duration, bool, error)) {
-	now := k.session.client.Now()
-	k.all = append(k.all, &kept{name: name, due: now.Add(pause(lease)), end: now.Add(lease), had: lease, renew: renew})
+func (k *keeper) add(name string, since time.Time, lease time.Duration, renew func(context.Context) (time.Duration, bool, error)) {
+	k.all = append(k.all, &kept{name: name, due: since.Add(pause(lease)), end: since.Add(lease), had: lease, renew: renew})
 }
 
 func pause(lease time.Duration) time.Duration { return max(lease*2/3, soonest) }
@@ -92,14 +89,21 @@ func (k *keeper) drop(gone *kept) {
 }
 
 func (k *keeper) renew(ctx context.Context, e *kept) {
+	now := k.session.client.Now() // the server counts from then at the earliest
 	left, again, err := e.renew(ctx)
-	now := k.session.client.Now()
-	switch {
+	later := k.session.client.Now()
+	switch wait := min(retryAfter, max(soonest, e.end.Sub(later)/3)); {
 	case ctx.Err() != nil:
-	case err != nil && now.Add(retryAfter).Before(e.end):
-		e.due = now.Add(retryAfter)
+	case Gone(err):
+		k.warn("the Vault token no longer exists: it was revoked, it has expired, or its uses (the role's token_num_uses) are spent; nothing is renewed any more")
+		k.all = nil
+	case err != nil && fault.KindOf(err) != fault.Refused && later.Add(wait).Before(e.end):
+		e.due = later.Add(wait)
 	case err != nil:
 		k.warn("%s ends at %s and could not be renewed: %v", e.name, e.end.UTC().Format(time.RFC3339), err)
+		for _, h := range fault.Hints(err) {
+			k.warn("%s", h)
+		}
 		k.drop(e)
 	// Near its maximum a renewal gives less than before: what is left is all.
 	case !again || left <= soonest || left < e.had && left < e.end.Sub(now)+soonest:
@@ -112,15 +116,12 @@ func (k *keeper) renew(ctx context.Context, e *kept) {
 }
 
 // renewLease renews a lease and returns how long it lives from now on.
-func (s *Session) renewLease(ctx context.Context, l Lease) (time.Duration, bool, error) {
-	body, err := json.Marshal(map[string]string{"lease_id": l.ID})
-	if err != nil {
+func (s *Session) renewLease(ctx context.Context, l *Lease) (time.Duration, bool, error) {
+	since := s.client.Now()
+	var a answer
+	if err := s.aboutLease(ctx, "sys/leases/renew", l, &a); err != nil {
 		return 0, false, err
 	}
-	h := header(s.server.Namespace)
-	h.Set("X-Vault-Token", s.Token.Reveal())
-	a, err := s.call(ctx, about{step: leases, path: l.ID}, remote.Request{
-		Method: http.MethodPut, URL: s.server.Addr + "/v1/sys/leases/renew", Header: h, Body: body,
-	})
-	return leaseTime(a.LeaseDuration), a.Renewable, err
+	l.Since, l.Duration, l.Renewable = since, leaseTime(a.LeaseDuration), a.Renewable
+	return l.Duration, l.Renewable, nil
 }

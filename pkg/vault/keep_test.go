@@ -12,6 +12,8 @@ import (
 	"github.com/oidc-broker/oidc-broker/pkg/remote"
 )
 
+const tokenGone = "the Vault token no longer exists: it was revoked, it has expired, or its uses (the role's token_num_uses) are spent; nothing is renewed any more"
+
 // A clock that moves when somebody waits.
 type clock struct{ at time.Time }
 
@@ -26,7 +28,7 @@ func (c *clock) after(d time.Duration) <-chan time.Time {
 
 // keep runs Keep on virtual time, for so many calls, and returns what was called
 // when, and the warnings.
-func keep(t *testing.T, n *network, all []Lease, calls int) (called, warnings []string) {
+func keep(t *testing.T, n *network, all []*Lease, calls int) (called, warnings []string) {
 	t.Helper()
 	c := &clock{now()}
 	client := &remote.Client{Transport: n, Now: c.now, Attempts: 1}
@@ -42,7 +44,8 @@ func keep(t *testing.T, n *network, all []Lease, calls int) (called, warnings []
 			end()
 		}
 	}}
-	s.Keep(ctx, all, func(format string, args ...any) { warnings = append(warnings, fmt.Sprintf(format, args...)) }, c.after)
+	s.leases = all
+	s.Keep(ctx, func(format string, args ...any) { warnings = append(warnings, fmt.Sprintf(format, args...)) }, c.after)
 	return called, warnings
 }
 
@@ -54,7 +57,7 @@ func TestKeep(t *testing.T) {
 	for _, row := range []struct {
 		name     string
 		replies  map[string][]reply
-		leases   []Lease
+		leases   []*Lease
 		calls    int
 		called   []string
 		warnings []string
@@ -62,7 +65,7 @@ func TestKeep(t *testing.T) {
 		{"a third before its end, each time", nil, nil, 3,
 			[]string{"10m0s auth/token/renew-self", "20m0s auth/token/renew-self", "30m0s auth/token/renew-self"}, nil},
 		{"a lease beside it", map[string][]reply{"sys/leases/renew": {ok(`{"lease_id":"l","lease_duration":300,"renewable":true}`)}},
-			[]Lease{{"l", 5 * time.Minute, true}, {"fixed", time.Minute, false}}, 4,
+			[]*Lease{{ID: "l", Duration: 5 * time.Minute, Renewable: true, Since: now()}, {ID: "fixed", Duration: time.Minute, Since: now()}}, 4,
 			[]string{"3m20s sys/leases/renew", "6m40s sys/leases/renew", "10m0s auth/token/renew-self", "10m0s sys/leases/renew"}, nil},
 		{"up to its maximum", map[string][]reply{"auth/token/renew-self": {renewed(900), renewed(600), renewed(200)}}, nil, 9,
 			[]string{"10m0s auth/token/renew-self", "20m0s auth/token/renew-self", "26m40s auth/token/renew-self"},
@@ -71,9 +74,27 @@ func TestKeep(t *testing.T) {
 		{"without end", map[string][]reply{"auth/jwt/login": {login(`"lease_duration":0,"renewable":true`)}}, nil, 9, nil, nil},
 		{"a server that is away for a moment", map[string][]reply{"auth/token/renew-self": {refused(503, "Vault is sealed"), renewed(900)}}, nil, 3,
 			[]string{"10m0s auth/token/renew-self", "10m15s auth/token/renew-self", "20m15s auth/token/renew-self"}, nil},
-		{"a policy that does not let it", map[string][]reply{"auth/jwt/login": {login(`"lease_duration":60,"renewable":true`)}, "auth/token/renew-self": {refused(403, "permission denied")}}, nil, 9,
-			[]string{"40s auth/token/renew-self", "55s auth/token/renew-self"},
-			[]string{"the Vault token ends at 2026-03-01T12:01:00Z and could not be renewed: Vault refused the renewal auth/token/renew-self: permission denied"}},
+		{"a policy that does not let it", map[string][]reply{"auth/jwt/login": {login(`"lease_duration":60,"renewable":true`)}, "auth/token/renew-self": {refused(403, "1 error occurred:\n\t* permission denied\n\n")}}, nil, 9,
+			[]string{"40s auth/token/renew-self"},
+			[]string{"the Vault token ends at 2026-03-01T12:01:00Z and could not be renewed: Vault refused the renewal auth/token/renew-self: 1 error occurred: * permission denied",
+				"the role's policies have to grant update on auth/token/renew-self (token_no_default_policy takes it away)"}},
+		{"a token that no longer exists takes its leases along", map[string][]reply{"auth/token/renew-self": {refused(403, "permission denied")}},
+			[]*Lease{{ID: "l", Duration: time.Hour, Renewable: true, Since: now()}}, 9, []string{"10m0s auth/token/renew-self"}, []string{tokenGone}},
+		{"as Vault says the same", map[string][]reply{"auth/token/renew-self": {refused(403, "2 errors occurred:\n\t* permission denied\n\t* invalid token\n\n")}}, nil, 9,
+			[]string{"10m0s auth/token/renew-self"}, []string{tokenGone}},
+		{"past its maximum", map[string][]reply{"auth/token/renew-self": {refused(500, "1 error occurred:\n\t* past the max TTL, cannot renew\n\n")}}, nil, 9,
+			[]string{"10m0s auth/token/renew-self"},
+			[]string{"the Vault token ends at 2026-03-01T12:15:00Z and could not be renewed: Vault refused the renewal auth/token/renew-self: 1 error occurred: * past the max TTL, cannot renew",
+				"its maximum TTL is reached: a longer one is the role's token_max_ttl, or the secret engine's max_ttl"}},
+		{"a role that was deleted", map[string][]reply{"auth/token/renew-self": {refused(500, `failed to renew entry: role "deploy" does not exist during renewal`)}}, nil, 9,
+			[]string{"10m0s auth/token/renew-self"},
+			[]string{`the Vault token ends at 2026-03-01T12:15:00Z and could not be renewed: Vault refused the renewal auth/token/renew-self: failed to renew entry: role "deploy" does not exist during renewal`,
+				"the role was deleted or renamed after the login: a token of it cannot be renewed"}},
+		{"a lease whose reading took long", map[string][]reply{"auth/jwt/login": {login(`"lease_duration":0`)}, "sys/leases/renew": {ok(`{"lease_id":"l","lease_duration":30,"renewable":true}`)}},
+			[]*Lease{{ID: "l", Duration: 30 * time.Second, Renewable: true, Since: now().Add(-10 * time.Second)}}, 2,
+			[]string{"10s sys/leases/renew", "30s sys/leases/renew"}, nil},
+		{"seconds, and a server that is unavailable for one", map[string][]reply{"auth/jwt/login": {login(`"lease_duration":6,"renewable":true`)}, "auth/token/renew-self": {refused(503, "x"), renewed(6)}}, nil, 3,
+			[]string{"4s auth/token/renew-self", "5s auth/token/renew-self", "9s auth/token/renew-self"}, nil},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			called, warnings := keep(t, vault(row.replies), row.leases, row.calls)

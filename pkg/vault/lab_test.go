@@ -36,6 +36,7 @@ func testToken() oidc.Token {
 		Claims: map[string]any{
 			"oidc.circleci.com/project-id":  "PROJECT",
 			"oidc.circleci.com/context-ids": []any{"CONTEXT"},
+			"oidc.circleci.com/ssh-rerun":   false,
 			"oidc.circleci.com/vcs-ref":     "refs/heads/it's",
 		},
 	}

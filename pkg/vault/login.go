@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -27,6 +28,8 @@ type Session struct {
 	client *remote.Client
 	job    oidc.Token
 	since  time.Time // of Lease
+	leases []*Lease  // of what was read
+	warns  []string  // of the server
 }
 
 // answer is what every call returns (Vault's API documentation, "response").
@@ -72,7 +75,7 @@ func (s *Server) Login(ctx context.Context, c *remote.Client, t oidc.Token) (*Se
 	session := &Session{server: s, client: own, job: t, since: c.Now()}
 	a, err := session.call(ctx, about{step: login, path: "auth/" + s.authPath + "/login"}, remote.Request{
 		Method: http.MethodPost, URL: s.Addr + "/v1/auth/" + s.authPath + "/login",
-		Header: header(s.authNamespace), Body: body,
+		Header: s.header(s.authNamespace), Body: body,
 	})
 	if err != nil {
 		return nil, err
@@ -91,6 +94,7 @@ func (s *Server) Login(ctx context.Context, c *remote.Client, t oidc.Token) (*Se
 	session.Renewable = a.Auth.Renewable
 	session.Batch = a.Auth.TokenType == "batch"
 	session.Policies = a.Auth.Policies
+	session.warned(a)
 	return session, nil
 }
 
@@ -117,6 +121,9 @@ func (s *Session) Addr() string { return s.server.Addr }
 // Namespace is the one that the token belongs to, "" for the root's.
 func (s *Session) Namespace() string { return s.server.authNamespace }
 
+// SecretsNamespace is the one that secrets are read from.
+func (s *Session) SecretsNamespace() string { return s.server.Namespace }
+
 // Expiry is when the token ends unless it is renewed; zero: never.
 func (s *Session) Expiry() time.Time {
 	if s.Lease <= 0 {
@@ -134,14 +141,67 @@ func (s *Session) Irrevocable() string {
 	return ""
 }
 
-// Revoke ends the token, and every lease that was made with it.
+// Revoke ends the token, and every lease that was made with it in its namespace.
 func (s *Session) Revoke(ctx context.Context) error {
 	_, err := s.self(ctx, revoke, "auth/token/revoke-self", nil)
 	return err
 }
 
+// Leases are those of what was read. They end with the token.
+func (s *Session) Leases() []*Lease { return s.leases }
+
+// RevokeLeases revokes those leases that outlive the token's revocation: of another
+// namespace than the token's, or of a token that cannot be revoked. It returns what
+// could not be.
+func (s *Session) RevokeLeases(ctx context.Context) []error {
+	if s.server.Namespace == s.server.authNamespace && !s.Batch {
+		return nil
+	}
+	var left []error
+	for _, l := range s.leases {
+		if err := s.aboutLease(ctx, "sys/leases/revoke", l, nil); err != nil {
+			left = append(left, fault.New(fault.KindOf(err), "the lease %s stays valid until %s: %w", l.ID, l.Expiry().UTC().Format(time.RFC3339), err))
+		}
+	}
+	return left
+}
+
+// aboutLease makes a call about a lease, in the namespace that it belongs to.
+func (s *Session) aboutLease(ctx context.Context, path string, l *Lease, into *answer) error {
+	body, err := json.Marshal(map[string]string{"lease_id": l.ID})
+	if err != nil {
+		return err
+	}
+	h := s.server.header(s.server.Namespace)
+	h.Set("X-Vault-Token", s.Token.Reveal())
+	a, err := s.call(ctx, about{step: leases, path: path, of: l.ID}, remote.Request{
+		Method: http.MethodPut, URL: s.server.Addr + "/v1/" + path, Header: h, Body: body,
+	})
+	if into != nil {
+		*into = a
+	}
+	return err
+}
+
+// warned keeps what the server warned of in an answer.
+func (s *Session) warned(a answer) {
+	for _, w := range a.Warnings {
+		if w = remote.Clip(s.hide(w)); w != "" && !slices.Contains(s.warns, w) {
+			s.warns = append(s.warns, w)
+		}
+	}
+}
+
+// Warnings returns what the server warned of since it was called last.
+func (s *Session) Warnings() []string {
+	all := s.warns
+	s.warns = nil
+	return all
+}
+
 // renew renews the token and returns how long it lives from now on.
 func (s *Session) renew(ctx context.Context) error {
+	since := s.client.Now()
 	a, err := s.self(ctx, renew, "auth/token/renew-self", []byte("{}"))
 	if err != nil {
 		return err
@@ -149,14 +209,14 @@ func (s *Session) renew(ctx context.Context) error {
 	if a.Auth == nil {
 		return notVault(a.described, " without the token's lifetime")
 	}
-	s.since = s.client.Now()
+	s.since = since
 	s.Lease, s.Renewable = leaseTime(a.Auth.LeaseDuration), a.Auth.Renewable
 	return nil
 }
 
 // self makes a call about the token itself, in the namespace that it belongs to.
 func (s *Session) self(ctx context.Context, step step, path string, body []byte) (answer, error) {
-	h := header(s.server.authNamespace)
+	h := s.server.header(s.server.authNamespace)
 	h.Set("X-Vault-Token", s.Token.Reveal())
 	return s.call(ctx, about{step: step, path: path}, remote.Request{
 		Method: http.MethodPost, URL: s.server.Addr + "/v1/" + path, Header: h, Body: body,
@@ -165,7 +225,9 @@ func (s *Session) self(ctx context.Context, step step, path string, body []byte)
 
 // call makes a call and explains what is no success.
 func (s *Session) call(ctx context.Context, what about, r remote.Request) (answer, error) {
-	r.Again = mends
+	r.Elects = true
+	r.Again = func(a remote.Answer) bool { return what.step.retries(a) == again }
+	r.Final = func(a remote.Answer) bool { return what.step.retries(a) == never }
 	got, err := s.client.Call(ctx, r)
 	var a answer
 	read := json.Unmarshal(got.Body, &a) == nil

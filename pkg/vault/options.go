@@ -17,6 +17,7 @@ import (
 	"github.com/oidc-broker/oidc-broker/pkg/fault"
 	"github.com/oidc-broker/oidc-broker/pkg/files"
 	"github.com/oidc-broker/oidc-broker/pkg/remote"
+	"github.com/oidc-broker/oidc-broker/pkg/secret"
 )
 
 // Options are the options as the user gave them, each from its flag or its
@@ -36,6 +37,10 @@ type Options struct {
 	TLSServerName string // --tls-server-name
 	ClientTimeout string // --client-timeout, of one call: seconds, or Go's form
 	MaxRetries    string // --max-retries; "": as --max-attempts says
+	Proxy         string // --proxy-addr: a URL
+
+	Headers []string            // --header: NAME=VARIABLE
+	Getenv  func(string) string // of the headers' variables; nil: there are none
 
 	Secrets    []string // --secret
 	Writes     []string // --write
@@ -69,6 +74,7 @@ type Server struct {
 	role, authPath, authNamespace string
 	wrap                          string // of X-Vault-Wrap-TTL; "": answers are not wrapped
 	tls                           remote.TLS
+	headers                       map[string]secret.Value
 	timeout                       time.Duration // 0: the client's own
 	attempts                      int           // 0: the client's own
 }
@@ -77,7 +83,7 @@ type Server struct {
 // fault.Usage, or fault.Local for a file that cannot be read.
 func (o Options) Settle() (*Server, error) {
 	s := &Server{role: o.Role}
-	for _, settle := range []func(*Server) error{o.settleAddr, o.settlePlaces, o.settleLimits, o.settleSecrets, o.settleRoots, o.settleCertificate} {
+	for _, settle := range []func(*Server) error{o.settleAddr, o.settlePlaces, o.settleLimits, o.settleSecrets, o.settleRoots, o.settleCertificate, o.settleProxy, o.settleHeaders} {
 		if err := settle(s); err != nil {
 			return nil, err
 		}
@@ -107,10 +113,7 @@ func (o Options) settleAddr(s *Server) error {
 
 func (o Options) settlePlaces(s *Server) error {
 	var err error
-	path := strings.Trim(o.AuthPath, "/")
-	if path, _ = strings.CutPrefix(path, "auth/"); path == "" {
-		path = defaultAuthPath
-	}
+	path := authMount(o.AuthPath)
 	if s.authPath, err = apiPath("--auth-path", path); err != nil {
 		return err
 	}
@@ -122,6 +125,16 @@ func (o Options) settlePlaces(s *Server) error {
 		s.authNamespace, err = namespace("--auth-namespace", o.AuthNamespace)
 	}
 	return err
+}
+
+// authMount returns the mount that --auth-path names, also where it is the whole path
+// of the login.
+func authMount(path string) string {
+	path = strings.TrimSuffix(strings.TrimPrefix(trimPath(path), "auth/"), "/login")
+	if path == "" || path == "login" {
+		return defaultAuthPath
+	}
+	return path
 }
 
 // namespace returns what X-Vault-Namespace takes. "root" and "/" are the root
@@ -143,7 +156,7 @@ func namespace(option, value string) (string, error) {
 func apiPath(option, path string) (string, error) {
 	parts := strings.Split(path, "/")
 	for i, p := range parts {
-		if p == "" || p == "." || p == ".." || strings.ContainsFunc(p, func(r rune) bool { return r <= ' ' || r == 0x7f }) {
+		if p == "" || p == "." || p == ".." || strings.ContainsFunc(p, func(r rune) bool { return r < ' ' || r == 0x7f }) {
 			return "", fault.New(fault.Usage, "%s %q is not a path", option, path).
 				Hint("write it as the API does, without a slash doubled: secret/data/ci/app")
 		}
@@ -275,6 +288,9 @@ func (s *Server) client(c *remote.Client) (*remote.Client, error) {
 	if s.attempts > 0 {
 		own.Attempts = s.attempts
 	}
+	if s.tls.Proxy != nil {
+		own.ProxyFrom = "VAULT_PROXY_ADDR"
+	}
 	if s.tls == (remote.TLS{}) {
 		return &own, nil
 	}
@@ -284,9 +300,13 @@ func (s *Server) client(c *remote.Client) (*remote.Client, error) {
 }
 
 // header returns the headers of a call in a namespace.
-func header(namespace string) http.Header {
+func (s *Server) header(namespace string) http.Header {
+	h := http.Header{}
+	for name, value := range s.headers {
+		h.Set(name, value.Reveal())
+	}
 	// As Vault Proxy may demand it, against requests that a browser was led to.
-	h := http.Header{"X-Vault-Request": {"true"}}
+	h.Set("X-Vault-Request", "true")
 	if namespace != "" {
 		h.Set("X-Vault-Namespace", namespace)
 	}

@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/oidc-broker/oidc-broker/pkg/fault"
 )
 
@@ -55,7 +57,7 @@ func TestSettleRefuses(t *testing.T) {
 		{"code", Options{Secrets: []string{"a/b x=A;id"}}, fault.Usage, []string{`"A;id" cannot be the name`}},
 		{"write alone", Options{Writes: []string{"a/b x=1"}}, fault.Usage, []string{"--write a/b: no --secret takes a field"}},
 		{"write twice", Options{Writes: []string{"a/b x=1", "a/b y=1"}, Secrets: []string{"a/b"}}, fault.Usage, []string{"is there twice"}},
-		{"write of what", Options{Writes: []string{"a/b x"}, Secrets: []string{"a/b"}}, fault.Usage, []string{`"x" is not KEY=VALUE`}},
+		{"write of what", Options{Writes: []string{"a/b x"}, Secrets: []string{"a/b"}}, fault.Usage, []string{"a word is not KEY=VALUE"}},
 		{"write of a file", Options{Writes: []string{"a/b x=@" + missing}, Secrets: []string{"a/b"}}, fault.Local, []string{missing}},
 	} {
 		t.Run(row.name, func(t *testing.T) {
@@ -77,7 +79,7 @@ func TestCheckVariables(t *testing.T) {
 		secrets []string
 		words   string // "": it is good
 	}{
-		{[]string{"a x", "b y", "c *"}, ""},
+		{[]string{"a x", "b y", "c *=APP_*"}, ""},
 		{[]string{"a x", "b x"}, "two secrets claim the name x: a and b"},
 		{[]string{"a x=N y=N"}, "two secrets claim the name N: a and a"},
 		{[]string{"a a.b"}, `the field "a.b" of a cannot be the name`},
@@ -109,30 +111,95 @@ func TestCAPathTakesWhatIsThere(t *testing.T) {
 	}
 }
 
-// FuzzWanted: whatever is typed, the path that is called stays below /v1/, and no
-// variable has a name that a shell would take for more.
+// A prefix under which a program looks for its settings would let whoever writes the
+// secret change what it does.
+func TestPrefixes(t *testing.T) {
+	for _, prefix := range []string{
+		"", "A", "_", "__", "A_", "AW", "AWS", "AWS_", "AWS_ENDPOINT_URL_", "aws_", "_AWS_", "LD_", "DYLD_", "OIDC_", "OIDC_BROKER_", "GO", "GOFLA", "CGO_", "DOCKER_", "KUBE", "MAVEN_",
+		"_JAVA_", "JAVA_TOOL_", "BASH_", "BASH_FUNC_", "NODE_", "npm_", "npm_config_", "http_", "NO_", "SSL_", "GIT_", "GIT_CONFIG_", "TF_", "TF_CLI_ARGS_", "PIP_", "CIRCLE_", "GITHUB_", "VAULT_", "BAO_", "P", "PATH",
+	} {
+		err := server(t, Options{Secrets: []string{"a/b *=" + prefix + "*"}}).CheckVariables()
+		wantFault(t, err, fault.Usage, "--secret a/b: ", "*=APP_*")
+	}
+	for _, prefix := range []string{"APP_", "DB_", "my_app_", "TF_VAR_", "PROD_DB_", "X1_"} {
+		if err := server(t, Options{Secrets: []string{"a/b *=" + prefix + "*"}}).CheckVariables(); err != nil {
+			t.Errorf("%s: %v", prefix, err)
+		}
+	}
+	for _, text := range []string{"a/b", "a/b *", "a/b **", "a/b * c=D", "a/b *?"} {
+		wantFault(t, server(t, Options{Secrets: []string{text}}).CheckVariables(), fault.Usage, "could set any variable", "*=APP_*")
+	}
+}
+
+// What hashicorp/vault-action reads, and this does not: the hint has it in our words.
+func TestActionSyntax(t *testing.T) {
+	for _, row := range []struct{ text, hint string }{
+		{"secret/data/ci/aws accessKey | AWS_ACCESS_KEY_ID ;", "--secret 'secret/data/ci/aws accessKey=AWS_ACCESS_KEY_ID'"},
+		{"secret/data/ci/aws accessKey|KEY", "--secret 'secret/data/ci/aws accessKey=KEY'"},
+		{"secret/data/ci/aws accessKey |KEY", "--secret 'secret/data/ci/aws accessKey=KEY'"},
+		{"secret/data/ci/aws * | MYAPP_ ;", "--secret 'secret/data/ci/aws *=MYAPP_*'"},
+		{"secret/data/ci/aws ** | MYAPP_", "--secret 'secret/data/ci/aws *=MYAPP_*'"},
+		{"secret/data/ci/aws | X", "PATH FIELD=NAME"},
+	} {
+		_, err := Options{Addr: testAddr, Secrets: []string{row.text}}.Settle()
+		wantFault(t, err, fault.Usage, "vault-action", row.hint)
+	}
+}
+
+func TestSecretLists(t *testing.T) {
+	for _, text := range []string{"a/b x=X ;\nc/d y=Y ;\n", "a/b x=X\nc/d y=Y", "a/b x=X; c/d \\\n y=Y"} {
+		s := server(t, Options{Secrets: []string{text}})
+		var all []string
+		for _, w := range s.Secrets {
+			all = append(all, w.String())
+		}
+		if diff := cmp.Diff([]string{"a/b x=X", "c/d y=Y"}, all); diff != "" {
+			t.Errorf("%q:\n%s", text, diff)
+		}
+	}
+}
+
+// FuzzWanted: whatever is typed, the path that is called stays below /v1/, no
+// variable has a name that a shell would take for more, and what is read is written
+// so that it is read again.
 func FuzzWanted(f *testing.F) {
-	for _, s := range []string{"secret/data/ci/app a=B * c.d=E", "a?version=2 x", "/v1/a/b/ =", "a/../b", "a/%2e%2e/b x", "a b=c=d", "\x00 \x7f"} {
+	for _, s := range []string{
+		"secret/data/ci/app a=B *=APP_* c.d=E", "a?version=2 x", "/v1/a/b/ =", "a/../b", "a/%2e%2e/b x", "a b=c=d", "\x00 \x7f",
+		`'a b/c?' "d e":base64?'x y'=N@/tmp/f g?=@'h i' /j/~1k=L`, "a/b c | D ;\n e/f *?=P_*", "a '*' '/b' '' \\;",
+	} {
 		f.Add(s, "secret=2")
 	}
 	f.Fuzz(func(t *testing.T, text, version string) {
-		s, err := Options{Addr: testAddr, Secrets: []string{text}, KVVersions: []string{version}}.Settle()
+		o := Options{Addr: testAddr, Secrets: []string{text}, KVVersions: []string{version}}
+		s, err := o.Settle()
 		if err != nil {
 			if k := fault.KindOf(err); k != fault.Usage {
 				t.Fatalf("%v is no usage error", err)
 			}
 			return
 		}
-		w := s.Secrets[0]
-		for _, part := range strings.Split(w.api, "/") {
-			if part == "" || part == "." || part == ".." || strings.ContainsAny(part, "?# \n\r") {
-				t.Fatalf("%q calls %q", text, w.api)
+		o.Secrets = nil
+		for _, w := range s.Secrets {
+			for _, part := range strings.Split(w.api, "/") {
+				if part == "" || part == "." || part == ".." || strings.ContainsAny(part, "?# \n\r") {
+					t.Fatalf("%q calls %q", text, w.api)
+				}
 			}
+			o.Secrets = append(o.Secrets, w.String())
+		}
+		again, err := o.Settle()
+		if err != nil {
+			t.Fatalf("%q is written as %q: %v", text, o.Secrets, err)
+		}
+		if diff := cmp.Diff(s.Secrets, again.Secrets, cmp.AllowUnexported(Wanted{}, field{})); diff != "" {
+			t.Fatalf("%q is written as %q:\n%s", text, o.Secrets, diff)
 		}
 		if s.CheckVariables() == nil {
-			for _, f := range w.fields {
-				if !isVariable(f.variable) {
-					t.Fatalf("%q sets %q", text, f.variable)
+			for _, w := range s.Secrets {
+				for _, f := range w.fields {
+					if !isVariable(f.variable) && f.file == "" && !f.all || f.all && settings(f.prefix) {
+						t.Fatalf("%q sets %q", text, f.variable)
+					}
 				}
 			}
 		}

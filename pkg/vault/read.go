@@ -24,15 +24,8 @@ type Secret struct {
 	Lease  *Lease  // nil: nothing hangs on the token
 	// Version is a KV version 2 secret's, 0 for any other.
 	Version int
-}
 
-// Value is one field of a secret.
-type Value struct {
-	Field    string
-	Variable string // that it goes into
-	JSON     secret.Value
-	// fromAll says that * asked for it: nobody wrote the variable's name.
-	fromAll bool
+	wanted *Wanted
 }
 
 // Lease is the life of a dynamic secret.
@@ -40,7 +33,12 @@ type Lease struct {
 	ID        string
 	Duration  time.Duration
 	Renewable bool
+	Since     time.Time // of Duration
+	Path      string    // of the secret
 }
+
+// Expiry is when the lease ends unless it is renewed.
+func (l *Lease) Expiry() time.Time { return l.Since.Add(l.Duration) }
 
 // concurrent is how many secrets are read at once.
 const concurrent = 8
@@ -52,33 +50,51 @@ func (s *Session) Read(ctx context.Context) ([]Secret, error) {
 	type result struct {
 		answer answer
 		err    error
+		lease  *Lease
+		since  time.Time
 	}
 	calls := map[string]*result{}
+	var order []*result
 	var (
 		wg    sync.WaitGroup
 		slots = make(chan struct{}, concurrent)
 	)
 	for _, w := range wanted {
-		key := w.api + "?" + strconv.Itoa(w.version)
-		if calls[key] != nil {
+		if calls[w.id()] != nil {
 			continue
 		}
 		r := &result{}
-		calls[key] = r
+		calls[w.id()], order = r, append(order, r)
 		wg.Go(func() {
 			slots <- struct{}{}
 			defer func() { <-slots }()
+			r.since = s.client.Now() // the server counts from then at the earliest
 			r.answer, r.err = s.get(ctx, w)
+			if a := r.answer; r.err == nil && a.LeaseID != "" {
+				r.lease = &Lease{ID: a.LeaseID, Duration: leaseTime(a.LeaseDuration), Renewable: a.Renewable, Since: r.since, Path: w.Path}
+			}
 		})
 	}
 	wg.Wait()
+	// Before anything fails: what was made has to be revoked.
+	for _, r := range order {
+		s.warned(r.answer)
+		if r.lease != nil {
+			s.leases = append(s.leases, r.lease)
+		}
+	}
 	all := make([]Secret, 0, len(wanted))
 	for _, w := range wanted {
-		r := calls[w.api+"?"+strconv.Itoa(w.version)]
-		if r.err != nil {
-			return nil, r.err
+		r := calls[w.id()]
+		var got Secret
+		err := r.err
+		if err == nil {
+			got, err = w.pick(r.answer, func(text string) string { return s.hide(text) })
+			got.Lease = r.lease
 		}
-		got, err := w.pick(r.answer, func(text string) string { return s.hide(text) })
+		if isMissing(err) {
+			got, err = w.absent(err)
+		}
 		if err != nil {
 			return nil, err
 		}
@@ -89,7 +105,7 @@ func (s *Session) Read(ctx context.Context) ([]Secret, error) {
 
 // get reads, or writes, one path.
 func (s *Session) get(ctx context.Context, w *Wanted) (answer, error) {
-	r := remote.Request{Method: http.MethodGet, URL: s.server.Addr + "/v1/" + w.api, Header: header(s.server.Namespace)}
+	r := remote.Request{Method: http.MethodGet, URL: s.server.Addr + "/v1/" + w.api, Header: s.server.header(s.server.Namespace)}
 	if w.version > 0 {
 		r.URL += "?version=" + strconv.Itoa(w.version)
 	}
@@ -123,7 +139,7 @@ func (s *Session) unwrap(ctx context.Context, w *Wanted, wrapped answer) (answer
 	}
 	what := about{step: unwrapping, path: w.place, wanted: w, bearer: token}
 	a, err := s.call(ctx, what, remote.Request{
-		Method: http.MethodPost, URL: s.server.Addr + "/v1/sys/wrapping/lookup", Header: header(s.server.Namespace), Body: in,
+		Method: http.MethodPost, URL: s.server.Addr + "/v1/sys/wrapping/lookup", Header: s.server.header(s.server.Namespace), Body: in,
 	})
 	if err != nil {
 		return a, err
@@ -131,22 +147,24 @@ func (s *Session) unwrap(ctx context.Context, w *Wanted, wrapped answer) (answer
 	var made struct {
 		CreationPath string `json:"creation_path"`
 	}
-	if json.Unmarshal(a.Data, &made) != nil || !s.server.names(made.CreationPath, w) {
+	if json.Unmarshal(a.Data, &made) != nil || !s.server.names(made.CreationPath, w, wrapped.Wrap.CreationPath) {
 		return a, fault.New(fault.Refused, "the wrapped answer for %s was made for another path", w.Path).
-			Hint("somebody may have opened it and wrapped another in its place: tell who is responsible for the server")
+			Hint("another user may have opened it and wrapped another in its place: tell who is responsible for the server")
 	}
-	h := header(s.server.Namespace)
+	h := s.server.header(s.server.Namespace)
 	h.Set("X-Vault-Token", token.Reveal())
 	return s.call(ctx, what, remote.Request{
 		Method: http.MethodPost, URL: s.server.Addr + "/v1/sys/wrapping/unwrap", Header: h,
 	})
 }
 
-// names says whether a creation path is that of w. Some servers put the namespace
-// in front.
-func (s *Server) names(path string, w *Wanted) bool {
+// names says whether a creation path is that of w, and the one that came with the
+// wrapping token. Some servers put the namespace in front, others leave out those
+// that a path begins with.
+func (s *Server) names(path string, w *Wanted, came string) bool {
 	path = trimPath(path)
-	return path == w.place || path == s.Namespace+"/"+w.place
+	return path == w.place || path == s.Namespace+"/"+w.place ||
+		path != "" && path == trimPath(came) && strings.HasSuffix(w.place, "/"+path)
 }
 
 // kv2 is the data of a KV version 2 secret.
@@ -180,52 +198,33 @@ func (w *Wanted) versioned(data json.RawMessage) *kv2 {
 // pick takes what was asked for out of an answer. hide goes over what an error
 // shows of it.
 func (w *Wanted) pick(a answer, hide func(string) string) (Secret, error) {
-	got := Secret{Path: w.Path}
-	if w.version > 0 {
-		got.Path += "?version=" + strconv.Itoa(w.version)
-	}
+	got := w.empty()
 	data := a.Data
 	if v := w.versioned(data); v != nil {
 		got.Version = v.Metadata.Version
-		switch {
-		case v.Metadata.Destroyed:
-			return got, fault.New(fault.Refused, "version %d of %s was destroyed", got.Version, w.Path)
-		case v.Metadata.DeletionTime != "":
+		// The time of a deletion may lie in the future: deleted is what has no data.
+		switch gone := string(v.Data) == "null"; {
+		case gone && v.Metadata.Destroyed:
+			return got, missing{fault.New(fault.Refused, "version %d of %s was destroyed", got.Version, w.Path)}
+		case gone:
 			return got, w.deleted(v, hide)
 		}
 		data = v.Data
-	} else if a.LeaseID != "" {
-		got.Lease = &Lease{a.LeaseID, leaseTime(a.LeaseDuration), a.Renewable}
 	}
 	d := json.NewDecoder(bytes.NewReader(data))
 	var fields map[string]json.RawMessage
 	if d.Decode(&fields) != nil || fields == nil {
 		return got, fault.New(fault.Unavailable, "the secret %s has no fields: %s", w.Path, a.described)
 	}
-	named := map[string]bool{}
-	for _, f := range w.fields {
-		raw, ok := fields[f.name]
-		if !ok {
-			return got, fault.New(fault.Refused, "the secret %s has no field %q", w.Path, f.name).
-				Hint("it has: %s", remote.Clip(hide(strings.Join(keys(fields), ", "))))
-		}
-		named[f.name] = true
-		got.Values = append(got.Values, Value{Field: f.name, Variable: f.variable, JSON: secret.New(string(raw))})
-	}
-	if w.all {
-		for _, name := range keys(fields) {
-			if !named[name] {
-				got.Values = append(got.Values, Value{Field: name, Variable: name, JSON: secret.New(string(fields[name])), fromAll: true})
-			}
-		}
-	}
-	return got, nil
+	var err error
+	got.Values, err = w.values(fields, hide)
+	return got, err
 }
 
 func (w *Wanted) deleted(v *kv2, hide func(string) string) error {
 	e := fault.New(fault.Refused, "version %d of %s was deleted at %s", v.Metadata.Version, w.Path, clip(hide(v.Metadata.DeletionTime)))
 	mount, rest, _ := strings.Cut(w.place, "/data/")
-	return e.Hint("to have it back: vault kv undelete -mount=%s -versions=%d %s", deliver.Word(mount), v.Metadata.Version, deliver.Word(rest))
+	return missing{e.Hint("to have it back: vault kv undelete -mount=%s -versions=%d %s", deliver.Word(mount), v.Metadata.Version, deliver.Word(rest))}
 }
 
 func keys(m map[string]json.RawMessage) []string {
@@ -235,15 +234,4 @@ func keys(m map[string]json.RawMessage) []string {
 	}
 	sort.Strings(all)
 	return all
-}
-
-// Leases returns the leases of all secrets.
-func Leases(all []Secret) []Lease {
-	var leases []Lease
-	for _, s := range all {
-		if s.Lease != nil {
-			leases = append(leases, *s.Lease)
-		}
-	}
-	return leases
 }

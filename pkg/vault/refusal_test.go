@@ -40,7 +40,15 @@ func loginAnswers() []loginAnswer {
 		{400, "missing role", fault.Refused, "auth/jwt has no default role"},
 		{400, "role with oidc role_type is not allowed", fault.Refused, "vault write auth/jwt/role/deploy role_type=jwt"},
 		{400, `claim "email" not found in token`, fault.Refused, "user_claim names the claim email"},
-		{400, "error converting claim 'oidc.circleci.com/context-ids' to string", fault.Refused, "claim_mappings name oidc.circleci.com/context-ids"},
+		{400, "error converting claim 'oidc.circleci.com/context-ids' to string", fault.Refused, "claim_mappings name oidc.circleci.com/context-ids, which is a list in the token"},
+		{400, "error converting claim 'oidc.circleci.com/ssh-rerun' to string", fault.Refused, "claim_mappings name oidc.circleci.com/ssh-rerun, which is a boolean in the token (false)"},
+		{400, `failed to fetch groups: "groups" claim not found in token`, fault.Refused, "the role's groups_claim names groups, which the token does not have"},
+		{400, `"oidc.circleci.com/vcs-ref" claim could not be converted to string list`, fault.Refused, "groups_claim names oidc.circleci.com/vcs-ref, which is text in the token"},
+		{400, `claim "oidc.circleci.com/context-ids" could not be converted to string`, fault.Refused, "user_claim names oidc.circleci.com/context-ids, which is a list in the token"},
+		{400, "auth methods cannot create root tokens", fault.Refused, "take it out of the role's token_policies"},
+		{400, "error executing cel program: no such key: groups", fault.Refused, "the program of the CEL role"},
+		{500, "missing name in alias", fault.Refused, "the claim that the role's user_claim names is empty"},
+		{503, `API access to this namespace has been locked by an administrator - "team/" must be unlocked to gain access.`, fault.Refused, "has to unlock it"},
 		{400, "could not load configuration", fault.Refused, "vault write auth/jwt/config"},
 		{400, `error validating token: error verifying token signature: fetching keys oidc: get keys failed Get "https://x": dial tcp: connection refused`, fault.Unavailable, "could not fetch the keys of https://oidc.circleci.com/org/ORG"},
 		{400, `error configuring token validator: keyset configuration error: Get "https://x": EOF`, fault.Unavailable, "could not fetch the keys"},
@@ -133,7 +141,9 @@ func TestEveryRefusalIsReached(t *testing.T) {
 	for _, a := range readAnswers() {
 		answers = append(answers, a.reply)
 	}
-	answers = append(answers, refused(404, "no handler for route"), refused(400, "wrapping token is not valid or does not exist"), refused(400, "batch tokens cannot be revoked"))
+	answers = append(answers, refused(404, "no handler for route"), refused(400, "wrapping token is not valid or does not exist"), refused(400, "batch tokens cannot be revoked"),
+		refused(400, "Secret cannot be returned; token had one use left, so leased credentials were immediately revoked."),
+		refused(500, "1 error occurred:\n\t* past the max TTL, cannot renew\n\n"), refused(500, `failed to renew entry: role "deploy" does not exist during renewal`))
 	// The hint of each row is its number: what the error then shows is the row.
 	known := refusals
 	t.Cleanup(func() { refusals = known })
@@ -163,7 +173,7 @@ func TestEveryRefusalIsReached(t *testing.T) {
 			return session(t, vault(map[string][]reply{"auth/token/renew-self": {a}}), Options{}).renew(t.Context())
 		},
 		"renew a lease": func(a reply) error {
-			_, _, err := session(t, vault(map[string][]reply{"sys/leases/renew": {a}}), Options{}).renewLease(t.Context(), Lease{ID: "l", Duration: time.Minute, Renewable: true})
+			_, _, err := session(t, vault(map[string][]reply{"sys/leases/renew": {a}}), Options{}).renewLease(t.Context(), &Lease{ID: "l", Duration: time.Minute, Renewable: true})
 			return err
 		},
 	}
