@@ -41,6 +41,7 @@ func (r *awsRun) refreshed(ctx context.Context, x *aws.Exchange, argv []string) 
 	if err := ctx.Err(); err != nil { // an interrupt that came while the last answer did
 		return err
 	}
+	r.token.silent = true // a token that is minted instead of the job's is noted once
 	life, end := context.WithCancel(context.WithoutCancel(ctx))
 	kept := aws.Keep(first, func(ctx context.Context) (aws.Credentials, error) { return r.within(ctx, x) }, r.Now, r.notRenewed)
 	running := make(chan struct{})
@@ -119,12 +120,8 @@ func (r *awsRun) withoutDefault(ctx context.Context) (ownFiles, error) {
 	if err != nil || len(copies) == 0 {
 		return none, err
 	}
-	temp, err := r.tempDir()
-	if err != nil {
-		return none, err
-	}
 	// Recorded until it is gone: what this process leaves when it is killed, cleanup removes.
-	dir, done, err := r.journal().TempDir(ctx, temp)
+	dir, done, err := r.privateDir(ctx)
 	if err != nil {
 		return none, err
 	}

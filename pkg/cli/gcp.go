@@ -279,12 +279,8 @@ libraries, which read the file again each time, keep their access.`,
 }
 
 func (r *gcpRun) exec(ctx context.Context, x *gcp.Exchange, f gcpFiles, argv []string) error {
-	temp, err := r.tempDir()
-	if err != nil {
-		return err
-	}
 	// Recorded until it is gone: what this process leaves when it is killed, cleanup removes.
-	dir, done, err := r.journal().TempDir(ctx, temp)
+	dir, done, err := r.privateDir(ctx)
 	if err != nil {
 		return err
 	}
@@ -324,6 +320,7 @@ func (r *gcpRun) exec(ctx context.Context, x *gcp.Exchange, f gcpFiles, argv []s
 
 // keepToken keeps the file from which Google's libraries renew their access.
 func (r *gcpRun) keepToken(ctx context.Context, path string, t oidc.Token) {
+	r.token.silent = true // a token that is minted instead of the job's is noted once
 	renew := func(ctx context.Context, old oidc.Token) (oidc.Token, error) {
 		ctx, cancel := r.bounded(ctx)
 		defer cancel()

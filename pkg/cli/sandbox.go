@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"os"
 	"path/filepath"
 	"sort"
 	"strings"
@@ -106,11 +105,11 @@ func (a *app) sandbox(ctx context.Context, o sandboxOptions, argv []string) (err
 	if err != nil {
 		return fault.New(fault.Local, "cannot find this program's own file: %w", err)
 	}
-	dir, err := os.MkdirTemp(a.TempDir(), "oidc-broker-sandbox-")
+	dir, done, err := a.privateDir(ctx)
 	if err != nil {
-		return fault.New(fault.Local, "cannot make a temporary directory: %w", unwrapPath(err))
+		return err
 	}
-	defer func() { _ = os.RemoveAll(dir) }()
+	defer done()
 	// With a command, an interrupt is the command's: its clouds stay until it ends.
 	life := ctx
 	if len(argv) > 0 {

@@ -282,8 +282,12 @@ func (j *Journal) TempDir(ctx context.Context, parent string) (dir string, done 
 	}
 	dir = filepath.Join(parent, tempPrefix+rand.Text())
 	recorded := false
+	made := missingDirs(parent)
 	if j != nil {
-		err := j.begin(ctx, func(r *journal) { r.Temps = append(r.Temps, dir) })
+		err := j.begin(ctx, func(r *journal) {
+			r.Temps = append(r.Temps, dir)
+			r.addDirs(made)
+		})
 		j.log(err)
 		recorded = err == nil
 	}
@@ -293,6 +297,7 @@ func (j *Journal) TempDir(ctx context.Context, parent string) (dir string, done 
 		if alive != nil {
 			_ = alive.Close()
 		}
+		removeEmpty(made)
 		if recorded && !exists(dir) {
 			j.log(j.changeIfThere(context.WithoutCancel(ctx), func(r *journal) error {
 				r.Temps = slices.DeleteFunc(r.Temps, func(t string) bool { return t == dir })
@@ -300,9 +305,9 @@ func (j *Journal) TempDir(ctx context.Context, parent string) (dir string, done 
 			}))
 		}
 	}
-	if err := os.Mkdir(dir, 0o700); err != nil {
+	if err := makeTemp(ctx, dir); err != nil {
 		done()
-		return "", nil, cannot("make directory", dir, err)
+		return "", nil, err
 	}
 	alive = newLock(filepath.Join(dir, inUse))
 	if _, err := alive.TryLock(); err != nil {
@@ -310,6 +315,44 @@ func (j *Journal) TempDir(ctx context.Context, parent string) (dir string, done 
 		return "", nil, cannot("lock", dir, err)
 	}
 	return dir, done, nil
+}
+
+// makeTemp makes a temporary directory, and the directories that it lies in. Another
+// user's directory is refused: he could put another one in its place.
+func makeTemp(ctx context.Context, dir string) error {
+	parent := filepath.Dir(dir)
+	for {
+		there := parent
+		if missing := missingDirs(parent); len(missing) > 0 {
+			there = filepath.Dir(missing[0])
+		}
+		if info, err := os.Stat(there); err == nil && !mine(info) {
+			return fault.New(fault.Local, "the directory %q belongs to another user, who could replace what is in it", there).
+				Hint("set TMPDIR to a directory of this user's")
+		}
+		if err := os.MkdirAll(parent, 0o700); err != nil {
+			return cannot("make directory", parent, err)
+		}
+		err := os.Mkdir(dir, 0o700)
+		if errors.Is(err, fs.ErrNotExist) && ctx.Err() == nil {
+			continue // another process has just removed the empty directory
+		}
+		if err != nil {
+			return cannot("make directory", dir, err)
+		}
+		return nil
+	}
+}
+
+// SweepTemps removes the temporary directories in a directory whose processes have
+// ended without doing so.
+func SweepTemps(parent string) {
+	entries, _ := os.ReadDir(parent) // what cannot be listed holds nothing that could be found
+	for _, e := range entries {
+		if isTempName(e.Name()) {
+			_ = removeTemp(filepath.Join(parent, e.Name()))
+		}
+	}
 }
 
 // removeTemp removes a temporary directory whose process has ended. left says why

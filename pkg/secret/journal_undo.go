@@ -230,6 +230,7 @@ func (r *journal) stillUsed(dirs []string) []string {
 				return strings.HasPrefix(e.Name(), ".") && (strings.HasSuffix(e.Name(), lockSuffix) || strings.HasSuffix(e.Name(), tempSuffix))
 			}
 			if err == nil && (slices.ContainsFunc(used, within) || slices.ContainsFunc(entries, ours) ||
+				slices.ContainsFunc(r.Temps, within) ||
 				slices.ContainsFunc(r.Files, func(e *journalEntry) bool { return within(e.Path) })) {
 				used = append(used, d)
 			}
