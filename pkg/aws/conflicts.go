@@ -121,6 +121,7 @@ var conflictRules = []conflictRule{
 	{"path", "aws-file-path", withoutAny, (*Delivery).path},
 	{"file", "", toEnvironment, (*Delivery).file},
 	{"default profile", "", toEnvironment, (*Delivery).defaultProfile},
+	{"later lines", "", toEnvironment, (*Delivery).laterLines},
 }
 
 // Conflicts are why the next tool would not use what is delivered.
@@ -376,6 +377,20 @@ func (d *Delivery) defaultProfile() []deliver.Conflict {
 		}
 	}
 	return nil
+}
+
+// laterLines are lines of $BASH_ENV behind our block that break the keys in it, which
+// the SDKs take before a profile that is there.
+func (d *Delivery) laterLines() []deliver.Conflict {
+	later := Delivery{BashEnv: d.BashEnv, Config: d.Config, Unreadable: d.Unreadable, Lookup: func(string) (string, bool) { return "", false }}
+	all := later.namedProfile()
+	if later.get("AWS_SECURITY_TOKEN") != "" {
+		all = append(all, deliver.Conflict{
+			Message: "AWS_SECURITY_TOKEN is set in $BASH_ENV: the AWS CLI and boto3 take it in place of AWS_SESSION_TOKEN, and AWS refuses the keys",
+			Remedy:  "remove the line", Stops: true,
+		})
+	}
+	return all
 }
 
 // ReadConfig reads both files as they will be after edits, in their order. A file that

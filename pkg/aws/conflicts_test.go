@@ -80,6 +80,9 @@ func conflictRows() []conflictRow {
 		{name: "[default] in lower case", config: "[default]\nrole_arn = r\nsource_profile = x\n", delivery: one("p", "")},
 
 		{name: "in an environment nothing of it counts", env: "AWS_PROFILE=q AWS_WEB_IDENTITY_TOKEN_FILE=t AWS_REGION=x", config: "[DEFAULT]\nrole_arn = r\nsource_profile = x\n"},
+		{name: "a profile behind our block that is not there", delivery: Delivery{BashEnv: map[string]string{"AWS_PROFILE": "q"}}, want: []string{`AWS_PROFILE is "q" in $BASH_ENV, which no AWS file has`}},
+		{name: "a profile behind our block", config: "[profile q]\n", delivery: Delivery{BashEnv: map[string]string{"AWS_PROFILE": "q", "AWS_WEB_IDENTITY_TOKEN_FILE": "t"}}},
+		{name: "a session token behind our block", delivery: Delivery{BashEnv: map[string]string{"AWS_SECURITY_TOKEN": "$X"}}, want: []string{"AWS_SECURITY_TOKEN is set in $BASH_ENV"}},
 		{name: "a file that botocore refuses", config: "[a]\n[a]\n", want: []string{"refuse to start"}},
 		{name: "a default profile that Go refuses", config: "[default]\nsource_profile = x\n", want: []string{`the profile "default" has source_profile without role_arn`}},
 		{name: "another profile that Go refuses", config: "[profile q]\nsource_profile = x\n"},

@@ -211,7 +211,7 @@ read first, so that the following steps have them.`,
 			if err := out.deliver(ctx, got.Environment(), delivery{what: "variables", identity: got.ARN, expiry: got.Expiration}); err != nil {
 				return err
 			}
-			r.noteConflicts(r.environmentConflicts())
+			r.noteConflicts(r.environmentConflicts(out.path))
 			return nil
 		},
 	}
@@ -250,7 +250,7 @@ For commands that take longer than the credentials last.`,
 			if err != nil {
 				return err
 			}
-			r.noteConflicts(r.environmentConflicts())
+			r.noteConflicts(r.environmentConflicts(""))
 			return r.child(c.Context(), args, got.Environment(), r.token.Env)
 		},
 	}

@@ -32,6 +32,9 @@ const maxBashEnvFile = 8 << 20
 
 // readBashEnv adds what $BASH_ENV sets in later steps.
 func readBashEnv(d *aws.Delivery, path string) {
+	if path == "" {
+		return
+	}
 	d.Block = deliver.HasBlock(path, "aws")
 	d.BlockKey = deliver.BlockValue(path, "aws", "AWS_ACCESS_KEY_ID").Reveal()
 	text, err := files.Head(path, maxBashEnvFile)
@@ -47,13 +50,15 @@ func readBashEnv(d *aws.Delivery, path string) {
 }
 
 // environmentConflicts are why the next tool would not use credentials that are in its
-// environment, with what our outputs take out of it.
-func (a *app) environmentConflicts() []deliver.Conflict {
+// environment, with what our outputs take out of it. bashEnv is the file that they were
+// written to, if any.
+func (a *app) environmentConflicts(bashEnv string) []deliver.Conflict {
 	files, err := aws.FindFiles(a.Getenv)
 	if err != nil {
 		return nil // without a home directory the SDKs find none
 	}
 	d := aws.Delivery{Lookup: a.lookup, Files: files}
+	readBashEnv(&d, bashEnv)
 	d.Config, d.Unreadable = files.ReadConfig()
 	return d.Conflicts()
 }

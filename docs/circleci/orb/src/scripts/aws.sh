@@ -3,6 +3,7 @@
 set -eu
 broker=''
 eval "$ORB_SHARED"
+had_keys=${AWS_ACCESS_KEY_ID:+yes}
 read_bash_env
 need_broker
 
@@ -25,19 +26,32 @@ say_unused() {
 	[ -z "$unused" ] || say "not used, and may go:$unused"
 }
 
+# write_profile writes the profile. The program compares it with what the steps that
+# follow have: in sh that is nothing of $BASH_ENV, and in bash with set_aws_env_vars
+# the variables that are written next, not those of this step.
+write_profile() (
+	if ! in_bash; then
+		unset BASH_ENV
+		[ -n "$had_keys" ] || unset AWS_ACCESS_KEY_ID AWS_SECRET_ACCESS_KEY AWS_SESSION_TOKEN
+	elif is_on "$ORB_BOOL_SET_AWS_ENV_VARS" && [ -n "${BASH_ENV-}" ]; then
+		unset BASH_ENV AWS_ACCESS_KEY_ID AWS_SECRET_ACCESS_KEY AWS_SESSION_TOKEN AWS_WEB_IDENTITY_TOKEN_FILE
+		# The region may come from the profile that the job names.
+		[ -z "${AWS_REGION-}${AWS_DEFAULT_REGION-}" ] || unset AWS_PROFILE AWS_DEFAULT_PROFILE
+		[ -z "${AWS_REGION-}" ] || unset AWS_DEFAULT_REGION
+	fi
+	"$broker" aws profile --verbose
+)
+
 say_unused
 give_aws
 give_token
 give OIDC_BROKER_PROFILE profile_name "$ORB_STR_PROFILE_NAME"
 
-"$broker" aws profile --verbose
-
+write_profile
 if is_on "$ORB_BOOL_SET_AWS_ENV_VARS" && [ -n "${BASH_ENV-}" ]; then
 	"$broker" aws env --bash-env --verbose
 	in_bash ||
 		say "this job's shell does not read \$BASH_ENV: the steps that follow use the profile, or begin with  . \"\$BASH_ENV\""
-elif [ -n "${AWS_ACCESS_KEY_ID-}" ]; then
-	say 'AWS_ACCESS_KEY_ID is set in this job, and wins over the default profile: name the profile (--profile, AWS_PROFILE)'
 fi
 # The AWS CLI's pager waits for a key in a job's terminal.
 if is_on "$ORB_BOOL_DISABLE_AWS_PAGER" && [ -z "${AWS_PAGER+set}" ]; then
