@@ -58,7 +58,7 @@ func TestDoctorToken(t *testing.T) {
 		{check: "token-guards", name: "none", env: withV1},
 		{check: "token-guards", name: "met", env: withV1, token: tokenOptions{Guards: oidc.Guards{Claims: []string{"vcs-ref=refs/heads/main"}, RefuseSSHRerun: true, MinValidity: time.Minute}}},
 		{check: "token-guards", name: "a claim", env: withV1, token: tokenOptions{Guards: oidc.Guards{Claims: []string{"vcs-ref=refs/heads/x"}}}, want: `error --require-claim: the token's vcs-ref is "refs/heads/main"`},
-		{check: "token-guards", name: "ends too soon", env: withV1, token: tokenOptions{Guards: oidc.Guards{MinValidity: 2 * time.Hour}}, want: "error --min-validity: the token in CIRCLE_OIDC_TOKEN is valid for 59m0s yet"},
+		{check: "token-guards", name: "ends too soon", env: withV1, token: tokenOptions{Guards: oidc.Guards{MinValidity: 2 * time.Hour}}, want: "error --min-validity: the token from CIRCLE_OIDC_TOKEN is still valid for 59m0s, less than 2h0m0s"},
 		{check: "token-guards", name: "ends too soon, and another is minted", env: withV1, files: mints, token: tokenOptions{Guards: oidc.Guards{MinValidity: 2 * time.Hour}}, want: "note another one is minted"},
 
 		{check: "token-minter", name: "circleci", env: withV1, files: mints},

@@ -49,9 +49,9 @@ func (m Machine) botoEnvironment(f Files) []deliver.Var {
 	}
 	files := append(m.botoFiles(), f.Boto)
 	return []deliver.Var{
-		variable("BOTO_PATH", strings.Join(files, string(os.PathListSeparator))),
+		exported("BOTO_PATH", strings.Join(files, string(os.PathListSeparator))),
 		// gcloud's gsutil would read the credentials of gcloud's active account last.
-		variable("CLOUDSDK_CORE_PASS_CREDENTIALS_TO_GSUTIL", "false"),
+		exported("CLOUDSDK_CORE_PASS_CREDENTIALS_TO_GSUTIL", "false"),
 	}
 }
 

@@ -152,7 +152,7 @@ func (x *Exchange) neutralized(m Machine) []deliver.Var {
 	var all []deliver.Var
 	for _, o := range overrides {
 		if o.property != "" && !harmless(active.get(o.property)) {
-			all = append(all, variable(o.variable, o.neutral))
+			all = append(all, exported(o.variable, o.neutral))
 		}
 	}
 	other := x.universe != googleUniverse
@@ -160,7 +160,7 @@ func (x *Exchange) neutralized(m Machine) []deliver.Var {
 		other = other || value != "" && value != x.universe
 	}
 	if other {
-		all = append(all, variable("CLOUDSDK_CORE_UNIVERSE_DOMAIN", x.universe), variable("GOOGLE_CLOUD_UNIVERSE_DOMAIN", x.universe))
+		all = append(all, exported("CLOUDSDK_CORE_UNIVERSE_DOMAIN", x.universe), exported("GOOGLE_CLOUD_UNIVERSE_DOMAIN", x.universe))
 	}
 	return all
 }

@@ -149,18 +149,18 @@ func content(b []byte) func([]byte) ([]byte, error) {
 func (x *Exchange) Environment(f Files, m Machine) deliver.Environment {
 	e := deliver.Environment{
 		Set: []deliver.Var{
-			variable("GOOGLE_APPLICATION_CREDENTIALS", f.Config),
-			variable("CLOUDSDK_AUTH_CREDENTIAL_FILE_OVERRIDE", f.Config),
+			exported("GOOGLE_APPLICATION_CREDENTIALS", f.Config),
+			exported("CLOUDSDK_AUTH_CREDENTIAL_FILE_OVERRIDE", f.Config),
 		},
 		Unset: append(ConflictingVariables(), "BOTO_CONFIG"),
 	}
 	if f.Token == "" {
 		// The libraries run no program that is not allowed expressly.
-		e.Set = append(e.Set, variable("GOOGLE_EXTERNAL_ACCOUNT_ALLOW_EXECUTABLES", "1"))
+		e.Set = append(e.Set, exported("GOOGLE_EXTERNAL_ACCOUNT_ALLOW_EXECUTABLES", "1"))
 	}
 	if x.ProjectID != "" {
 		for _, name := range projectVariables {
-			e.Set = append(e.Set, variable(name, x.ProjectID))
+			e.Set = append(e.Set, exported(name, x.ProjectID))
 		}
 	}
 	e.Set = append(e.Set, m.botoEnvironment(f)...)
@@ -172,7 +172,7 @@ func (x *Exchange) Environment(f Files, m Machine) deliver.Environment {
 // Terraform's first choice.
 var projectVariables = []string{"GOOGLE_CLOUD_PROJECT", "CLOUDSDK_CORE_PROJECT", "CLOUDSDK_PROJECT", "GCLOUD_PROJECT", "GCP_PROJECT", "GOOGLE_PROJECT"}
 
-func variable(name, value string) deliver.Var {
+func exported(name, value string) deliver.Var {
 	return deliver.Var{Name: name, Value: secret.New(value)}
 }
 
