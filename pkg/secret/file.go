@@ -52,6 +52,13 @@ func commit(ctx context.Context, j *Journal, edits []Edit) (err error) {
 	if err != nil {
 		return err
 	}
+	defer func() {
+		if err != nil {
+			for _, f := range files {
+				removeEmpty(f.made)
+			}
+		}
+	}()
 	if j != nil {
 		if err := j.intend(ctx, files); err != nil {
 			j.log(err)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -14,6 +15,7 @@ import (
 	"github.com/gofrs/flock"
 
 	"github.com/oidc-broker/oidc-broker/pkg/fault"
+	"github.com/oidc-broker/oidc-broker/pkg/files"
 )
 
 // The record's directory comes and goes whole: it is made beside its place, with
@@ -273,6 +275,11 @@ func isTempName(name string) bool {
 // alive.
 const inUse = ".in-use"
 
+// removeDepth is how many files more than one os.RemoveAll has open to remove what a
+// temporary directory holds. They are reserved: a process that can open no more files
+// would leave it behind.
+const removeDepth = 3
+
 // TempDir makes a directory in parent, 0700, that is gone when done is called, or
 // else by Undo, once this process has ended.
 func (j *Journal) TempDir(ctx context.Context, parent string) (dir string, done func(), err error) {
@@ -291,12 +298,13 @@ func (j *Journal) TempDir(ctx context.Context, parent string) (dir string, done 
 		j.log(err)
 		recorded = err == nil
 	}
-	var alive *flock.Flock
+	var open []io.Closer
 	done = func() {
-		_ = os.RemoveAll(dir) // what stays is worth nothing in an hour
-		if alive != nil {
-			_ = alive.Close()
+		_ = os.Remove(filepath.Join(dir, inUse)) // before it is closed: it is the lock
+		for _, c := range open {
+			_ = c.Close()
 		}
+		_ = os.RemoveAll(dir) // what stays is worth nothing in an hour
 		removeEmpty(made)
 		if recorded && !exists(dir) {
 			j.log(j.changeIfThere(context.WithoutCancel(ctx), func(r *journal) error {
@@ -309,10 +317,19 @@ func (j *Journal) TempDir(ctx context.Context, parent string) (dir string, done 
 		done()
 		return "", nil, err
 	}
-	alive = newLock(filepath.Join(dir, inUse))
+	alive := newLock(filepath.Join(dir, inUse))
 	if _, err := alive.TryLock(); err != nil {
 		done()
 		return "", nil, cannot("lock", dir, err)
+	}
+	open = append(open, alive)
+	for range removeDepth {
+		reserved, err := files.OpenOwn(dir, os.O_RDONLY)
+		if err != nil {
+			done()
+			return "", nil, cannot("use", dir, err)
+		}
+		open = append(open, reserved)
 	}
 	return dir, done, nil
 }
