@@ -196,7 +196,7 @@ func (d *Delivery) keys() []deliver.Conflict {
 			Message: fmt.Sprintf("AWS_ACCESS_KEY is set %s: Go programs and Terraform take it before %s", d.where("AWS_ACCESS_KEY"), d.profiles()),
 			Remedy:  "unset AWS_ACCESS_KEY and AWS_SECRET_KEY",
 		}}
-	case id == "", d.get("AWS_SECRET_ACCESS_KEY") == "", d.Block && id == d.BlockKey: // the block's own rule
+	case id == "", d.get("AWS_SECRET_ACCESS_KEY") == "", id == d.BlockKey: // the block's own rule
 		return nil
 	}
 	return []deliver.Conflict{{

@@ -54,6 +54,8 @@ func (v *view) delivery() aws.Delivery {
 		}
 		d.Profiles = []aws.DeliveredProfile{{Name: name, Region: v.region()}}
 	}
+	// Beside a profile that each command names, our block is what a job may want.
+	d.Block = d.Block && slices.ContainsFunc(d.Profiles, func(p aws.DeliveredProfile) bool { return p.Name == state.profile })
 	return d
 }
 
