@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -12,6 +13,7 @@ import (
 	"github.com/oidc-broker/oidc-broker/pkg/deliver"
 	"github.com/oidc-broker/oidc-broker/pkg/fault"
 	"github.com/oidc-broker/oidc-broker/pkg/oidc"
+	"github.com/oidc-broker/oidc-broker/pkg/secret"
 )
 
 // envOutput is the env output of any provider.
@@ -97,6 +99,30 @@ func (e *envOutput) deliver(ctx context.Context, env deliver.Environment, d deli
 	return e.result(b)
 }
 
+// foundTokens are the tokens that this process has read or minted.
+type foundTokens struct {
+	mu     sync.Mutex
+	tokens []secret.Value
+}
+
+func (f *foundTokens) add(token secret.Value) {
+	if f == nil {
+		return
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.tokens = append(f.tokens, token)
+}
+
+func (f *foundTokens) all() []secret.Value {
+	if f == nil {
+		return nil
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return slices.Clone(f.tokens)
+}
+
 // child runs the command with env. The job's tokens are taken out of its
 // environment, whatever variables hold them, and the variable that the token came from
 // with them: what the command needs is the credentials.
@@ -105,15 +131,18 @@ func (a *app) child(ctx context.Context, argv []string, env deliver.Environment,
 	if tokenEnv != "" {
 		names = append(names, tokenEnv)
 	}
-	env.Unset = append(append(env.Unset, names...), holding(a.Environ(), names)...)
+	env.Unset = append(append(env.Unset, names...), holding(a.Environ(), names, a.found.all())...)
 	return a.run(ctx, argv, a.overBashEnv(env))
 }
 
 // holding returns the names of the variables whose values hold what one of the named
-// ones holds: TF_VAR_token, or a token within JSON.
-func holding(environ, names []string) []string {
+// ones holds, or a token: TF_VAR_token, or a token within JSON.
+func holding(environ, names []string, known []secret.Value) []string {
 	const shortest = 20 // a shorter value is no token, and is found in others by chance
 	var tokens, all []string
+	for _, token := range known {
+		tokens = append(tokens, token.Reveal())
+	}
 	for _, v := range environ {
 		name, value, _ := strings.Cut(v, "=")
 		if value = strings.TrimSpace(value); slices.Contains(names, name) && len(value) >= shortest {

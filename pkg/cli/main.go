@@ -51,7 +51,7 @@ type World struct {
 // Main runs the program and returns its exit code: 0, a fault.Kind, or the
 // status of the command that exec or sandbox ran.
 func Main(ctx context.Context, w World) (status int) {
-	a := &app{World: w}
+	a := &app{World: w, found: &foundTokens{}}
 	defer func() {
 		if value := recover(); value != nil {
 			status = a.crashed(value)
@@ -88,6 +88,7 @@ type app struct {
 	reading        context.Context // of the command, in which files and standard input are read
 	noted          map[string]bool // see noteOnce
 	unrecorded     bool            // what is written is not for cleanup
+	found          *foundTokens    // the job's tokens, which exec takes out of the environment
 	addOthers      func()          // the commands that were not made; nil: all were
 }
 

@@ -62,7 +62,7 @@ func (a *app) finder(t tokenOptions) oidc.Finder {
 	}
 	return oidc.Finder{
 		Env: t.Env, File: t.File, Audience: t.Audience, Version: t.Version, Guards: t.Guards,
-		Getenv: a.Getenv, Stdin: a.Stdin, Now: a.Now, Log: a.progress, Note: note,
+		Getenv: a.Getenv, Stdin: a.Stdin, Now: a.Now, Log: a.progress, Note: note, Found: a.found.add,
 		Run: func(ctx context.Context, argv ...string) ([]byte, []byte, error) {
 			stdout, stderr, err := deliver.Output(ctx, deliver.Child{Argv: argv, Env: a.Environ()}, mintedOutput)
 			if errors.Is(err, exec.ErrNotFound) {

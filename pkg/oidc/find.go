@@ -11,6 +11,7 @@ import (
 
 	"github.com/oidc-broker/oidc-broker/pkg/fault"
 	"github.com/oidc-broker/oidc-broker/pkg/files"
+	"github.com/oidc-broker/oidc-broker/pkg/secret"
 )
 
 // The variables that CircleCI puts the job's tokens into.
@@ -37,6 +38,8 @@ type Finder struct {
 	// Note is told what the user did not ask for: that another token is used than the
 	// job's; nil means nobody is.
 	Note func(text string)
+	// Found is told each token that Find and Renew return; nil means nobody is.
+	Found func(secret.Value)
 	// Log is told where the token came from; nil means nobody is.
 	Log func(format string, args ...any)
 }
@@ -124,6 +127,9 @@ func (f Finder) judged(t Token, err error) (Token, error) {
 	}
 	if err := f.Guards.check(t, f.Now()); err != nil {
 		return Token{}, err
+	}
+	if f.Found != nil {
+		f.Found(t.Raw)
 	}
 	if f.Log != nil {
 		f.Log("token from %s, %s, valid until %s", t.Source, t.Version(), t.Expiry.Format(time.RFC3339))
