@@ -7,6 +7,7 @@ import (
 	"sync"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/oidc-broker/oidc-broker/pkg/fault"
 )
@@ -17,6 +18,8 @@ type applyRun struct {
 	file, format string
 	only         []string
 	dryRun       bool
+	trustFile    bool
+	flags        *pflag.FlagSet
 	token        tokenOptions // for all targets
 	vaults       vaultRun     // how Vaults are reached, where the file does not say
 }
@@ -33,7 +36,11 @@ is assumed with the other's credentials.
 
 The file is YAML: docs/configuration.md says what it holds. A target's options are in it
 alone; the environment says where the clouds are, and what the options below name. No
-variable is exported, and one that is there and would win over what was written is named.`,
+variable is exported, and one that is there and would win over what was written is named.
+
+Who can change the file, as by a pull request, need not be trusted: where tokens are sent
+comes from the environment and the options alone, and paths stay in the working directory
+and the tools' usual places, unless --trust-file says otherwise.`,
 		Example: `  oidc-broker apply
   oidc-broker apply --dry-run
   oidc-broker apply --file deploy/oidc-broker.yaml --only staging --only production`,
@@ -43,10 +50,12 @@ variable is exported, and one that is there and would win over what was written 
 			return inFile(r.file, err)
 		},
 	}
+	r.flags = c.Flags()
 	o := a.own(c)
 	o.text(&r.file, "file", "OIDC_BROKER_FILE", "`file` with the targets, - for standard input (default oidc-broker.yaml)")
 	o.list(&r.only, "only", "OIDC_BROKER_ONLY", "`name` of a target to write; those that it comes via are used, and not written (repeatable)")
 	o.switches(&r.dryRun, "dry-run", "OIDC_BROKER_DRY_RUN", "show what would be called and written; no token is read, and no call is made")
+	o.switches(&r.trustFile, "trust-file", "OIDC_BROKER_TRUST_FILE", "let the file say where tokens are sent and name any path: all who can change it are trusted")
 	declareFormat(o, &r.format)
 	r.token.declare(o)
 	r.vaults.connection(o)

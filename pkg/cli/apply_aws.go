@@ -8,6 +8,7 @@ import (
 
 	"github.com/oidc-broker/oidc-broker/pkg/aws"
 	"github.com/oidc-broker/oidc-broker/pkg/deliver"
+	"github.com/oidc-broker/oidc-broker/pkg/fault"
 	"github.com/oidc-broker/oidc-broker/pkg/secret"
 )
 
@@ -90,10 +91,13 @@ func (c *applyAWS) processProfile(p *plan, t *target, x *aws.Exchange, files aws
 // exchange settles the options, with what the environment adds to them.
 func (c *applyAWS) exchange(p *plan, t *target) (*aws.Exchange, error) {
 	policy := c.Policy.text
-	if !strings.HasPrefix(policy, "{") {
+	if policy != "" && !strings.HasPrefix(policy, "{") {
 		var err error
 		if policy, err = p.filePath(c.Policy, t.String()); err != nil {
 			return nil, err
+		}
+		if err := p.mayRead(policy); err != nil {
+			return nil, t.located(fault.New(fault.Usage, "--policy: %w", err))
 		}
 	}
 	o := aws.Options{

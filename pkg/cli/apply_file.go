@@ -13,7 +13,9 @@ import (
 // The file of 'oidc-broker apply'. docs/apply.schema.json says the same to
 // editors, and a test holds the two together. Keys are the names of options. The
 // tag leave is for values that may hold what looks like a variable, oneof for those
-// of which there are a few.
+// of which there are a few. The tags decides and from are for what an author who is
+// not trusted may not say (apply_trust.go): what it decides, and the option or the
+// variables by which the job says it.
 
 // applyFile is the whole of it.
 type applyFile struct {
@@ -31,9 +33,9 @@ const applyVersion = "1"
 // applyToken chooses the job's token. What a target says goes over what the file
 // says.
 type applyToken struct {
-	TokenEnv       entry   `yaml:"token-env"`
-	TokenFile      entry   `yaml:"token-file"`
-	Audience       entry   `yaml:"audience"`
+	TokenEnv       entry   `yaml:"token-env" decides:"which token is sent" from:"--token-env"`
+	TokenFile      entry   `yaml:"token-file" decides:"which token is sent" from:"--token-file"`
+	Audience       entry   `yaml:"audience" decides:"the token's audience" from:"--audience"`
 	TokenVersion   entry   `yaml:"token-version" oneof:"v1 v2"`
 	RequireClaim   []entry `yaml:"require-claim"`
 	RefuseSSHRerun toggle  `yaml:"refuse-ssh-rerun"`
@@ -69,9 +71,9 @@ type applyGCP struct {
 	Delegate                 []entry `yaml:"delegate"`
 	Scope                    []entry `yaml:"scope"`
 	TokenLifetime            number  `yaml:"token-lifetime"`
-	UniverseDomain           entry   `yaml:"universe-domain"`
-	STSEndpoint              entry   `yaml:"sts-endpoint"`
-	IAMCredentialsEndpoint   entry   `yaml:"iamcredentials-endpoint"`
+	UniverseDomain           entry   `yaml:"universe-domain" decides:"who receives the token" from:"CLOUDSDK_CORE_UNIVERSE_DOMAIN GOOGLE_CLOUD_UNIVERSE_DOMAIN"`
+	STSEndpoint              entry   `yaml:"sts-endpoint" decides:"who receives the token" from:"CLOUDSDK_API_ENDPOINT_OVERRIDES_STS"`
+	IAMCredentialsEndpoint   entry   `yaml:"iamcredentials-endpoint" decides:"who receives the token" from:"CLOUDSDK_API_ENDPOINT_OVERRIDES_IAMCREDENTIALS"`
 	Source                   entry   `yaml:"source" oneof:"file executable"`
 	OutputFile               entry   `yaml:"output-file"`
 	Configuration            entry   `yaml:"configuration"` // of gcloud
@@ -82,16 +84,16 @@ type applyGCP struct {
 type applyVault struct {
 	standing
 	Name          entry    `yaml:"name"`
-	VaultAddr     entry    `yaml:"vault-addr"`
+	VaultAddr     entry    `yaml:"vault-addr" decides:"who receives the token" from:"BAO_ADDR VAULT_ADDR"`
 	Role          entry    `yaml:"role"`
 	AuthPath      entry    `yaml:"auth-path"`
 	Namespace     entry    `yaml:"namespace"`
 	AuthNamespace entry    `yaml:"auth-namespace"`
-	CACert        entry    `yaml:"ca-cert"`
-	CAPath        entry    `yaml:"ca-path"`
-	ClientCert    entry    `yaml:"client-cert"`
-	ClientKey     entry    `yaml:"client-key"`
-	TLSServerName entry    `yaml:"tls-server-name"`
+	CACert        entry    `yaml:"ca-cert" decides:"who receives the token" from:"--ca-cert"`
+	CAPath        entry    `yaml:"ca-path" decides:"who receives the token" from:"--ca-path"`
+	ClientCert    entry    `yaml:"client-cert" decides:"the client's identity" from:"--client-cert"`
+	ClientKey     entry    `yaml:"client-key" decides:"the client's identity" from:"--client-key"`
+	TLSServerName entry    `yaml:"tls-server-name" decides:"who receives the token" from:"--tls-server-name"`
 	ClientTimeout number   `yaml:"client-timeout"`
 	MaxRetries    number   `yaml:"max-retries"`
 	Secret        []entry  `yaml:"secret"`
@@ -136,7 +138,7 @@ func texts[E interface{ content() entry }](all []E) []string {
 
 // A keyed is an entry with its key.
 type keyed struct {
-	key string
+	slot
 	entry
 }
 
@@ -154,7 +156,7 @@ func entriesOf(m mapping) []keyed {
 		}
 		for _, v := range values {
 			if e, ok := v.Interface().(interface{ content() entry }); ok && e.content().given() {
-				all = append(all, keyed{s.name, e.content()})
+				all = append(all, keyed{s, e.content()})
 			}
 		}
 	})
@@ -197,7 +199,7 @@ func culprit(m mapping, text string) place {
 	best, most := *m.place(), 0
 	for _, e := range entriesOf(m) {
 		weight := 0
-		if i := slices.Index(flags, "--"+e.key); i >= 0 {
+		if i := slices.Index(flags, "--"+e.name); i >= 0 {
 			weight = max(1000-200*i, 200) // the first that is named
 		}
 		if strings.Contains(text, strconv.Quote(e.text)) {

@@ -82,7 +82,7 @@ func (c *applyGCP) exchange(p *plan, t *target) (*gcp.Exchange, error) {
 // several by default.
 func (c *applyGCP) configPath(p *plan, t *target) (string, error) {
 	if c.OutputFile.given() {
-		return p.filePath(c.OutputFile, t.String())
+		return p.outputPath(c.OutputFile, t, p.googlePlaces)
 	}
 	known, err := p.googleFiles("", "", oidc.Token{})
 	if err != nil {

@@ -23,6 +23,7 @@ import (
 type plan struct {
 	*app
 	path    string        // of the file, - for standard input
+	trusted bool          // everyone who can change the file is
 	given   tokenOptions  // on the command line
 	token   tokenOptions  // for all targets
 	server  vault.Options // how Vaults are reached, where their targets do not say
@@ -105,18 +106,21 @@ func (t *target) located(err error) error { return located(err, t.String(), t.sp
 
 // newPlan settles what the file asks for.
 func (a *app) newPlan(f *applyFile, r *applyRun) (*plan, error) {
-	p := &plan{app: a, path: r.file, given: r.token, server: r.vaults.options, claimed: map[string]claim{}}
+	p := &plan{app: a, path: r.file, given: r.token, server: r.vaults.options, trusted: r.trustFile, claimed: map[string]claim{}}
 	if err := p.finder(r.token).Check(); err != nil {
 		return nil, err
 	}
 	var err error
+	if err := p.untrusted(r, f, f.what()); err != nil {
+		return nil, err
+	}
 	if p.token, err = p.settleToken(&f.applyToken, r.token, f.what(), f); err != nil {
 		return nil, err
 	}
 	if err := p.collect(f); err != nil {
 		return nil, err
 	}
-	for _, check := range []func() error{p.unique, p.resolveVia, p.circular, func() error { return p.choose(r.only) }} {
+	for _, check := range []func() error{p.unique, func() error { return p.untrustedTargets(r) }, p.resolveVia, p.circular, func() error { return p.choose(r.only) }} {
 		if err := check(); err != nil {
 			return nil, err
 		}
@@ -179,7 +183,7 @@ func (p *plan) unique() error {
 	for _, t := range p.targets {
 		at := t.at()
 		for _, e := range entriesOf(t.spec) {
-			if e.text == t.name && (e.key == "name" || e.key == "profile") {
+			if e.text == t.name && (e.name == "name" || e.name == "profile") {
 				at = e.at
 				break
 			}
@@ -226,8 +230,8 @@ func (p *plan) resolveVia() error {
 				Hint("there are %s", strings.Join(known, ", "))
 		}
 		for _, e := range entriesOf(t.spec) {
-			if isTokenKey(e.key) {
-				return t.mistake(e.at, "%s: it uses no token of its own, for it comes via %q", e.key, t.viaName.text)
+			if isTokenKey(e.name) {
+				return t.mistake(e.at, "%s: it uses no token of its own, for it comes via %q", e.name, t.viaName.text)
 			}
 		}
 	}

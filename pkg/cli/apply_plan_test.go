@@ -13,7 +13,8 @@ import (
 )
 
 // planned settles a file in a directory of its own, which $DIR stands for, with the
-// environment that is given as NAME=VALUE. ONLY is --only.
+// environment that is given as NAME=VALUE. ONLY is --only, TRUST=no leaves --trust-file
+// out.
 func planned(t *testing.T, text string, env ...string) (p *plan, dir string, err error) {
 	t.Helper()
 	dir = t.TempDir()
@@ -33,7 +34,7 @@ func planned(t *testing.T, text string, env ...string) (p *plan, dir string, err
 		return nil, dir, err
 	}
 	a := &app{World: World{Getenv: func(name string) string { return values[name] }, Stderr: io.Discard}}
-	p, err = a.newPlan(f, &applyRun{app: a, file: filepath.Join(dir, "oidc-broker.yaml"), only: strings.Fields(values["ONLY"])})
+	p, err = a.newPlan(f, &applyRun{app: a, trustFile: values["TRUST"] != "no", file: filepath.Join(dir, "oidc-broker.yaml"), only: strings.Fields(values["ONLY"])})
 	return p, dir, err
 }
 

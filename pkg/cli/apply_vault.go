@@ -62,6 +62,12 @@ func (c *applyVault) settle(p *plan, t *target) error {
 func (c *applyVault) options(p *plan, t *target) (vault.Options, error) {
 	o := p.server
 	o.Read = p.readFile
+	o.ReadValue = func(path string, limit int64) ([]byte, error) {
+		if err := p.mayRead(path); err != nil {
+			return nil, err
+		}
+		return p.readFile(path, limit)
+	}
 	o.Addr, o.Role, o.AuthPath, o.Namespace, o.AuthNamespace = c.VaultAddr.text, c.Role.text, c.AuthPath.text, c.Namespace.text, c.AuthNamespace.text
 	o.Secrets, o.Writes, o.KVVersions, o.WrapTTL = texts(c.Secret), texts(c.Write), texts(c.KVVersion), c.WrapTTL.text
 	if c.CACert.given() || c.CAPath.given() {
@@ -116,10 +122,10 @@ func (c *applyVault) writing(p *plan, t *target) (vaultWriting, error) {
 		w.format = "dotenv"
 	}
 	var err error
-	if w.secrets, err = p.filePath(c.SecretsFile, t.String()); err != nil {
+	if w.secrets, err = p.outputPath(c.SecretsFile, t, noPlaces); err != nil {
 		return w, err
 	}
-	if w.token, err = p.filePath(c.OutputFile, t.String()); err != nil {
+	if w.token, err = p.outputPath(c.OutputFile, t, p.vaultPlaces); err != nil {
 		return w, err
 	}
 	if w.token == "" && w.secrets == "" {

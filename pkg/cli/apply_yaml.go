@@ -259,6 +259,8 @@ type slot struct {
 	raw     bool     // the value may hold what looks like a variable
 	item    bool     // of a list: the text may be several, and have several lines
 	choices []string // the values that there are; nil: any
+	decides string   // what an author who is not trusted may not decide; "": nothing
+	from    []string // the option or the variables by which the job does
 }
 
 func (r *yamlReader) into(to slot, n ast.Node) error {
@@ -339,7 +341,8 @@ func eachKey(v reflect.Value, visit func(slot)) {
 	for i := range v.NumField() {
 		f := v.Type().Field(i)
 		if name := f.Tag.Get("yaml"); name != "" {
-			visit(slot{Value: v.Field(i), name: name, raw: f.Tag.Get("leave") != "", choices: strings.Fields(f.Tag.Get("oneof"))})
+			visit(slot{Value: v.Field(i), name: name, raw: f.Tag.Get("leave") != "", choices: strings.Fields(f.Tag.Get("oneof")),
+				decides: f.Tag.Get("decides"), from: strings.Fields(f.Tag.Get("from"))})
 		} else if f.Anonymous && f.Type.Kind() == reflect.Struct {
 			eachKey(v.Field(i), visit)
 		}

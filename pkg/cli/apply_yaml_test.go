@@ -85,7 +85,7 @@ func contents(f *applyFile) []string {
 	var all []string
 	add := func(kind string, m mapping) {
 		for _, e := range entriesOf(m) {
-			all = append(all, kind+" "+e.key+"="+e.text)
+			all = append(all, kind+" "+e.name+"="+e.text)
 		}
 	}
 	add("file", f)

@@ -32,6 +32,9 @@ func FindConfiguration(getenv func(string) string, name string) (string, error) 
 	return path, nil
 }
 
+// ConfigurationDir is where gcloud keeps its files; "" when there is no home.
+func ConfigurationDir(getenv func(string) string) string { return gcloudDir(getenv) }
+
 // Configuration returns the edits that make a gcloud configuration use the files:
 // gcloud needs no login and no variable then. What it held for finding other
 // credentials is taken out, the rest of it stays.

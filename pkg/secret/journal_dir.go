@@ -416,3 +416,20 @@ func (j *Journal) Marks(path string) ([]Note, error) {
 	}
 	return nil, nil
 }
+
+// Wrote says whether a file holds what Commit wrote last, and nothing else since.
+func (j *Journal) Wrote(path string) bool {
+	r, err := j.read()
+	if err != nil {
+		return false
+	}
+	if real, err := filepath.EvalSymlinks(path); err == nil {
+		path = real
+	}
+	e := r.entry(path)
+	if e == nil {
+		return false
+	}
+	b, err := files.Read(path, maxFile)
+	return err == nil && slices.ContainsFunc(e.States, func(s journalState) bool { return s.Text == digest(b) })
+}

@@ -49,6 +49,15 @@ type Options struct {
 
 	// Read reads the files that the options name. Nil: files.Read.
 	Read func(path string, limit int64) ([]byte, error)
+	// ReadValue reads those of --write's KEY=@FILE. Nil: Read.
+	ReadValue func(path string, limit int64) ([]byte, error)
+}
+
+func (o Options) readValue(path string, limit int64) ([]byte, error) {
+	if o.ReadValue == nil {
+		return o.read(path, limit)
+	}
+	return o.ReadValue(path, limit)
 }
 
 func (o Options) read(path string, limit int64) ([]byte, error) {

@@ -16,7 +16,7 @@ func (o Options) settleSecrets(s *Server) error {
 	if err != nil {
 		return err
 	}
-	writes, err := parameters(o.Writes, o.read)
+	writes, err := parameters(o.Writes, o.readValue)
 	if err != nil {
 		return err
 	}
