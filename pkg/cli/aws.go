@@ -124,7 +124,7 @@ so that what is wrong fails here.`,
 	o.text(&profile, "profile", "OIDC_BROKER_PROFILE", "`name` of the profile to write; AWS_PROFILE is not read (default \"default\")")
 	o.choice(&mode, "mode", "OIDC_BROKER_MODE", []string{"static", "process"}, "static: keys in the file; process: this program, which renews them (default static)")
 	o.switches(&r.noCache, "no-cache", "OIDC_BROKER_NO_CACHE", "with --mode process: make an exchange with every call")
-	return c
+	return r.orExisting(c, &r.token, func() (existing, error) { return r.existingAWS(profile) })
 }
 
 func (r *awsRun) profile(ctx context.Context, name string, process bool) error {
@@ -216,7 +216,7 @@ read first, so that the following steps have them.`,
 		},
 	}
 	out.declare(r.own(c))
-	return c
+	return r.orExisting(c, &r.token, func() (existing, error) { return r.existingAWS("") })
 }
 
 func (r *awsRun) execCommand() *cobra.Command {
@@ -255,7 +255,7 @@ For commands that take longer than the credentials last.`,
 		},
 	}
 	r.own(c).switches(&refresh, "refresh", "OIDC_BROKER_REFRESH", "renew the credentials while the command runs: an endpoint on loopback hands them to every SDK")
-	return c
+	return r.orExisting(c, &r.token, func() (existing, error) { return r.existingAWS("") })
 }
 
 func (r *awsRun) processCommand() *cobra.Command {

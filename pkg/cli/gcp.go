@@ -211,7 +211,7 @@ checkout, 0600.`,
 	o := r.own(c)
 	f.declare(o)
 	r.declare(o)
-	return c
+	return r.orExisting(c, &r.token, func() (existing, error) { return r.existingGoogle(f.output) })
 }
 
 func (r *gcpRun) envCommand() *cobra.Command {
@@ -250,7 +250,7 @@ every client library find the credentials with no 'gcloud auth login'.`,
 	f.declare(o)
 	out.declare(o)
 	r.declare(o)
-	return c
+	return r.orExisting(c, &r.token, func() (existing, error) { return r.existingGoogle("") })
 }
 
 func (r *gcpRun) execCommand() *cobra.Command {
@@ -275,7 +275,7 @@ libraries, which read the file again each time, keep their access.`,
 	o := r.own(c)
 	f.declareSource(o)
 	r.declare(o)
-	return c
+	return r.orExisting(c, &r.token, func() (existing, error) { return r.existingGoogle("") })
 }
 
 func (r *gcpRun) exec(ctx context.Context, x *gcp.Exchange, f gcpFiles, argv []string) error {

@@ -105,6 +105,7 @@ func Variables() []Variable {
 		{"BOTO_CONFIG, BOTO_PATH", "files of boto's: aws exec --refresh refuses keys in the first; gcp env and exec add gsutil's settings to them"},
 		{"BASH_ENV", "the file that --bash-env writes"},
 		{"CIRCLECI, CIRCLE_BUILD_URL, CIRCLE_PR_REPONAME, CIRCLE_PR_USERNAME", "tell why a job has no token"},
+		{"CI, CIRCLE_BUILD_NUM, CIRCLE_WORKFLOW_ID, CODEBUILD_BUILD_ID, JENKINS_URL, TF_BUILD", "tell a CI job, to which --if-no-token does not apply"},
 		{"CIRCLE_WORKFLOW_JOB_ID, CIRCLE_WORKFLOW_ID, CIRCLE_PIPELINE_ID, CIRCLE_PROJECT_ID, CIRCLE_BUILD_URL, CIRCLE_REPOSITORY_URL, CIRCLE_BRANCH, CIRCLE_TAG", "tell whose job's keys are in the cache, where it has no token yet"},
 		{"CIRCLE_JOB", "the default of --role-session-name"},
 		{"CIRCLE_OIDC_SANDBOX_URL", "set by the sandbox, for the 'circleci' that it puts on PATH"},

@@ -242,7 +242,7 @@ func ending(session *vault.Session) string {
 }
 
 func (r *vaultRun) loginCommand() *cobra.Command {
-	return &cobra.Command{
+	c := &cobra.Command{
 		Use:        "login",
 		SuggestFor: []string{"login", "auth"},
 		Short:      "Log in, and write the token where the Vault CLI looks for it",
@@ -274,6 +274,7 @@ token ends. Nothing revokes it: 'vault exec' does.`,
 			})
 		},
 	}
+	return r.orExisting(c, &r.token, r.existingVault)
 }
 
 // tokenDelivery says whose the Vault token is that was written.
@@ -347,7 +348,7 @@ what the following steps need it for.`,
 	o := r.own(c)
 	r.secrets(o)
 	out.declare(o)
-	return c
+	return r.orExisting(c, &r.token, r.existingVault)
 }
 
 func (r *vaultRun) execCommand() *cobra.Command {
@@ -380,7 +381,7 @@ nor Vault's: --keep-token gives it Vault's, --keep-job-token leaves it the job's
 	r.secrets(o)
 	o.switches(&keep, "keep-token", "OIDC_BROKER_VAULT_KEEP_TOKEN", "give the command VAULT_TOKEN and VAULT_ADDR")
 	o.switches(&keepJob, "keep-job-token", "OIDC_BROKER_VAULT_KEEP_JOB_TOKEN", "leave the command the job's own token, too")
-	return c
+	return r.orExisting(c, &r.token, r.existingVault)
 }
 
 func (r *vaultRun) exec(ctx context.Context, s *vault.Server, argv []string, keep, keepJob bool) error {

@@ -41,6 +41,34 @@ func (o Options) settleSecrets(s *Server) error {
 	return s.uniqueFiles()
 }
 
+// Variables are those that the fields go into which --secret names, but for optional ones.
+// There are none where a field goes elsewhere, or where * stands for fields that nobody
+// knows before they are read.
+func (o Options) Variables() ([]string, error) {
+	versions, err := kvVersions(o.KVVersions)
+	if err != nil {
+		return nil, err
+	}
+	var names []string
+	for _, text := range o.Secrets {
+		all, err := wantedSecrets(text, versions)
+		if err != nil {
+			return nil, err
+		}
+		for _, w := range all {
+			for _, f := range w.fields {
+				switch {
+				case f.all || f.variable == "":
+					return nil, nil
+				case !f.optional:
+					names = append(names, f.variable)
+				}
+			}
+		}
+	}
+	return names, nil
+}
+
 func asked(all []*Wanted, path string) bool {
 	for _, w := range all {
 		if w.Path == path {
