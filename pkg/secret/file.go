@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"sort"
 	"strings"
 
@@ -360,15 +361,29 @@ func (f *file) clear() error {
 		}
 		return err
 	}
-	entries, _ := os.ReadDir(dir) // what cannot be listed holds nothing that could be found
-	for _, e := range entries {
-		if strings.HasPrefix(e.Name(), filepath.Base(name)) {
-			if info, err := e.Info(); err == nil && ours(info) {
-				_ = os.RemoveAll(filepath.Join(dir, e.Name()))
+	for _, left := range ownTemps(f.path) {
+		_ = os.RemoveAll(left)
+	}
+	return nil
+}
+
+// ownTemps are what writers that were killed left beside a file as this user: write
+// takes another name where another user has taken the first.
+func ownTemps(path string) []string {
+	name := tempName(path)
+	names := []string{name}
+	if sharedDir(filepath.Dir(name)) {
+		entries, _ := os.ReadDir(filepath.Dir(name)) // what cannot be listed holds nothing that could be found
+		for _, e := range entries {
+			if strings.HasPrefix(e.Name(), filepath.Base(name)+"-") {
+				names = append(names, filepath.Join(filepath.Dir(name), e.Name()))
 			}
 		}
 	}
-	return nil
+	return slices.DeleteFunc(names, func(name string) bool {
+		info, err := os.Lstat(name)
+		return err != nil || !ours(info)
+	})
 }
 
 // lockName and tempName are what stands beside a file while it is written.

@@ -164,9 +164,18 @@ func rewrite(w *os.File, b []byte) error {
 // restoreTorn restores the old text where a writer was killed while it wrote in place. What
 // another program has written since stays. The file's lock is held.
 func (f *file) restoreTorn() error {
-	dir := tempName(f.path)
+	for _, dir := range ownTemps(f.path) {
+		if err := f.restoreFrom(dir); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// restoreFrom does it with the texts that are in a directory of this user's.
+func (f *file) restoreFrom(dir string) error {
 	info, err := os.Lstat(dir)
-	if err != nil || !info.IsDir() || !ours(info) || writableByOthers(info) {
+	if err != nil || !info.IsDir() || writableByOthers(info) {
 		return nil //nolint:nilerr // no writer of ours was here
 	}
 	var texts [2][]byte

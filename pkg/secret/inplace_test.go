@@ -70,6 +70,34 @@ func afterKill(t *testing.T, before, after, now string) string {
 	return found
 }
 
+// TestKilledInPlaceUnderAnotherName: where another user has taken the first name, what
+// lies under the second one is restored too.
+func TestKilledInPlaceUnderAnotherName(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	if err := os.Chmod(dir, 0o777|os.ModeSticky); err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(dir, "config")
+	kept := tempName(path) + "-OTHERNAME"
+	if err := os.Mkdir(kept, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for name, text := range map[string]string{path: "new old\n", filepath.Join(kept, keptOld): "old old\n", filepath.Join(kept, keptNew): "new new\n"} {
+		if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	found := ""
+	err := Commit(context.Background(), Edit{Path: path, Apply: func(b []byte) ([]byte, error) {
+		found = string(b)
+		return append(b, "# more\n"...), nil
+	}})
+	if want := "old old\n"; os.PathSeparator == '/' && (err != nil || found != want) {
+		t.Errorf("the next writer finds %q, %v; want %q", found, err, want)
+	}
+}
+
 // TestOverwrite: written in place, a file is the same one, with the mode that it shall
 // have, and both texts are kept beside it meanwhile.
 func TestOverwrite(t *testing.T) {
