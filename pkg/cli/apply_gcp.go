@@ -5,6 +5,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/oidc-broker/oidc-broker/pkg/deliver"
 	"github.com/oidc-broker/oidc-broker/pkg/gcp"
 	"github.com/oidc-broker/oidc-broker/pkg/oidc"
 	"github.com/oidc-broker/oidc-broker/pkg/secret"
@@ -71,7 +72,7 @@ func (c *applyGCP) exchange(p *plan, t *target) (*gcp.Exchange, error) {
 			return nil, err
 		}
 	}
-	x, err := o.SettleFor(gcp.CredentialConfiguration)
+	x, err := o.SettleFor(gcp.ExportedConfiguration) // a project needs a gcloud configuration: settle
 	if err != nil {
 		return nil, t.located(err)
 	}
@@ -123,6 +124,12 @@ func (c *applyGCP) plan(p *plan, t *target, w *gcpWriting) error {
 		if err := p.writes(t, w.configuration, "gcloud configuration "+c.Configuration.text, c.Configuration.at); err != nil {
 			return err
 		}
+	}
+	t.conflicts = func(names []string) []deliver.Conflict {
+		if w.configuration == "" {
+			return p.machine().Overrides()
+		}
+		return p.machine().ConfigurationConflicts(w.exchange, known, names)
 	}
 	sure := t.files
 	const jobToken = "the job's token"

@@ -55,6 +55,10 @@ type target struct {
 	chosen bool // to be written
 	needed bool // chosen, or the source of one that is
 
+	// conflicts are what of this job takes precedence over what is written; it gets the
+	// names of all gcloud configurations that are.
+	conflicts func(configurations []string) []deliver.Conflict
+
 	token tokenOptions
 	roles []string  // of AWS, in order
 	calls []string  // in order, for --dry-run

@@ -4,8 +4,6 @@ import (
 	"fmt"
 	"strings"
 	"time"
-
-	"github.com/oidc-broker/oidc-broker/pkg/gcp"
 )
 
 // shownTarget is a target in JSON: what would be done, or what was.
@@ -99,7 +97,8 @@ func (p *plan) print(shown []shownTarget, format string, text func(shownTarget) 
 // noteEnvironment says what in this job's environment wins over what was written,
 // or is missing for it. No variable is exported here, but one may be there.
 func (p *plan) noteEnvironment() {
-	var configurations, executable bool
+	var executable bool
+	var configurations []string // of gcloud
 	vaultToken := ""
 	for _, t := range p.targets {
 		if !t.chosen {
@@ -107,7 +106,9 @@ func (p *plan) noteEnvironment() {
 		}
 		switch c := t.spec.(type) {
 		case *applyGCP:
-			configurations = configurations || c.Configuration.given()
+			if c.Configuration.given() {
+				configurations = append(configurations, c.Configuration.text)
+			}
 			executable = executable || c.Source.text == "executable"
 		case *applyVault:
 			if !c.OutputFile.given() && !c.SecretsFile.given() {
@@ -115,10 +116,13 @@ func (p *plan) noteEnvironment() {
 			}
 		}
 	}
-	p.noteConflicts(p.conflicts)
-	if n := p.set(append(gcp.ConflictingVariables(), "CLOUDSDK_AUTH_CREDENTIAL_FILE_OVERRIDE", "CLOUDSDK_CORE_PROJECT")...); n != "" && configurations {
-		p.note(n + " is set in this job: gcloud takes it, and not what the configuration says")
+	conflicts := p.conflicts
+	for _, t := range p.targets {
+		if t.chosen && t.conflicts != nil {
+			conflicts = append(conflicts, t.conflicts(configurations)...)
+		}
 	}
+	p.noteConflicts(conflicts)
 	if executable && p.set("GOOGLE_EXTERNAL_ACCOUNT_ALLOW_EXECUTABLES") == "" {
 		p.note("source executable: Google's tools run no program unless GOOGLE_EXTERNAL_ACCOUNT_ALLOW_EXECUTABLES is 1 in the step that uses the configuration")
 	}

@@ -22,9 +22,6 @@ const (
 	renewTime = 30 * time.Second
 	// keep is how long a file of the cache is of use: no session is longer.
 	keep = 24 * time.Hour
-
-	noteCache = "cache" // the kind of the note that names a cache's directory
-	noteDir   = "dir"
 )
 
 // awsCache keeps the credentials of one request of one job on disk, so that many
@@ -220,7 +217,7 @@ func (c *awsCache) store(ctx context.Context, made aws.Cached) {
 		_, err = aws.ReadCached(b, c.Now())
 	}
 	if err == nil {
-		c.noteDir(ctx)
+		c.noteDirectory(ctx, noteCache, c.dir.Dir)
 		err = c.dir.Write(c.name, b)
 	}
 	if err != nil {
@@ -229,23 +226,6 @@ func (c *awsCache) store(ctx context.Context, made aws.Cached) {
 	}
 	if err := c.dir.Sweep(c.Now().Add(-keep)); err != nil {
 		c.progress("the cache is not tidied up: %v", err)
-	}
-}
-
-// noteDir records the directory for cleanup, before anything is in it.
-func (c *awsCache) noteDir(ctx context.Context) {
-	j := c.journal()
-	if j == nil {
-		return
-	}
-	n := secret.Note{Kind: noteCache, Values: map[string]string{noteDir: c.dir.Dir}}
-	if notes, err := j.Notes(); err == nil && slices.ContainsFunc(notes, func(known secret.Note) bool {
-		return known.Kind == n.Kind && known.Values[noteDir] == c.dir.Dir
-	}) {
-		return
-	}
-	if err := j.Note(ctx, n); err != nil {
-		j.Log(err)
 	}
 }
 
@@ -281,6 +261,8 @@ func (a *app) clearCaches(notes []secret.Note, dryRun bool) (done []secret.Undon
 		}
 		done = append(done, u)
 	}
-	seen = slices.DeleteFunc(slices.Clone(notes), func(n secret.Note) bool { return n.Kind == noteCache && failed[n.Values[noteDir]] })
+	kept, e := clearStates(notes, dryRun, failed)
+	done, err = append(done, kept...), errors.Join(err, e)
+	seen = slices.DeleteFunc(slices.Clone(notes), func(n secret.Note) bool { return failed[n.Values[noteDir]] })
 	return done, seen, err
 }

@@ -77,7 +77,7 @@ func TestDoctorGoogle(t *testing.T) {
 		{check: "google-endpoint", name: "the sandbox's", env: "CLOUDSDK_API_ENDPOINT_OVERRIDES_STS=http://127.0.0.1:8080\nCIRCLE_OIDC_SANDBOX_URL=x"},
 
 		{check: "google-override", name: "none", env: adc},
-		{check: "google-override", name: "a token and an account", env: "CLOUDSDK_AUTH_ACCESS_TOKEN=x\nCLOUDSDK_CORE_ACCOUNT=y", want: "warning CLOUDSDK_AUTH_ACCESS_TOKEN is set, and gcloud, bq and docker-credential-gcloud take it before the credential configuration\nwarning CLOUDSDK_CORE_ACCOUNT is set, and gsutil takes it before the credential configuration"},
+		{check: "google-override", name: "a token and an account", env: "CLOUDSDK_AUTH_ACCESS_TOKEN=x\nCLOUDSDK_CORE_ACCOUNT=y", want: "warning CLOUDSDK_AUTH_ACCESS_TOKEN is set, and gcloud, bq and docker-credential-gcloud take it first\nwarning CLOUDSDK_CORE_ACCOUNT is set, and gsutil takes it first"},
 
 		{check: "google-gcloud", name: "none"},
 		{check: "google-gcloud", name: "the same", env: adc + "CLOUDSDK_AUTH_CREDENTIAL_FILE_OVERRIDE=$DIR/./adc.json"},

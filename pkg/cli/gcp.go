@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/oidc-broker/oidc-broker/pkg/deliver"
 	"github.com/oidc-broker/oidc-broker/pkg/fault"
 	"github.com/oidc-broker/oidc-broker/pkg/files"
 	"github.com/oidc-broker/oidc-broker/pkg/gcp"
@@ -114,6 +115,9 @@ func (r *gcpRun) login(ctx context.Context, x *gcp.Exchange, f gcpFiles) (gcp.Fi
 		return gcp.Files{}, oidc.Token{}, err
 	}
 	r.progress("access to Google Cloud until %s", got.Expiry.Format(time.RFC3339))
+	if f.variables {
+		r.noteDirectory(ctx, noteState, x.GsutilState(files, t))
+	}
 	if err := r.commit(ctx, edits...); err != nil {
 		return gcp.Files{}, oidc.Token{}, fault.New(fault.KindOf(err), "cannot write the credential configuration: %w", err)
 	}
@@ -204,7 +208,8 @@ checkout, 0600.`,
 				return err
 			}
 			r.delivered(configDelivery(files, x.Identity(), t))
-			r.noteConflicts(r.machine().FileConflicts(files.Config))
+			m := r.machine()
+			r.noteConflicts(append(r.unused(c, x, !m.HasProject()), m.FileConflicts(files.Config)...))
 			return nil
 		},
 	}
@@ -225,7 +230,7 @@ every client library find the credentials with no 'gcloud auth login'.`,
 		Example: `  oidc-broker gcp env --bash-env`,
 		Args:    noArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			x, err := r.settle(gcp.CredentialConfiguration)
+			x, err := r.settle(gcp.ExportedConfiguration)
 			if err != nil {
 				return err
 			}
@@ -265,7 +270,7 @@ libraries, which read the file again each time, keep their access.`,
 		Example: "  oidc-broker gcp exec -- gcloud storage ls",
 		Args:    commandArgs,
 		RunE: func(c *cobra.Command, args []string) error {
-			x, err := r.settle(gcp.CredentialConfiguration)
+			x, err := r.settle(gcp.ExportedConfiguration)
 			if err != nil {
 				return err
 			}
@@ -408,7 +413,23 @@ func (r *gcpRun) print(c *cobra.Command, out gcp.Output, toTerminal bool, get fu
 	if err != nil {
 		return err
 	}
-	return r.result(fmt.Appendln(nil, token.Reveal()))
+	if err := r.result(fmt.Appendln(nil, token.Reveal())); err != nil {
+		return err
+	}
+	r.noteConflicts(r.unused(c, x, false))
+	return nil
+}
+
+// unused are the options that were given and have no effect: as flags, and with
+// lacking as variables too, which are set for all commands of a job.
+func (r *gcpRun) unused(c *cobra.Command, x *gcp.Exchange, lacking bool) []deliver.Conflict {
+	var all []deliver.Conflict
+	for _, u := range x.Unused {
+		if lacking || c.Flags().Changed(u.Option) {
+			all = append(all, u.Conflict)
+		}
+	}
+	return all
 }
 
 // googleFiles finds where the files go.

@@ -13,29 +13,40 @@ import (
 
 // The names of our boto files, by which they are told from the user's in BOTO_PATH.
 const (
-	botoPrefix = "gsutil-"
-	botoSuffix = ".oidc-broker.boto"
+	botoPrefix  = "gsutil-"
+	botoSuffix  = ".oidc-broker.boto"
+	statePrefix = "gsutil-state-" // of the directories that gsutil keeps
 )
 
 // botoEdit writes the file by which gsutil finds the configuration: it reads neither
 // GOOGLE_APPLICATION_CREDENTIALS nor gcloud's credential_file_override, and without
 // credentials it sends its requests anonymously.
 func (x *Exchange) botoEdit(f Files, t oidc.Token) secret.Edit {
-	// gsutil caches access tokens by the provider's name alone: without a directory for
-	// each identity, it would use the token of another service account or job.
-	identity := digest(x.Provider.String(), x.ServiceAccount, x.sts, x.iam, f.Config, t.Issuer, t.Subject)
 	lines := []string{
 		"# written by oidc-broker: gsutil reads this file last (BOTO_PATH)",
 		"[Credentials]",
 		"gs_external_account_file = " + botoText(f.Config),
 		"gs_impersonate_service_account =", // of a file before this one
 		"[GSUtil]",
-		"state_dir = " + botoText(filepath.Join(filepath.Dir(f.Boto), "gsutil-state-"+identity)),
+		"state_dir = " + botoText(x.GsutilState(f, t)),
 		// gsutil would start gcloud storage without credentials where gcloud has no account.
 		"use_gcloud_storage = False",
 		"",
 	}
 	return secret.Edit{Path: f.Boto, Private: true, Apply: content([]byte(strings.Join(lines, "\n")))}
+}
+
+// GsutilState is the directory, which gsutil makes, of its access tokens and unfinished
+// uploads. It caches tokens by the provider's name alone: without a directory for each
+// identity, it would use the token of another service account or job.
+func (x *Exchange) GsutilState(f Files, t oidc.Token) string {
+	identity := digest(x.Provider.String(), x.ServiceAccount, x.sts, x.iam, f.Config, t.Issuer, t.Subject)
+	return filepath.Join(filepath.Dir(f.Boto), statePrefix+identity)
+}
+
+// IsGsutilState says whether a directory is named as GsutilState has it.
+func IsGsutilState(dir string) bool {
+	return filepath.IsAbs(dir) && matches("^"+statePrefix+"[0-9a-f]{12}$", filepath.Base(dir))
 }
 
 // botoText is a value that Python's configparser reads as it is.

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -223,11 +224,54 @@ func (m Machine) FileConflicts(path string) []deliver.Conflict {
 	return all
 }
 
+// ConfigurationConflicts are why gcloud would not use what was written into one of its
+// configurations, of which names are all, or what else does not find it there.
+func (m Machine) ConfigurationConflicts(x *Exchange, f Files, names []string) []deliver.Conflict {
+	all := m.overrides(gcloudSettings{}) // the properties are taken out of the configuration
+	if other := m.getenv("CLOUDSDK_AUTH_CREDENTIAL_FILE_OVERRIDE"); other != "" && !sameFile(other, f.Config) {
+		all = append(all, deliver.Conflict{
+			Message: "CLOUDSDK_AUTH_CREDENTIAL_FILE_OVERRIDE names another file, and gcloud takes it before its configuration", Remedy: "unset it"})
+	}
+	if other := m.getenv("CLOUDSDK_CORE_PROJECT"); other != "" && x.ProjectID != "" && other != x.ProjectID {
+		all = append(all, deliver.Conflict{
+			Message: fmt.Sprintf("CLOUDSDK_CORE_PROJECT is set, and gcloud takes it before the project %s of its configuration", x.ProjectID), Remedy: "unset it"})
+	}
+	if other := m.getenv("CLOUDSDK_ACTIVE_CONFIG_NAME"); other != "" && !slices.Contains(names, other) {
+		all = append(all, deliver.Conflict{
+			Message: fmt.Sprintf("CLOUDSDK_ACTIVE_CONFIG_NAME is %s, another configuration than was written", strconv.Quote(shorten(other))),
+			Remedy:  "set it to " + names[0] + ", or give gcloud --configuration",
+		})
+	}
+	if !m.gsutilHasCredentials() {
+		all = append(all, deliver.Conflict{
+			Message: "gsutil finds no credentials in a gcloud configuration, and sends none",
+			Remedy:  "use gcloud storage, or 'oidc-broker gcp exec -- gsutil'",
+		})
+	}
+	return all
+}
+
+// gsutilHasCredentials says whether a boto file of the user's, or of ours, has some.
+func (m Machine) gsutilHasCredentials() bool {
+	for _, path := range append(m.botoFiles(), filepath.SplitList(m.getenv("BOTO_PATH"))...) {
+		text, err := m.Read(m.expand(path))
+		if err != nil {
+			continue
+		}
+		sections, _ := deliver.ReadINI(text)
+		if botoCredentials(text) != "" || iniValue(sections, "Credentials", "gs_external_account_file") != "" {
+			return true
+		}
+	}
+	return false
+}
+
 // Overrides are the variables that are set, and the properties of gcloud's active
 // configuration, that take precedence over a credential configuration.
-func (m Machine) Overrides() []deliver.Conflict {
+func (m Machine) Overrides() []deliver.Conflict { return m.overrides(m.activeConfiguration()) }
+
+func (m Machine) overrides(active gcloudSettings) []deliver.Conflict {
 	var all []deliver.Conflict
-	active := m.activeConfiguration()
 	for _, o := range overrides {
 		value, set := m.Lookup(o.variable)
 		value = strings.TrimSpace(value)
@@ -237,12 +281,12 @@ func (m Machine) Overrides() []deliver.Conflict {
 		switch {
 		case value != "":
 			all = append(all, deliver.Conflict{
-				Message: fmt.Sprintf("%s is set, and %s %s it before the credential configuration", o.variable, o.tool, takes(o.tool)),
-				Remedy:  "unset " + o.variable,
+				Message: fmt.Sprintf("%s is set, and %s %s it first", o.variable, o.tool, takes(o.tool)),
+				Remedy:  "unset it",
 			})
 		case !set && o.property != "" && !harmless(active.get(o.property)):
 			all = append(all, deliver.Conflict{
-				Message: fmt.Sprintf("gcloud's configuration %q sets %s, and %s %s it before the credential configuration", active.name, o.property, o.tool, takes(o.tool)),
+				Message: fmt.Sprintf("gcloud's configuration %q sets %s, and takes it first", active.name, o.property),
 				Remedy:  "gcloud config unset " + o.property,
 			})
 		}

@@ -232,3 +232,39 @@ func TestGsutilState(t *testing.T) {
 		t.Errorf("two identities share a directory: %v", all)
 	}
 }
+
+// TestConfigurationConflicts: what gcloud, or gsutil, takes instead of a gcloud
+// configuration that was written.
+func TestConfigurationConflicts(t *testing.T) {
+	const gsutil = "gsutil finds no credentials in a gcloud configuration, and sends none"
+	f := Files{Config: "/x"}
+	own := map[string]string{"/h/.boto": "[Credentials]\ngs_external_account_file = /x\n"}
+	for _, row := range []struct {
+		name       string
+		env, files map[string]string
+		want       []string
+	}{
+		{"nothing is set", nil, nil, []string{gsutil}},
+		{"gsutil has a file", nil, own, nil},
+		{"ours", map[string]string{"BOTO_PATH": "/o/gsutil-1" + botoSuffix}, map[string]string{"/o/gsutil-1" + botoSuffix: own["/h/.boto"]}, nil},
+		{"credentials of its own", nil, map[string]string{"/h/.boto": "[Credentials]\ngs_access_key_id = x\n"}, nil},
+		{"another file", map[string]string{"CLOUDSDK_AUTH_CREDENTIAL_FILE_OVERRIDE": "/y"}, own, []string{"CLOUDSDK_AUTH_CREDENTIAL_FILE_OVERRIDE names another file"}},
+		{"the same file", map[string]string{"CLOUDSDK_AUTH_CREDENTIAL_FILE_OVERRIDE": "/x"}, own, nil},
+		{"another project", map[string]string{"CLOUDSDK_CORE_PROJECT": "other"}, own, []string{"CLOUDSDK_CORE_PROJECT is set"}},
+		{"the same project", map[string]string{"CLOUDSDK_CORE_PROJECT": "my-project"}, own, nil},
+		{"another configuration", map[string]string{"CLOUDSDK_ACTIVE_CONFIG_NAME": "prod"}, own, []string{`CLOUDSDK_ACTIVE_CONFIG_NAME is "prod"`}},
+		{"none", map[string]string{"CLOUDSDK_ACTIVE_CONFIG_NAME": "NONE"}, own, []string{`CLOUDSDK_ACTIVE_CONFIG_NAME is "NONE"`}},
+		{"one of them", map[string]string{"CLOUDSDK_ACTIVE_CONFIG_NAME": "two"}, own, nil},
+		{"a token", map[string]string{"CLOUDSDK_AUTH_ACCESS_TOKEN_FILE": "/t"}, own, []string{"CLOUDSDK_AUTH_ACCESS_TOKEN_FILE is set"}},
+		{"what was taken out of the configuration", nil, map[string]string{"/h/.boto": own["/h/.boto"], activeDefault: "[auth]\naccess_token_file = /t\n"}, nil},
+	} {
+		got := machine(row.env, row.files).ConfigurationConflicts(&Exchange{ProjectID: "my-project"}, f, []string{"one", "two"})
+		same := len(got) == len(row.want)
+		for i := range row.want {
+			same = same && strings.HasPrefix(got[i].Message, row.want[i]) && got[i].Remedy != "" && len(got[i].String()) <= 141
+		}
+		if !same {
+			t.Errorf("%s: %v, want %q", row.name, got, row.want)
+		}
+	}
+}

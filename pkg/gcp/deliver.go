@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -171,6 +172,11 @@ func (x *Exchange) Environment(f Files, m Machine) deliver.Environment {
 // projectVariables are what the tools take their project from: GOOGLE_PROJECT is
 // Terraform's first choice.
 var projectVariables = []string{"GOOGLE_CLOUD_PROJECT", "CLOUDSDK_CORE_PROJECT", "CLOUDSDK_PROJECT", "GCLOUD_PROJECT", "GCP_PROJECT", "GOOGLE_PROJECT"}
+
+// HasProject says whether the environment names a project to the tools.
+func (m Machine) HasProject() bool {
+	return slices.ContainsFunc(projectVariables, func(name string) bool { return m.getenv(name) != "" })
+}
 
 func exported(name, value string) deliver.Var {
 	return deliver.Var{Name: name, Value: secret.New(value)}

@@ -58,6 +58,8 @@ type Exchange struct {
 	Provider       Provider
 	ServiceAccount string // "": direct access
 	ProjectID      string // "" when it is not known
+	// Unused are the options that were given and have no effect on the output.
+	Unused []Unused
 
 	delegates []string
 	scopes    []string

@@ -1,6 +1,7 @@
 package gcp
 
 import (
+	"github.com/oidc-broker/oidc-broker/pkg/deliver"
 	"github.com/oidc-broker/oidc-broker/pkg/fault"
 )
 
@@ -11,6 +12,9 @@ type Output int
 // by themselves; and tokens, which are made here.
 const (
 	CredentialConfiguration Output = iota
+	// ExportedConfiguration is one beside which variables, or a gcloud configuration,
+	// say more.
+	ExportedConfiguration
 	PrintedAccessToken
 	PrintedIDToken
 )
@@ -21,23 +25,50 @@ type place struct {
 	option string
 	given  func(Options) bool
 	why    map[Output]string // it has no effect on that output
+	// beside says that what goes beside an exported configuration holds it.
+	beside bool
+	// does is not "" where the option does no harm: the output is made, and this is what
+	// to do for its effect. It may come from a variable that is set for other commands.
+	does string
+}
+
+// on returns why the option has no effect on the output; "" when it has one.
+func (p place) on(out Output) string {
+	if out == ExportedConfiguration {
+		if p.beside {
+			return ""
+		}
+		out = CredentialConfiguration
+	}
+	return p.why[out]
+}
+
+// An Unused option was given, and has no effect on the output.
+type Unused struct {
+	Option string // without --
+	deliver.Conflict
 }
 
 var places = []place{
-	{"scope", Options.limitsScopes, map[Output]string{
+	{option: "scope", given: Options.limitsScopes, why: map[Output]string{
 		CredentialConfiguration: "each tool asks for the scopes that it wants",
 		PrintedIDToken:          "an ID token has none",
 	}},
-	{"delegate", func(o Options) bool { return len(o.Delegates) > 0 }, map[Output]string{
+	{option: "delegate", given: func(o Options) bool { return len(o.Delegates) > 0 }, why: map[Output]string{
 		CredentialConfiguration: "each tool impersonates the service account directly",
 	}},
-	{"token-lifetime", func(o Options) bool { return o.TokenLifetime != "" }, map[Output]string{
+	{option: "token-lifetime", given: func(o Options) bool { return o.TokenLifetime != "" }, why: map[Output]string{
 		PrintedIDToken: "an ID token is valid for an hour",
 	}},
-	{"subject", func(o Options) bool { return o.Subject != "" }, map[Output]string{
+	{option: "subject", given: func(o Options) bool { return o.Subject != "" }, why: map[Output]string{
 		CredentialConfiguration: "the tools cannot act as a user",
 		PrintedIDToken:          "an ID token is the service account's",
 	}},
+	{option: "project-id", given: func(o Options) bool { return o.ProjectID != "" }, why: map[Output]string{
+		CredentialConfiguration: "--project-id is not in a credential configuration: the tools take their project from variables",
+		PrintedAccessToken:      "--project-id has no effect on an access token, which is for every project",
+		PrintedIDToken:          "--project-id has no effect on an ID token",
+	}, beside: true, does: "use 'oidc-broker gcp env' or 'exec'"},
 }
 
 // limitsScopes says whether the scopes are others than what tools ask for anyway.
@@ -51,15 +82,19 @@ func (o Options) limitsScopes() bool {
 }
 
 // SettleFor checks the options, and that each that was given has an effect on the
-// output. Every error is a fault.Usage.
+// output: one that has none is refused, or in Unused. Every error is a fault.Usage.
 func (o Options) SettleFor(out Output) (*Exchange, error) {
 	x, err := o.Settle()
 	if err != nil {
 		return nil, err
 	}
 	for _, p := range places {
-		why := p.why[out]
+		why := p.on(out)
 		if !p.given(o) || why == "" {
+			continue
+		}
+		if p.does != "" {
+			x.Unused = append(x.Unused, Unused{p.option, deliver.Conflict{Message: why, Remedy: p.does}})
 			continue
 		}
 		if out == PrintedIDToken {

@@ -8,11 +8,11 @@ import (
 )
 
 // TestOptionsHaveAnEffect: each option of an exchange is in what each output delivers,
-// or refused for it. A new option needs a row.
+// or refused for it, or said to be unused. A new option needs a row.
 func TestOptionsHaveAnEffect(t *testing.T) {
 	const account = "deploy@my-project.iam.gserviceaccount.com"
 	base := Options{Provider: "projects/123456789012/locations/global/workloadIdentityPools/pool-a/providers/provider-a", ServiceAccount: account}
-	all := []Output{CredentialConfiguration, PrintedAccessToken, PrintedIDToken}
+	all := []Output{CredentialConfiguration, ExportedConfiguration, PrintedAccessToken, PrintedIDToken}
 	for _, row := range []struct {
 		option string
 		set    func(*Options)
@@ -21,19 +21,23 @@ func TestOptionsHaveAnEffect(t *testing.T) {
 		{"scope", func(o *Options) { o.Scopes = []string{"https://www.googleapis.com/auth/pubsub"} }, []Output{PrintedAccessToken}},
 		{"the default scope", func(o *Options) { o.Scopes = []string{defaultScope} }, all},
 		{"delegate", func(o *Options) { o.Delegates = []string{account} }, []Output{PrintedAccessToken, PrintedIDToken}},
-		{"token-lifetime", func(o *Options) { o.TokenLifetime = "30m" }, []Output{CredentialConfiguration, PrintedAccessToken}},
+		{"token-lifetime", func(o *Options) { o.TokenLifetime = "30m" }, []Output{CredentialConfiguration, ExportedConfiguration, PrintedAccessToken}},
 		{"subject", func(o *Options) { o.Subject = "admin@example.com" }, []Output{PrintedAccessToken}},
 		{"universe-domain", func(o *Options) { o.UniverseDomain = "example.goog" }, all},
-		{"project-id", func(o *Options) { o.ProjectID = "my-project" }, all},
+		{"project-id", func(o *Options) { o.ProjectID = "my-project" }, []Output{ExportedConfiguration}},
 		{"sts-endpoint", func(o *Options) { o.STSEndpoint = "https://sts.example.com" }, all},
 		{"iamcredentials-endpoint", func(o *Options) { o.IAMCredentialsEndpoint = "https://iam.example.com/" }, all},
 	} {
 		for _, out := range all {
 			o := base
 			row.set(&o)
-			_, err := o.SettleFor(out)
-			if want := slices.Contains(row.has, out); (err == nil) != want {
+			x, err := o.SettleFor(out)
+			has := err == nil && len(x.Unused) == 0
+			if want := slices.Contains(row.has, out); has != want {
 				t.Errorf("%s for output %d: %v", row.option, out, err)
+			}
+			if err == nil && !has && (x.Unused[0].Option != row.option || x.Unused[0].Remedy == "" || len(x.Unused[0].String()) > 140) {
+				t.Errorf("%s for output %d: %v", row.option, out, x.Unused)
 			}
 			if err != nil && (fault.KindOf(err) != fault.Usage || len(fault.Hints(err)) == 0 || len(err.Error()) > 160) {
 				t.Errorf("%s for output %d: %v, hints %q", row.option, out, err, fault.Hints(err))

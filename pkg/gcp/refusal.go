@@ -196,7 +196,7 @@ func (r refusalOf) explain(a remote.Answer, unavailable error) error {
 	message = r.redact(message)
 	what := "Google refused the token for " + r.x.Provider.String()
 	if r.method != "" {
-		what = "Google refused the service account " + r.x.ServiceAccount
+		what = "Google refused " + r.x.ServiceAccount
 	}
 	e := fault.New(fault.Refused, "%s: %s", what, message)
 	row := r.find(w)
@@ -205,7 +205,7 @@ func (r refusalOf) explain(a remote.Answer, unavailable error) error {
 		e = fault.New(fault.KindOf(unavailable), "%w: %s", unavailable, message)
 		row.reason = otherReason
 	case r.method == oauthToken:
-		e = fault.New(fault.Refused, "Google refused to let %s act as %s: %s", r.x.ServiceAccount, r.x.subject, message)
+		e = fault.New(fault.Refused, "%s may not act as %s: %s", r.x.ServiceAccount, r.x.subject, message)
 	case a.Status == http.StatusUnauthorized && r.method != "":
 		e = fault.New(fault.Refused, "Google does not take the federated token: %s", message)
 	}
