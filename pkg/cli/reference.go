@@ -114,6 +114,7 @@ func Variables() []Variable {
 		{"CLOUDSDK_AUTH_CREDENTIAL_FILE_OVERRIDE", "a file that gcloud takes before the one that is delivered: a note says so"},
 		{"CLOUDSDK_ACTIVE_CONFIG_NAME", "gcloud's configuration whose settings would override what is delivered"},
 		{"CLOUDSDK_CONFIG, APPDATA", "gcloud's directory, for create-cred-config with a client certificate"},
+		{"GOOGLE_APPLICATION_CREDENTIALS", "the file that Google's tools use already, for --if-no-token"},
 		{"GOOGLE_EXTERNAL_ACCOUNT_TOKEN_TYPE", "set by Google's libraries, for executable-source"},
 		{"HOME, USERPROFILE, LOCALAPPDATA, XDG_CONFIG_HOME, XDG_STATE_HOME, XDG_CACHE_HOME", "where this program's own files and those of the tools are"},
 		{"HTTPS_PROXY, HTTP_PROXY, NO_PROXY", "the proxy, also in lower case"},
