@@ -106,7 +106,7 @@ func (c *applyAWS) exchange(p *plan, t *target) (*aws.Exchange, error) {
 		SessionTags: texts(c.SessionTag), TransitiveTagKeys: texts(c.TransitiveTagKey), SourceIdentity: c.SourceIdentity.text,
 		AllowedAccounts: texts(c.AllowedAccountID), Via: t.via != nil, Read: p.readFile,
 	}
-	if err := p.fromEnvironment(&o.Region, "AWS_REGION", "AWS_DEFAULT_REGION"); err != nil {
+	if err := p.fromEnvironment("region", &o.Region, "AWS_REGION", "AWS_DEFAULT_REGION"); err != nil {
 		return nil, err
 	}
 	if c.Profile.given() {
@@ -114,7 +114,7 @@ func (c *applyAWS) exchange(p *plan, t *target) (*aws.Exchange, error) {
 	} else {
 		p.regionOfProfiles(&o)
 	}
-	if err := p.fromEnvironment(&o.SessionName, "AWS_ROLE_SESSION_NAME"); err != nil {
+	if err := p.fromEnvironment("role-session-name", &o.SessionName, "AWS_ROLE_SESSION_NAME"); err != nil {
 		return nil, err
 	}
 	getenv, err := p.environment("AWS_ENDPOINT_URL_STS", "AWS_ENDPOINT_URL", "AWS_CA_BUNDLE")

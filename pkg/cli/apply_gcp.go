@@ -61,14 +61,15 @@ func (c *applyGCP) exchange(p *plan, t *target) (*gcp.Exchange, error) {
 		STSEndpoint: c.STSEndpoint.text, IAMCredentialsEndpoint: c.IAMCredentialsEndpoint.text,
 	}
 	for _, v := range []struct {
-		to    *string
-		names []string
+		option string
+		to     *string
+		names  []string
 	}{
-		{&o.UniverseDomain, []string{"CLOUDSDK_CORE_UNIVERSE_DOMAIN", "GOOGLE_CLOUD_UNIVERSE_DOMAIN"}},
-		{&o.STSEndpoint, []string{"CLOUDSDK_API_ENDPOINT_OVERRIDES_STS"}},
-		{&o.IAMCredentialsEndpoint, []string{"CLOUDSDK_API_ENDPOINT_OVERRIDES_IAMCREDENTIALS"}},
+		{"universe-domain", &o.UniverseDomain, []string{"CLOUDSDK_CORE_UNIVERSE_DOMAIN", "GOOGLE_CLOUD_UNIVERSE_DOMAIN"}},
+		{"sts-endpoint", &o.STSEndpoint, []string{"CLOUDSDK_API_ENDPOINT_OVERRIDES_STS"}},
+		{"iamcredentials-endpoint", &o.IAMCredentialsEndpoint, []string{"CLOUDSDK_API_ENDPOINT_OVERRIDES_IAMCREDENTIALS"}},
 	} {
-		if err := p.fromEnvironment(v.to, v.names...); err != nil {
+		if err := p.fromEnvironment(v.option, v.to, v.names...); err != nil {
 			return nil, err
 		}
 	}

@@ -110,6 +110,7 @@ func (t *target) located(err error) error { return located(err, t.String(), t.sp
 
 // newPlan settles what the file asks for.
 func (a *app) newPlan(f *applyFile, r *applyRun) (*plan, error) {
+	a.taken = map[string]string{}
 	p := &plan{app: a, path: r.file, given: r.token, server: r.vaults.options, trusted: r.trustFile, claimed: map[string]claim{}}
 	if err := p.finder(r.token).Check(); err != nil {
 		return nil, err
@@ -396,7 +397,7 @@ func (p *plan) filePath(e entry, whose string) (string, error) {
 		return e.text, nil
 	}
 	if rest != "" && rest[0] != '/' {
-		return "", misplaced(e.at, "%s: %q: only ~/ is known as somebody's home", whose, e.text).Hint("write the path in full")
+		return "", misplaced(e.at, "%s: %q: only ~/ is expanded", whose, e.text).Hint("write the path in full")
 	}
 	getenv, err := p.environment("HOME", "USERPROFILE")
 	if err != nil {
@@ -421,13 +422,20 @@ func (p *plan) first(names ...string) (string, error) {
 }
 
 // fromEnvironment gives an option that the file leaves out its variable's value.
-func (p *plan) fromEnvironment(to *string, names ...string) error {
-	if *to != "" {
-		return nil
+func (p *plan) fromEnvironment(option string, to *string, names ...string) error {
+	for _, name := range names {
+		if *to != "" {
+			return nil
+		}
+		v, err := p.variable(name)
+		if err != nil {
+			return err
+		}
+		if *to = v; v != "" {
+			p.taken[option] = name
+		}
 	}
-	var err error
-	*to, err = p.first(names...)
-	return err
+	return nil
 }
 
 // noteOnce tells the same thing about several targets once.

@@ -111,7 +111,7 @@ func TestPlanRefuses(t *testing.T) {
 		{"two tokens for all", "version: 1\ntoken-file: x\naudience: y\naws: [{profile: a, role-arn: '" + aRole + "'}]\n", `2:13: the file: token-file and audience each name the token`, ""},
 		{"a claim", anAWS + "    require-claim: [a=b, c]\n", `5:26: aws target "a": require-claim "c" is not NAME=VALUE`, ""},
 		{"validity", anAWS + "    min-validity: soon\n", `5:19: aws target "a": min-validity "soon": give seconds`, ""},
-		{"somebody's home", aVault + "    output-file: ~root/x\n", `5:18: vault target "v": "~root/x": only ~/ is known as somebody's home`, ""},
+		{"somebody's home", aVault + "    output-file: ~root/x\n", `5:18: vault target "v": "~root/x": only ~/ is expanded`, ""},
 
 		{"one file for two tokens", aVault + "  - name: w\n    vault-addr: https://vault.example.com\n", `5:5: vault target "w": the file "$DIR/.vault-token" is also that of vault target "v"`, "give it another"},
 		{"one file for both", aVault + "    output-file: x\n    secret: a b\n    secrets-file: ./y/../x\n", `7:19: vault target "v": the file "./y/../x" is also that of vault target "v"`, ""},

@@ -96,10 +96,10 @@ func (c *applyVault) options(p *plan, t *target) (vault.Options, error) {
 		return o, nil
 	}
 	// The namespace that the variable names is one of that server.
-	if err := p.fromEnvironment(&o.Addr, "BAO_ADDR", "VAULT_ADDR"); err != nil {
+	if err := p.fromEnvironment("vault-addr", &o.Addr, "BAO_ADDR", "VAULT_ADDR"); err != nil {
 		return o, err
 	}
-	return o, p.fromEnvironment(&o.Namespace, "BAO_NAMESPACE", "VAULT_NAMESPACE")
+	return o, p.fromEnvironment("namespace", &o.Namespace, "BAO_NAMESPACE", "VAULT_NAMESPACE")
 }
 
 // vaultWriting is what a Vault target writes: the token, the secrets, or both.

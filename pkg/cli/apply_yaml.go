@@ -147,7 +147,11 @@ func parseYAML(text string) (ast.Node, error) {
 	var at yaml.Error
 	switch {
 	case errors.As(err, &at) && at.GetToken() != nil:
-		return nil, misplaced(placeOf(at.GetToken()), "%s", at.GetMessage())
+		place := placeOf(at.GetToken())
+		if indentedByTab(text, place.line) {
+			return nil, misplaced(place, "a tab indents this line, which YAML does not allow").Hint("indent with spaces")
+		}
+		return nil, misplaced(place, "%s", strings.ReplaceAll(at.GetMessage(), "\t", `\t`))
 	case err != nil:
 		return nil, misplaced(place{1, 1}, "the file is not YAML")
 	}
@@ -165,6 +169,16 @@ func parseYAML(text string) (ast.Node, error) {
 		return nil, misplaced(place{1, 1}, "the file is empty").Hint("it begins with version: %s; see docs/configuration.md", applyVersion)
 	}
 	return root, nil
+}
+
+// indentedByTab says whether a tab is in the white space that a line begins with.
+func indentedByTab(text string, number int) bool {
+	lines := strings.Split(text, "\n")
+	if number < 1 || number > len(lines) {
+		return false
+	}
+	line := lines[number-1]
+	return strings.Contains(line[:len(line)-len(strings.TrimLeft(line, " \t"))], "\t")
 }
 
 // tame refuses what the parser would take for ever for.

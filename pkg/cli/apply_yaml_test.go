@@ -200,7 +200,7 @@ func TestParseApplyRefuses(t *testing.T) {
 		{"not UTF-8", "version: 1\naws:\n- profile: \"\xe9\"\n", "3:13: a byte that is not UTF-8", "save the file as UTF-8"},
 		{"UTF-16", "\xff\xfev\x00e\x00", "1:1: a byte that is not UTF-8", ""},
 		{"a BOM in between", "version: 1\n\ufeffaws: x\n", "2:1: the character U+FEFF", ""},
-		{"a tab", "version: 1\naws:\n\t- profile: a\n", "3:1: found character '\t' that cannot start any token", ""},
+		{"a tab", "version: 1\naws:\n\t- profile: a\n", "3:1: a tab indents this line, which YAML does not allow", "spaces"},
 
 		{"a tag", "version: 1\naws:\n- profile: !!str 5\n", "3:12: the tag !!str is not taken", "in quotes where it is text"},
 		{"a tag on a target", "version: 1\naws:\n- !x\n  profile: a\n", "3:3: the tag !x is not taken", ""},

@@ -253,7 +253,7 @@ func (r *vaultRun) cleanup(ctx context.Context, format string, dryRun bool) erro
 	}
 	notes, err := j.Notes()
 	if err != nil {
-		return fault.New(fault.Local, "nothing is taken back: %w", err)
+		return fault.New(fault.Local, "nothing was cleaned up: %w", err)
 	}
 	out := takenBack{DryRun: dryRun, Files: []takenFile{}, Tokens: notedTokens(j, notes)}
 	caches, notes, failed := r.clearCaches(notes, dryRun)
@@ -298,7 +298,7 @@ func (r *vaultRun) cleanup(ctx context.Context, format string, dryRun bool) erro
 	}
 	switch {
 	case err != nil:
-		return fault.New(fault.Local, "not everything could be taken back: %w", err)
+		return fault.New(fault.Local, "not everything could be cleaned up: %w", err)
 	case format == "json":
 		return r.jsonResult(out)
 	case dryRun:

@@ -184,7 +184,7 @@ func commandArgs(c *cobra.Command, args []string) error {
 	}
 	if c.ArgsLenAtDash() != 0 {
 		return fault.New(fault.Usage, "%s: the command to run stands after --", c.CommandPath()).
-			Hint("without -- its options would be taken for ours")
+			Hint("without -- oidc-broker takes the command's options for its own")
 	}
 	return nil
 }

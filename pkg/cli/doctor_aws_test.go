@@ -140,8 +140,8 @@ func awsFileVisits() []visit {
 	return []visit{
 		{check: "aws-file", name: "none"},
 		{check: "aws-file", name: "fine", files: credentials + "[default]\n" + keysLines + config + "[default]\nregion = x\n"},
-		{check: "aws-file", name: "a section twice", files: credentials + "[a]\nx = 1\n[a]\n", want: "error line 3: the section of line 1 a second time"},
-		{check: "aws-file", name: "a key twice", files: config + "[a]\nx = 1\nX = 2\n", want: "error line 3: the key of line 2 a second time"},
+		{check: "aws-file", name: "a section twice", files: credentials + "[a]\nx = 1\n[a]\n", want: "error line 3: this section is already on line 1"},
+		{check: "aws-file", name: "a key twice", files: config + "[a]\nx = 1\nX = 2\n", want: "error line 3: this key is already on line 2"},
 		{check: "aws-file", name: "an open header", files: credentials + "[a\n", want: "error line 1: a section header that is not closed"},
 		{check: "aws-file", name: "a byte order mark", files: credentials + "\uFEFF[a]\n", want: "error byte order mark"},
 		{check: "aws-file", name: "both", files: credentials + "[a\n" + config + "x\n", want: "error line 1\nerror line 1: a line before the first section"},

@@ -99,7 +99,7 @@ func homeDir(v *view) []finding {
 	}
 	info, err := os.Stat(home)
 	if err == nil && !info.IsDir() {
-		err = errors.New("it is no directory")
+		err = errors.New("it is not a directory")
 	}
 	if err == nil {
 		err = writable(home)

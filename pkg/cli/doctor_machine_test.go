@@ -77,7 +77,7 @@ func TestDoctorMachine(t *testing.T) {
 		{check: "home", name: "fine"},
 		{check: "home", name: "not set", env: "HOME=", want: "warning HOME is not set"},
 		{check: "home", name: "missing", env: "HOME=/nonexistent", want: `warning the home directory "/nonexistent" cannot be written to: no such file`},
-		{check: "home", name: "a file", env: "HOME=$DIR/f", files: "-- f --\n", want: "warning it is no directory"},
+		{check: "home", name: "a file", env: "HOME=$DIR/f", files: "-- f --\n", want: "warning it is not a directory"},
 
 		{check: "proxy", name: "none"},
 		{check: "proxy", name: "all", env: "HTTPS_PROXY=http://p:3128\nNO_PROXY=127.0.0.1, localhost"},

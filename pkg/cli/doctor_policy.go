@@ -95,7 +95,7 @@ func (v *view) judgedBy(t trust) finding {
 	what := map[string]string{"aws": "the trust policy", "gcp": "the workload identity provider", "vault": "the Vault role"}[t.cloud] + " in " + v.place(t.path)
 	tokens := v.candidates()
 	if len(tokens) == 0 {
-		return notes("%s is not held against any token: there is none yet", what).
+		return notes("%s is not checked against a token: no token was found", what).
 			because("a token that is minted later is not known here").
 			remedy("in a job: oidc-broker policy check %s FILE", t.cloud)
 	}

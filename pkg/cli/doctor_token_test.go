@@ -37,7 +37,7 @@ func TestDoctorToken(t *testing.T) {
 		{check: "token-malformed", name: "two parts", env: "CIRCLE_OIDC_TOKEN=a.b", want: "error the token in CIRCLE_OIDC_TOKEN has 2 parts"},
 		{check: "token-malformed", name: "not expanded", env: "CIRCLE_OIDC_TOKEN=$TOKEN", want: "error is the literal text $TOKEN"},
 		{check: "token-malformed", name: "the second variable", env: "CIRCLE_OIDC_TOKEN_V2=a.b.c", want: "error the token in CIRCLE_OIDC_TOKEN_V2 has a header"},
-		{check: "token-malformed", name: "v2 preferred", env: withV1 + "CIRCLE_OIDC_TOKEN_V2=x", token: tokenOptions{Version: "v2"}, want: "error CIRCLE_OIDC_TOKEN_V2 has 1 parts"},
+		{check: "token-malformed", name: "v2 preferred", env: withV1 + "CIRCLE_OIDC_TOKEN_V2=x", token: tokenOptions{Version: "v2"}, want: "error CIRCLE_OIDC_TOKEN_V2 has 1 part,"},
 		{check: "token-malformed", name: "a variable that is not set", token: tokenOptions{Env: "MINE"}, want: `error the variable "MINE", which --token-env names, is not set`},
 		{check: "token-malformed", name: "a file that is not there", token: tokenOptions{File: "/no/such/file"}, want: `error cannot read "/no/such/file"`},
 		{check: "token-malformed", name: "anybody could have signed it", env: "CIRCLE_OIDC_TOKEN=eyJhbGciOiJub25lIn0.eyJpc3MiOiJhIiwic3ViIjoiYiIsImF1ZCI6ImMiLCJleHAiOjE5MDAwMDAwMDB9.YQ", want: `error is signed with "none", which no cloud accepts`},
@@ -78,7 +78,7 @@ func TestDoctorToken(t *testing.T) {
 		{check: "token-variables", name: "V1 in V2's", env: withV1 + "CIRCLE_OIDC_TOKEN_V2={token v1}", want: "warning CIRCLE_OIDC_TOKEN_V2 holds a token with a V1 subject"},
 		{check: "token-variables", name: "a webhook's subject is of both", env: jobEnv + "CIRCLE_OIDC_TOKEN={token v1 webhook}\nCIRCLE_OIDC_TOKEN_V2={token v2 webhook}"},
 		{check: "token-variables", name: "one was minted", env: withV1 + "CIRCLE_OIDC_TOKEN_V2={token v2 aud=x}", want: "warning the claim aud differs"},
-		{check: "token-variables", name: "one is malformed", env: withV1 + "CIRCLE_OIDC_TOKEN_V2=x", want: "warning the token in CIRCLE_OIDC_TOKEN_V2 has 1 parts\nnote CIRCLE_OIDC_TOKEN is set"},
+		{check: "token-variables", name: "one is malformed", env: withV1 + "CIRCLE_OIDC_TOKEN_V2=x", want: "warning the token in CIRCLE_OIDC_TOKEN_V2 has 1 part,\nnote CIRCLE_OIDC_TOKEN is set"},
 
 		{check: "token-audience", name: "the organisation", env: withV1},
 		{check: "token-audience", name: "none", env: jobEnv},

@@ -332,7 +332,7 @@ func (r *gcpRun) keepToken(ctx context.Context, path string, t oidc.Token) {
 		return r.finder(r.token).Renew(ctx, old)
 	}
 	gcp.KeepToken(ctx, path, t, renew, r.Now, func(end time.Time, err error) {
-		r.note(fmt.Sprintf("Google's libraries can renew their access until %s, for there is no newer token yet: %v", end.UTC().Format(time.RFC3339), err))
+		r.note(fmt.Sprintf("Google's libraries can renew their access until %s, because no newer token is available: %v", end.UTC().Format(time.RFC3339), err))
 		for _, h := range fault.Hints(err) {
 			r.note(h)
 		}
@@ -378,7 +378,7 @@ func (r *gcpRun) idTokenCommand() *cobra.Command {
 		Args:    noArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			if audience == "" {
-				return fault.New(fault.Usage, "an ID token is for somebody: give --audience-url").
+				return fault.New(fault.Usage, "an ID token needs an audience: give --audience-url").
 					Hint("it is the URL of the service that is called, or its client id")
 			}
 			return r.print(c, gcp.PrintedIDToken, toTerminal, func(ctx context.Context, x *gcp.Exchange, t oidc.Token) (secret.Value, error) {

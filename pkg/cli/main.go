@@ -25,6 +25,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/oidc-broker/oidc-broker/pkg/fault"
 	"github.com/oidc-broker/oidc-broker/pkg/remote"
@@ -85,11 +86,13 @@ type app struct {
 	verbose, quiet bool
 	timeout        time.Duration
 	attempts       int
-	reading        context.Context // of the command, in which files and standard input are read
-	noted          map[string]bool // see noteOnce
-	unrecorded     bool            // what is written is not for cleanup
-	found          *foundTokens    // the job's tokens, which exec takes out of the environment
-	addOthers      func()          // the commands that were not made; nil: all were
+	reading        context.Context   // of the command, in which files and standard input are read
+	noted          map[string]bool   // see noteOnce
+	flags          *pflag.FlagSet    // of the command; nil before it is known
+	taken          map[string]string // the variables that options of apply's targets have their values from
+	unrecorded     bool              // what is written is not for cleanup
+	addOthers      func()            // the commands that were not made; nil: all were
+	found          *foundTokens      // the job's tokens, which exec takes out of the environment
 }
 
 // aboutGroup is the group of cobra's own help command, too.
@@ -163,7 +166,7 @@ func (a *app) root() *cobra.Command {
 delivers short-lived credentials in the form that the next tool understands.
 
 Every option can come from the environment; --help names its variables. The exit code
-says whose move it is: 0 done, 2 the command line, 3 the token, 4 refused by the cloud or
+says who must act: 0 done, 2 the command line, 3 the token, 4 refused by the cloud or
 a policy, 5 unavailable, 6 this machine.`,
 		Example: `  # a profile for the steps that follow
   oidc-broker aws --role-arn arn:aws:iam::111122223333:role/deploy --profile deploy
@@ -205,6 +208,7 @@ a policy, 5 unavailable, 6 this machine.`,
 		if completing(a.Args) {
 			return nil // a variable that is wrong is said when the command runs
 		}
+		a.flags = c.Flags()
 		if err := a.settle(c); err != nil {
 			return err
 		}
@@ -226,7 +230,7 @@ const quietAttempts = 4
 // client returns the HTTP client for one command.
 func (a *app) client() *remote.Client {
 	var failed atomic.Int32
-	return &remote.Client{Transport: a.Transport, Now: a.Now, Attempts: a.attempts, Log: func(format string, args ...any) {
+	return &remote.Client{Transport: a.Transport, Now: a.Now, Attempts: a.attempts, Origin: a.optionOrigin, Log: func(format string, args ...any) {
 		a.progress(format, args...)
 		if failed.Add(1) == quietAttempts && !a.verbose {
 			a.note(fmt.Sprintf(format, args...) + fmt.Sprintf(", for %s in all (--timeout)", a.timeout))
@@ -275,11 +279,7 @@ func (a *app) report(err error) int {
 	}
 	printed := map[string]bool{}
 	for _, err := range all {
-		hints := fault.Hints(err)
-		if a.verbose {
-			hints = append(hints, fault.Details(err)...)
-		}
-		a.failed(err.Error(), hints, printed)
+		a.failed(err.Error(), a.hints(err), printed)
 	}
 	return int(fault.KindOf(err))
 }

@@ -362,7 +362,7 @@ func expanded(f *pflag.Flag, from string) error {
 		if oidc.LooksLikeToken(v) {
 			// It would end up in a message, a file's name or the cloud's logs.
 			return fault.New(fault.Usage, "%s is given a token itself", from).
-				Hint("the token has options of its own: --token-env NAME, --token-file PATH")
+				Hint("give the token with --token-env NAME or --token-file PATH")
 		}
 	}
 	if _, raw := f.Annotations[rawNote]; raw {

@@ -22,7 +22,7 @@ import (
 func (a *app) childEnded(err error, status int) int {
 	var reason interface{ Reason() string }
 	if errors.As(err, &reason) && reason.Reason() != "" {
-		a.failed(reason.Reason(), fault.Hints(err), map[string]bool{})
+		a.failed(reason.Reason(), a.hints(err), map[string]bool{})
 	}
 	return status
 }
@@ -157,7 +157,7 @@ func (a *app) refuseTerminal(toTerminal bool, instead ...string) error {
 	for _, h := range instead {
 		_ = e.Hint("%s", h)
 	}
-	return e.Hint("to print them all the same: --print-to-terminal")
+	return e.Hint("to print them anyway: --print-to-terminal")
 }
 
 func terminal(w io.Writer) bool {

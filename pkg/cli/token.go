@@ -33,7 +33,7 @@ func (t *tokenOptions) declare(o options) {
 	o.exclusive("token-env", "token-file", "audience")
 	o.list(&t.Claims, "require-claim", "OIDC_BROKER_REQUIRE_CLAIM", "refuse a token without this claim: `NAME=VALUE`, as vcs-ref=refs/heads/main (repeatable; no boundary, see docs/security.md)")
 	o.switches(&t.RefuseSSHRerun, "refuse-ssh-rerun", "OIDC_BROKER_REFUSE_SSH_RERUN", "refuse the token of a job that was rerun with SSH (no boundary)")
-	o.duration(&t.MinValidity, "min-validity", "OIDC_BROKER_MIN_VALIDITY", 0, "`time` that the token has to be valid yet, else a new one is minted")
+	o.duration(&t.MinValidity, "min-validity", "OIDC_BROKER_MIN_VALIDITY", 0, "minimum remaining lifetime of the token: with less `time`, a new one is minted")
 }
 
 // guardArgs are the guards as a command line has them, for a file that calls this

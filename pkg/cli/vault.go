@@ -124,7 +124,7 @@ func (a *app) unheeded() []string {
 	var notes []string
 	for _, name := range []string{"BAO_SKIP_VERIFY", "VAULT_SKIP_VERIFY"} {
 		if on, err := strconv.ParseBool(strings.TrimSpace(a.Getenv(name))); err == nil && on {
-			notes = append(notes, name+" is not heeded: name the server's authority with VAULT_CACERT")
+			notes = append(notes, name+" is not used: name the server's authority with VAULT_CACERT")
 		}
 	}
 	return notes

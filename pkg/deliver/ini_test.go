@@ -142,7 +142,7 @@ type refusedRow struct {
 
 func refusedRows() []refusedRow {
 	return []refusedRow{
-		{"duplicate section", "[a]\nx = 1\n[b]\n[a]\n", "line 4: the section of line 1 a second time", false},
+		{"duplicate section", "[a]\nx = 1\n[b]\n[a]\n", "line 4: this section is already on line 1", false},
 		{"duplicate key", "[a]\nx = 1\n# c\nx = 2\n", "line 4: the key of line 2 a second time", false},
 		{"duplicate key in another case", "[a]\nKey = 1\nkEY: 2\n", "line 3: the key of line 2 a second time", false},
 		{"duplicate key in our section", "[profile deploy]\nregion = 1\nREGION = 2\n", "line 3: the key of line 2 a second time", false},

@@ -178,7 +178,7 @@ func (r *iniReader) header(line *iniLine) error {
 		return nil
 	}
 	if first, ok := r.sections[line.name]; ok {
-		return badLine(line.number, "the section of line %d a second time, for which the AWS CLI refuses the whole file", first).
+		return badLine(line.number, "this section is already on line %d, and the AWS CLI refuses the whole file", first).
 			Hint("merge the two sections into one")
 	}
 	r.sections[line.name] = line.number
@@ -203,7 +203,7 @@ func (r *iniReader) optionLine(line *iniLine) error {
 			Hint("write it as `key = value`, or remove the line")
 	}
 	if first, ok := r.current[key]; ok {
-		return badLine(line.number, "the key of line %d a second time in one section, for which the AWS CLI refuses the whole file", first).
+		return badLine(line.number, "this key is already on line %d of the same section, and the AWS CLI refuses the whole file", first).
 			Hint("remove one of the two lines")
 	}
 	r.current[key] = line.number

@@ -177,7 +177,7 @@ func (k *Keeper) Fresh(ctx context.Context) error {
 		case failed != nil && (asked || !due):
 			return failed
 		case over:
-			return fault.New(fault.Internal, "nobody renews any more")
+			return fault.New(fault.Internal, "the renewal has stopped")
 		}
 		select {
 		case <-ctx.Done():

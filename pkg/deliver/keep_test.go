@@ -222,7 +222,7 @@ func TestFreshEnds(t *testing.T) {
 		go func() { waits <- s.Fresh(t.Context()) }()
 		synctest.Wait()
 		end()
-		if err := <-waits; err == nil || err.Error() != "nobody renews any more" {
+		if err := <-waits; err == nil || err.Error() != "the renewal has stopped" {
 			t.Errorf("the command ended: %v", err)
 		}
 		if err := s.Fresh(t.Context()); err == nil {

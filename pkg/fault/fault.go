@@ -29,6 +29,7 @@ const (
 type Error struct {
 	kind    Kind
 	err     error
+	args    []any
 	hints   []string
 	details []string
 }
@@ -36,7 +37,7 @@ type Error struct {
 // New returns an error of the given kind. The text follows fmt.Errorf, %w
 // included: lower case, no full stop, what could not be done and then why.
 func New(kind Kind, format string, args ...any) *Error {
-	return &Error{kind: kind, err: fmt.Errorf(format, args...)}
+	return &Error{kind: kind, err: fmt.Errorf(format, args...), args: args}
 }
 
 // Hint adds a line that says what to do next, and returns e.
@@ -78,6 +79,20 @@ func KindOf(err error) Kind {
 // Hints returns the hints of every Error in err's chain, outermost first.
 func Hints(err error) []string {
 	return collect(err, func(e *Error) []string { return e.hints })
+}
+
+// Arguments returns the strings that the texts of the Errors in err's chain were made
+// of, such as paths: what prints an error may know more about one.
+func Arguments(err error) []string {
+	return collect(err, func(e *Error) []string {
+		var named []string
+		for _, arg := range e.args {
+			if s, ok := arg.(string); ok {
+				named = append(named, s)
+			}
+		}
+		return named
+	})
 }
 
 // Details returns the details of every Error in err's chain, outermost first.

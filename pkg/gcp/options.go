@@ -234,7 +234,7 @@ func (o Options) settleProject(*Exchange) error {
 			continue
 		}
 		return fault.New(fault.Usage, "--project-id %q is not the id of a project", o.ProjectID).
-			Hint("it is like my-project-123, in lower case; the number belongs into --project-number")
+			Hint("it is like my-project-123, in lower case; the number belongs in --project-number")
 	}
 	return nil
 }

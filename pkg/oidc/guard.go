@@ -54,7 +54,7 @@ func (g Guards) check(t Token, now time.Time) error {
 	}
 	if rerun, there := t.claim("ssh-rerun"); g.RefuseSSHRerun && (!there || !holds(rerun, "false")) {
 		return fault.New(fault.Refused, "--refuse-ssh-rerun: the token's ssh-rerun is %s", shown(rerun, there)).
-			Hint("somebody may be logged in to this job: run it again without SSH")
+			Hint("another user may be logged in to this job: run it again without SSH")
 	}
 	if left := t.Expiry.Sub(now).Round(time.Second); g.MinValidity > 0 && left < g.MinValidity {
 		return fault.New(fault.Token, "--min-validity: the token from %s is still valid for %s, less than %s", t.Source, max(left, 0), g.MinValidity).

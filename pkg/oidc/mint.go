@@ -8,9 +8,9 @@ import (
 	"regexp"
 	"strings"
 	"time"
-	"unicode"
 
 	"github.com/oidc-broker/oidc-broker/pkg/fault"
+	"github.com/oidc-broker/oidc-broker/pkg/secret"
 )
 
 // minters are the programs that mint a token, in this order. The second is what
@@ -106,19 +106,11 @@ func minted(program string, stdout, stderr []byte, err error) (Token, error) {
 // jwtLike is what no message may repeat.
 const jwtLike = `[A-Za-z0-9_-]{16,}\.[A-Za-z0-9_-]{16,}(?:\.[A-Za-z0-9_-]*)?` // #nosec G101 -- a pattern
 
-// firstLine returns the first line that says something, at most 200 bytes of it,
-// without what would move a terminal's cursor.
+// firstLine returns the first line that is not empty, fit to be printed.
 func firstLine(b []byte) string {
 	for line := range strings.Lines(string(b)) {
-		line = strings.Map(func(r rune) rune {
-			if unicode.IsControl(r) {
-				return ' '
-			}
-			return r
-		}, line)
 		if line = strings.TrimSpace(line); line != "" {
-			line = regexp.MustCompile(jwtLike).ReplaceAllString(line, "[secret]")
-			return strings.ToValidUTF8(line[:min(len(line), 200)], "")
+			return secret.Foreign(regexp.MustCompile(jwtLike).ReplaceAllString(line, "[secret]"))
 		}
 	}
 	return ""

@@ -63,7 +63,7 @@ func Parse(raw, source string) (Token, error) {
 	}
 	parts := strings.Split(raw, ".")
 	if len(parts) != 3 {
-		return Token{}, malformed(source, "has %d parts separated by dots, a JWT has 3", len(parts))
+		return Token{}, malformed(source, "has %s, a JWT has 3 parts separated by dots", counted(len(parts), "part"))
 	}
 	header, err := object(parts[0])
 	if err != nil {
@@ -108,7 +108,7 @@ func (t *Token) registered() error {
 		return malformed(t.Source, "lacks the claim aud")
 	}
 	if t.Expiry, ok = numericDate(t.Claims["exp"]); !ok {
-		return malformed(t.Source, "lacks the claim exp, or it is no time")
+		return malformed(t.Source, "lacks the claim exp, or its value is not a time")
 	}
 	t.IssuedAt, _ = numericDate(t.Claims["iat"])
 	return nil
@@ -211,6 +211,13 @@ func numericDate(v any) (time.Time, bool) {
 		return time.Time{}, false
 	}
 	return time.Unix(int64(f), 0).UTC(), true
+}
+
+func counted(n int, noun string) string {
+	if n == 1 {
+		return "1 " + noun
+	}
+	return fmt.Sprintf("%d %ss", n, noun)
 }
 
 func malformed(source, format string, args ...any) error {

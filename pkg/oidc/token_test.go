@@ -119,7 +119,7 @@ func TestParseRefuses(t *testing.T) {
 		{"white space", " \r\n\t", "is empty"},
 		{"a variable's name", "$CIRCLE_OIDC_TOKEN", "is the literal text $CIRCLE_OIDC_TOKEN"},
 		{"a variable's name in braces", "${X}\n", "is the literal text ${X}"},
-		{"one part", parts[0], "has 1 parts"},
+		{"one part", parts[0], "has 1 part,"},
 		{"two parts", parts[0] + "." + parts[1], "has 2 parts"},
 		{"four parts", good + ".x", "has 4 parts"},
 		{"two tokens in a file", good + "\n" + good + "\n", "has 5 parts"},
@@ -225,7 +225,7 @@ func TestParseAccepts(t *testing.T) {
 
 func TestParseNamesAnySource(t *testing.T) {
 	_, err := Parse("x", `"100%d of %s"`)
-	isTokenError(t, err, "", `the token in "100%d of %s" has 1 parts`)
+	isTokenError(t, err, "", `the token in "100%d of %s" has 1 part,`)
 }
 
 // No printer shows a token that was parsed.

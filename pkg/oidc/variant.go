@@ -59,7 +59,7 @@ type Variant struct {
 func (v Variant) Check() error {
 	if v.TTL < 0 {
 		return fault.New(fault.Usage, "a token cannot live for %s", v.TTL).
-			Hint("for a token that is over, ask for an expired one")
+			Hint("for an expired token, ask for the variant expired")
 	}
 	if v.Fork && v.Webhook {
 		return fault.New(fault.Usage, "a token is of a fork or of a webhook, not both").

@@ -57,8 +57,8 @@ func (t Token) Verify(ctx context.Context, c *remote.Client, jwksURL string) (Ve
 		candidates = keys.Keys
 	}
 	if len(candidates) == 0 {
-		return Verification{}, fault.New(fault.Token, "the token in %s names the key %q, which its issuer %q does not publish", t.Source, t.KeyID, t.Issuer).
-			Hint("the token is not from this issuer, or the issuer has changed its keys since")
+		return Verification{}, fault.New(fault.Token, "the issuer %q does not publish the key of the token in %s", t.Issuer, t.Source).
+			Hint("the token names the key %q: it is not from this issuer, or the issuer changed its keys", t.KeyID)
 	}
 	for _, key := range candidates {
 		if _, err := signed.Verify(key); err == nil {

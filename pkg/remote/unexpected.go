@@ -44,9 +44,18 @@ func pageTitle(body []byte) string {
 	return strings.Join(strings.Fields(html.UnescapeString(string(m[1]))), " ")
 }
 
+// from is the option or variable that named a host, "" if none did.
+func (c *Client) from(host string) string {
+	from := c.From[host]
+	if from != "" && c.Origin != nil {
+		return c.Origin(from)
+	}
+	return from
+}
+
 // named is a host as errors show it: with the option or variable that named it.
 func (c *Client) named(host string) string {
-	if from := c.From[host]; from != "" {
+	if from := c.from(host); from != "" {
 		return host + " (" + from + ")"
 	}
 	return host

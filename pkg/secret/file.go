@@ -224,7 +224,7 @@ func resolve(path string) (string, error) {
 	}
 	if err != nil {
 		if info.Mode()&fs.ModeSymlink != 0 {
-			return "", fault.New(fault.Local, "%q is a symbolic link that leads nowhere: %w", path, bare(err)).
+			return "", fault.New(fault.Local, "%q is a broken symbolic link: %w", path, bare(err)).
 				Hint("remove the link, or point it at a file")
 		}
 		return "", cannot("find", path, err)

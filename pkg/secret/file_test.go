@@ -139,7 +139,7 @@ func TestCommitMakesNoDirectoryInVain(t *testing.T) {
 		{"a dangling link", "dangling", `dangling" is a symbolic link to a file that does not exist`},
 		{"a directory that is one", "dangling/config", `dangling" is a symbolic link to a directory that does not exist`},
 		{"or that would be in one", "dangling/deep/config", `dangling" is a symbolic link to a directory that does not exist`},
-		{"a loop", "loop", "leads nowhere"},
+		{"a loop", "loop", "broken symbolic link"},
 		{"a file in place of a directory", "plain/deep/config", "cannot find"},
 	} {
 		for _, swapped := range []bool{false, true} {
@@ -227,7 +227,7 @@ func TestCommitRefuses(t *testing.T) {
 	for _, row := range []struct{ name, path, want, hint string }{
 		{"dangling link", link("dangling", "nowhere"), "is a symbolic link to a file that does not exist", "remove the link, or create the file"},
 		{"link into a missing directory", link("deep", "no/where"), "is a symbolic link to a file that does not exist", "remove the link"},
-		{"loop", link("loop", "loop"), "is a symbolic link that leads nowhere", "remove the link, or point it at a file"},
+		{"loop", link("loop", "loop"), "is a broken symbolic link", "remove the link, or point it at a file"},
 		{"loop on the way", filepath.Join(link("loopdir", "loopdir"), "f"), "cannot find", ""},
 		{"read-only", readOnly, "is read-only", "chmod u+w"},
 		{"link to a read-only file", link("ro", "read-only"), "is read-only", "chmod u+w"},

@@ -324,7 +324,7 @@ func (j *Journal) exactly(e *journalEntry, s journalState, text []byte) ([]byte,
 
 func damagedUndo(e *journalEntry) error {
 	return fault.New(fault.Local, "what %q was before is damaged in the record", e.Path).
-		Hint("the file is left as it is: take back by hand what 'oidc-broker' wrote, and remove the record")
+		Hint("the file is unchanged: remove by hand what oidc-broker wrote, then the record")
 }
 
 // nearly takes ours out of a text that somebody else has changed too, and counts

@@ -149,7 +149,7 @@ func (s *Session) unwrap(ctx context.Context, w *Wanted, wrapped answer) (answer
 	}
 	if json.Unmarshal(a.Data, &made) != nil || !s.server.names(made.CreationPath, w, wrapped.Wrap.CreationPath) {
 		return a, fault.New(fault.Refused, "the wrapped answer for %s was made for another path", w.Path).
-			Hint("another user may have opened it and wrapped another in its place: tell who is responsible for the server")
+			Hint("another client may have unwrapped it and put another in its place: report it to the server's administrators")
 	}
 	h := s.server.header(s.server.Namespace)
 	h.Set("X-Vault-Token", token.Reveal())
