@@ -99,21 +99,15 @@ func (p *plan) print(shown []shownTarget, format string, text func(shownTarget) 
 func (p *plan) noteEnvironment() {
 	var executable bool
 	var configurations []string // of gcloud
-	vaultToken := ""
 	for _, t := range p.targets {
 		if !t.chosen {
 			continue
 		}
-		switch c := t.spec.(type) {
-		case *applyGCP:
+		if c, ok := t.spec.(*applyGCP); ok {
 			if c.Configuration.given() {
 				configurations = append(configurations, c.Configuration.text)
 			}
 			executable = executable || c.Source.text == "executable"
-		case *applyVault:
-			if !c.OutputFile.given() && !c.SecretsFile.given() {
-				vaultToken = t.name
-			}
 		}
 	}
 	conflicts := p.conflicts
@@ -125,9 +119,6 @@ func (p *plan) noteEnvironment() {
 	p.noteConflicts(conflicts)
 	if executable && p.set("GOOGLE_EXTERNAL_ACCOUNT_ALLOW_EXECUTABLES") == "" {
 		p.note("source executable: Google's tools run no program unless GOOGLE_EXTERNAL_ACCOUNT_ALLOW_EXECUTABLES is 1 in the step that uses the configuration")
-	}
-	if n := p.set("BAO_TOKEN", "VAULT_TOKEN"); n != "" && vaultToken != "" {
-		p.note(n + " is set in this job: vault and bao take it, and not the file")
 	}
 }
 

@@ -41,6 +41,11 @@ func (c *applyVault) settle(p *plan, t *target) error {
 			return err
 		}
 	}
+	if w.token != "" && !c.OutputFile.given() { // no tool looks elsewhere
+		t.conflicts = func([]string) []deliver.Conflict {
+			return p.vaultDelivery(s, o, w.token, p.Getenv("BASH_ENV")).Conflicts()
+		}
+	}
 	if w.secrets != "" {
 		if err := p.writes(t, w.secrets, "secrets", c.SecretsFile.at); err != nil {
 			return err

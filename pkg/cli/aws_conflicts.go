@@ -37,16 +37,23 @@ func readBashEnv(d *aws.Delivery, path string) {
 	}
 	d.Block = deliver.HasBlock(path, "aws")
 	d.BlockKey = deliver.BlockValue(path, "aws", "AWS_ACCESS_KEY_ID").Reveal()
+	d.BashEnv = bashEnvLines(path, d.Block)
+}
+
+// bashEnvLines are the variables that lines of $BASH_ENV outside of our blocks set;
+// with a block of ours, those behind it.
+func bashEnvLines(path string, block bool) map[string]string {
 	text, err := files.Head(path, maxBashEnvFile)
 	if err != nil {
-		return // bash reads nothing, either
+		return nil // bash reads nothing, either
 	}
-	d.BashEnv = map[string]string{}
+	lines := map[string]string{}
 	for name, e := range deliver.Exported(text) {
-		if e.AfterBlock || !d.Block {
-			d.BashEnv[name] = e.Value.Reveal()
+		if e.AfterBlock || !block {
+			lines[name] = e.Value.Reveal()
 		}
 	}
+	return lines
 }
 
 // environmentConflicts are why the next tool would not use credentials that are in its

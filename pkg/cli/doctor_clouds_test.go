@@ -114,17 +114,18 @@ func TestDoctorVault(t *testing.T) {
 		{check: "vault-addr", name: "a timeout", env: addr + "VAULT_CLIENT_TIMEOUT=soon", want: "error --client-timeout its value is not a time"},
 
 		{check: "vault-token", name: "none"},
-		{check: "vault-token", name: "left", env: "VAULT_TOKEN=hvs.x", want: "warning VAULT_TOKEN is left in the environment"},
+		{check: "vault-token", name: "left", env: "VAULT_TOKEN=hvs.x", want: "warning VAULT_TOKEN is set in this job, and vault and bao take it before the token in the file"},
 		{check: "vault-token", name: "our own", env: "VAULT_TOKEN=hvs.x\nBASH_ENV=$DIR/b", files: "-- b --\n# >>> oidc-broker vault >>>\nexport VAULT_TOKEN='hvs.x'\n# <<< oidc-broker vault <<<\n"},
-		{check: "vault-token", name: "another than our own", env: "VAULT_TOKEN=hvs.y\nBASH_ENV=$DIR/b", files: "-- b --\n# >>> oidc-broker vault >>>\nexport VAULT_TOKEN='hvs.x'\n# <<< oidc-broker vault <<<\n", want: "warning VAULT_TOKEN is left"},
+		{check: "vault-token", name: "another than our own", env: "VAULT_TOKEN=hvs.y\nBASH_ENV=$DIR/b", files: "-- b --\n# >>> oidc-broker vault >>>\nexport VAULT_TOKEN='hvs.x'\n# <<< oidc-broker vault <<<\n", want: "warning VAULT_TOKEN is set in this job"},
 
 		{check: "vault-token-file", name: "none"},
 		{check: "vault-token-file", name: "private", files: "-- home/.vault-token --\nx\n"},
 		{check: "vault-token-file", name: "open", files: "-- home/.vault-token 644 --\nx\n", want: "warning its mode 0644"},
 		{check: "vault-token-file", name: "open, elsewhere", env: "BAO_TOKEN_PATH=$DIR/t", files: "-- t 644 --\nx\n", want: "warning its mode 0644"},
+		{check: "vault-token-file", name: "of one tool alone", env: "BAO_TOKEN_PATH=$DIR/t", files: "-- t --\nx\n-- home/.vault-token --\ny\n", want: "warning vault reads the token in"},
 
 		{check: "vault-skip-verify", name: "no", env: "VAULT_SKIP_VERIFY=false"},
-		{check: "vault-skip-verify", name: "yes", env: "VAULT_SKIP_VERIFY=1", want: "warning VAULT_SKIP_VERIFY is set"},
+		{check: "vault-skip-verify", name: "yes", env: "VAULT_SKIP_VERIFY=1", want: "warning VAULT_SKIP_VERIFY is set: vault and bao send tokens to any server that answers; oidc-broker does not use it"},
 		{check: "vault-skip-verify", name: "perhaps", env: "BAO_SKIP_VERIFY=yes", want: "warning BAO_SKIP_VERIFY is neither true nor false"},
 
 		{check: "vault-bao", name: "the same", env: "BAO_ADDR=x\nVAULT_ADDR=x"},
@@ -132,6 +133,14 @@ func TestDoctorVault(t *testing.T) {
 		{check: "vault-bao", name: "different", env: "BAO_ADDR=x\nVAULT_ADDR=y\nBAO_ROLE=\nVAULT_ROLE=z", want: "warning BAO_ADDR, BAO_ROLE differ"},
 
 		{check: "vault-agent", name: "none", env: addr},
-		{check: "vault-agent", name: "an agent", env: "VAULT_AGENT_ADDR=http://127.0.0.1:8100", want: "note VAULT_AGENT_ADDR: set"},
+		{check: "vault-agent", name: "an agent", env: "VAULT_AGENT_ADDR=http://127.0.0.1:8100", want: "note VAULT_AGENT_ADDR is set in this job: vault and bao call the agent there, and oidc-broker calls VAULT_ADDR itself"},
+		{check: "vault-agent", name: "the server itself", env: addr + "VAULT_AGENT_ADDR=https://vault.example.com/"},
+		{check: "vault-agent", name: "a proxy, which oidc-broker uses too", env: addr + "VAULT_PROXY_ADDR=http://proxy.example.com:3128"},
+		{check: "vault-addr", name: "a proxy", env: addr + "VAULT_PROXY_ADDR=http://proxy.example.com:3128\nVAULT_HTTP_PROXY=http://other.example.com:3128"},
+		{check: "vault-addr", name: "no proxy", env: addr + "VAULT_HTTP_PROXY=ldap://proxy.example.com", want: "error --proxy-addr is not the URL of a proxy"},
+		{check: "vault-addr", name: "headers", env: addr + `VAULT_HEADERS={"CF-Access-Client-Id": "id"}`},
+		{check: "vault-addr", name: "no headers", env: addr + "VAULT_HEADERS=x: y", want: "error VAULT_HEADERS"},
+		{check: "vault-addr", name: "a header of a variable", env: addr + "OIDC_BROKER_VAULT_HEADER=A=B, C=D\nB=b\nD=d"},
+		{check: "vault-addr", name: "a header of none", env: addr + "OIDC_BROKER_VAULT_HEADER=A=B", want: "error OIDC_BROKER_VAULT_HEADER"},
 	})
 }

@@ -2,8 +2,6 @@ package cli
 
 import (
 	"os"
-	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/oidc-broker/oidc-broker/pkg/vault"
@@ -12,11 +10,11 @@ import (
 func vaultChecks() []check {
 	return []check{
 		{"vault-addr", "the Vault's address is there, and its other settings can be used", vaultAddr},
-		{"vault-token", "no Vault token is left in the environment", vaultToken},
-		{"vault-token-file", "nobody else can read the Vault token's file", vaultTokenFile},
-		{"vault-skip-verify", "no tool passes over the Vault's certificate", vaultSkipVerify},
-		{"vault-bao", "BAO_* and VAULT_* say the same", vaultBao},
-		{"vault-agent", "the Vault CLI calls VAULT_ADDR", vaultAgent},
+		{"vault-token", "no Vault token is left in the environment", vaultConflicts("vault-token")},
+		{"vault-token-file", "the Vault token's file is the one that the tools read, and no other user can", vaultTokenFile},
+		{"vault-skip-verify", "the tools check the Vault's certificate", vaultConflicts("vault-skip-verify")},
+		{"vault-bao", "BAO_* and VAULT_* say the same", vaultConflicts("vault-bao")},
+		{"vault-agent", "the Vault CLI calls VAULT_ADDR", vaultConflicts("vault-agent")},
 	}
 }
 
@@ -48,6 +46,13 @@ func (v *view) vaultOptions() (vault.Options, []string) {
 			from = append(from, name)
 		}
 	}
+	var name string
+	if o.Proxy, name = v.first("BAO_PROXY_ADDR", "VAULT_PROXY_ADDR", "BAO_HTTP_PROXY", "VAULT_HTTP_PROXY"); name != "" {
+		from = append(from, name)
+	}
+	from = append(from, v.set("VAULT_HEADERS", "BAO_HEADERS", "OIDC_BROKER_VAULT_HEADER")...)
+	o.Getenv = v.get
+	o.Headers, _ = items(v.get("OIDC_BROKER_VAULT_HEADER")) // of a list with a mistake, none
 	return o, from
 }
 
@@ -78,74 +83,46 @@ func vaultAddr(v *view) []finding {
 	return nil
 }
 
-func vaultToken(v *view) []finding {
-	var all []finding
-	for _, name := range v.set("BAO_TOKEN", "VAULT_TOKEN") {
-		if v.ourValue("vault", name).Reveal() == v.get(name) {
-			continue // 'oidc-broker vault env --bash-env' put it there
-		}
-		all = append(all, warns("%s is left in the environment", name).
-			because("the vault and bao commands take it before the token of a login, whoever it was made for; one that was stored in a context does not end by itself").
-			remedy("unset %s, and log in with the job's token: oidc-broker vault exec", name))
-	}
-	return all
-}
-
 func vaultTokenFile(v *view) []finding {
 	path := v.vaultTokenFile()
 	if path == "" {
 		return nil
 	}
 	info, err := os.Stat(path)
-	if err != nil || !info.Mode().IsRegular() || !v.open(info) {
+	if err != nil || !info.Mode().IsRegular() {
 		return nil
 	}
-	return []finding{warns("%s holds a token, and its mode %#o lets others read it", v.place(path), info.Mode().Perm()).
+	all := vaultConflicts("vault-token-file")(v)
+	if !v.open(info) {
+		return all
+	}
+	return append(all, warns("%s holds a token, and its mode %#o lets others read it", v.place(path), info.Mode().Perm()).
 		because("every process of every user on this machine can take it").
-		remedy("chmod 600 %s", v.place(path))}
+		remedy("chmod 600 %s", v.place(path)))
 }
 
-func vaultSkipVerify(v *view) []finding {
-	var all []finding
-	for _, name := range v.set("BAO_SKIP_VERIFY", "VAULT_SKIP_VERIFY") {
-		skip, err := strconv.ParseBool(v.get(name))
-		switch {
-		case err != nil:
-			all = append(all, warns("%s is neither true nor false", name).
-				because("the vault and bao commands refuse to go on").remedy("unset it"))
-		case skip:
-			all = append(all, warns("%s is set", name).
-				because("the vault and bao commands send tokens to whoever answers; oidc-broker does not heed it").
-				remedy("unset it, and name the server's authority with VAULT_CACERT"))
+// vaultConflicts reports what the notes of 'oidc-broker vault' say, by the same rules.
+func vaultConflicts(check string) func(*view) []finding {
+	return func(v *view) []finding {
+		path := v.vaultTokenFile()
+		if path == "" {
+			path = ".vault-token"
 		}
-	}
-	return all
-}
-
-func vaultBao(v *view) []finding {
-	var names []string
-	for name, value := range v.env {
-		rest, bao := strings.CutPrefix(name, "BAO_")
-		other, set := v.env["VAULT_"+rest]
-		if bao && set && strings.TrimSpace(other) != "" && strings.TrimSpace(other) != strings.TrimSpace(value) {
-			names = append(names, name)
+		d := vault.Delivery{
+			File: v.abs(path), Home: v.home(), Read: readConfiguration,
+			Lookup: func(name string) (string, bool) { value, set := v.env[name]; return value, set },
 		}
+		readVaultBashEnv(&d, v.abs(v.get("BASH_ENV")))
+		o, _ := v.vaultOptions()
+		d.Addr = strings.TrimRight(o.Addr, "/")
+		var all []finding
+		for _, c := range d.ConflictsFor(check) {
+			f := warns("%s", c.Message)
+			if check == "vault-agent" { // which may be meant
+				f = notes("%s", c.Message)
+			}
+			all = append(all, f.remedy("%s", c.Remedy))
+		}
+		return all
 	}
-	if len(names) == 0 {
-		return nil
-	}
-	slices.Sort(names)
-	return []finding{warns("%s differ from the variables of the same name with VAULT_", someOf(names)).
-		because("oidc-broker and bao take BAO_..., the vault command knows VAULT_... alone").
-		remedy("set one of the two, or both to the same")}
-}
-
-func vaultAgent(v *view) []finding {
-	some := v.set("VAULT_AGENT_ADDR", "BAO_AGENT_ADDR", "VAULT_PROXY_ADDR", "BAO_PROXY_ADDR", "VAULT_HTTP_PROXY")
-	if len(some) == 0 {
-		return nil
-	}
-	return []finding{notes("%s: set", strings.Join(some, ", ")).
-		because("the vault and bao commands call the agent or the proxy, oidc-broker calls VAULT_ADDR itself").
-		remedy("unset it where it is not meant for this job")}
 }

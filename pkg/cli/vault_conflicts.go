@@ -1,0 +1,48 @@
+package cli
+
+import (
+	"strconv"
+	"strings"
+
+	"github.com/oidc-broker/oidc-broker/pkg/deliver"
+	"github.com/oidc-broker/oidc-broker/pkg/files"
+	"github.com/oidc-broker/oidc-broker/pkg/vault"
+)
+
+// unheeded says which variables of Vault's own are not heeded.
+func (a *app) unheeded() []string {
+	var notes []string
+	for _, name := range []string{"BAO_SKIP_VERIFY", "VAULT_SKIP_VERIFY"} {
+		if on, err := strconv.ParseBool(strings.TrimSpace(a.Getenv(name))); err == nil && on {
+			notes = append(notes, name+" is not used: name the server's authority with VAULT_CACERT")
+		}
+	}
+	return notes
+}
+
+// vaultDelivery is what decides whether the next tool uses a token in a file, or, where
+// that is "", in variables. bashEnv is the file of later steps' variables.
+func (a *app) vaultDelivery(s *vault.Server, o vault.Options, file, bashEnv string) vault.Delivery {
+	home := a.Getenv("HOME")
+	if home == "" {
+		home = a.Getenv("USERPROFILE")
+	}
+	d := vault.Delivery{File: file, Home: home, Addr: s.Addr, Namespace: s.Namespace, Options: o, Lookup: a.lookup, Read: readConfiguration}
+	readVaultBashEnv(&d, bashEnv)
+	return d
+}
+
+// maxConfiguration bounds a tool's small file.
+const maxConfiguration = 1 << 20
+
+func readConfiguration(path string) ([]byte, error) { return files.Read(path, maxConfiguration) }
+
+// readVaultBashEnv adds what $BASH_ENV sets in later steps.
+func readVaultBashEnv(d *vault.Delivery, path string) {
+	if path == "" {
+		return
+	}
+	d.Block = deliver.HasBlock(path, "vault")
+	d.BlockToken = deliver.BlockValue(path, "vault", "VAULT_TOKEN").Reveal()
+	d.BashEnv = bashEnvLines(path, d.Block)
+}
