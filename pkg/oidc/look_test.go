@@ -57,7 +57,7 @@ func TestLook(t *testing.T) {
 		{"V2 preferred", Finder{Version: "v2"}, map[string]string{EnvV1: v1, EnvV2: v2}, EnvV2, ""},
 		{"an expired one", Finder{}, map[string]string{EnvV1: old}, EnvV1, ""},
 		{"a guard is not asked", Finder{Guards: Guards{Claims: []string{"x=y"}}}, map[string]string{EnvV1: v1}, EnvV1, ""},
-		{"a malformed one", Finder{}, map[string]string{EnvV1: "x", EnvV2: v2}, "", "has 1 parts"},
+		{"a malformed one", Finder{}, map[string]string{EnvV1: "x", EnvV2: v2}, "", "has 1 part,"},
 		{"a named one", Finder{Env: "MINE"}, map[string]string{"MINE": v1}, "MINE", ""},
 		{"a named one that is not there", Finder{Env: "MINE"}, map[string]string{EnvV1: v1}, "", "is not set"},
 		{"an audience", Finder{Audience: "x"}, map[string]string{EnvV1: v1}, "", ""},
