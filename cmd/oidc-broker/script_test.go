@@ -262,7 +262,6 @@ func startSandbox(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Setenv(name, v)
 	}
 	ts.Setenv("SANDBOX_vault", set["VAULT_ADDR"])
-	ts.Setenv("VAULT_ROOT_TOKEN", s.VaultRootToken())
 	for service, name := range googleServices {
 		ts.Setenv("SANDBOX_"+service, set[name])
 	}

@@ -122,7 +122,7 @@ func (r *VaultRole) readToken(f *vaultFields) {
 	f.list("policies", &r.TokenPolicies)
 	f.list("token_policies", &r.TokenPolicies)
 	f.boolean("token_no_default_policy", &r.TokenNoDefaultPolicy)
-	f.text("token_type", &r.TokenType, "", "default", "default-service", "default-batch", "service", "batch")
+	f.text("token_type", &r.TokenType, "", "default", "service", "batch")
 	f.count("num_uses", &r.TokenNumUses)
 	f.count("token_num_uses", &r.TokenNumUses)
 	f.addresses("bound_cidrs", &r.TokenBoundCIDRs)
@@ -157,7 +157,7 @@ func vaultTTLName(role *node) string {
 	return "token_ttl"
 }
 
-func (r *VaultRole) batch() bool { return r.TokenType == "batch" || r.TokenType == "default-batch" }
+func (r *VaultRole) batch() bool { return r.TokenType == "batch" }
 
 // ParseVaultConfig reads a mount's configuration: as `vault read -format=json
 // auth/jwt/config` prints it, the object in its data alone, or the object that
@@ -231,55 +231,4 @@ func vaultCIDR(text string) (netip.Prefix, error) {
 		return netip.PrefixFrom(a, a.BitLen()), nil
 	}
 	return netip.ParsePrefix(text)
-}
-
-// Document is the role as the server prints it, as far as it is known here.
-func (r *VaultRole) Document() map[string]any {
-	return map[string]any{
-		"role_type":               r.RoleType,
-		"expiration_leeway":       int64(r.ExpirationLeeway.Seconds()),
-		"not_before_leeway":       int64(r.NotBeforeLeeway.Seconds()),
-		"clock_skew_leeway":       int64(r.ClockSkewLeeway.Seconds()),
-		"bound_audiences":         r.BoundAudiences,
-		"bound_subject":           r.BoundSubject,
-		"bound_claims_type":       r.BoundClaimsType,
-		"bound_claims":            r.BoundClaims,
-		"claim_mappings":          r.ClaimMappings,
-		"user_claim":              r.UserClaim,
-		"user_claim_json_pointer": r.UserClaimJSONPointer,
-		"groups_claim":            r.GroupsClaim,
-		"allowed_redirect_uris":   nil,
-		"oidc_scopes":             nil,
-		"verbose_oidc_logging":    false,
-		"max_age":                 0,
-		"token_bound_cidrs":       append([]string{}, r.TokenBoundCIDRs...),
-		"token_explicit_max_ttl":  int64(r.TokenExplicitMaxTTL.Seconds()),
-		"token_max_ttl":           int64(r.TokenMaxTTL.Seconds()),
-		"token_no_default_policy": r.TokenNoDefaultPolicy,
-		"token_period":            int64(r.TokenPeriod.Seconds()),
-		"token_policies":          append([]string{}, r.TokenPolicies...),
-		"token_type":              r.TokenType,
-		"token_ttl":               int64(r.TokenTTL.Seconds()),
-		"token_num_uses":          r.TokenNumUses,
-	}
-}
-
-// Document is the configuration as the server prints it, as far as it is known
-// here.
-func (c *VaultConfig) Document() map[string]any {
-	return map[string]any{
-		"oidc_discovery_url":     c.OIDCDiscoveryURL,
-		"oidc_discovery_ca_pem":  "",
-		"oidc_client_id":         "",
-		"oidc_response_mode":     "",
-		"oidc_response_types":    []string{},
-		"default_role":           c.DefaultRole,
-		"jwt_validation_pubkeys": append([]string{}, c.JWTValidationPubkeys...),
-		"jwt_supported_algs":     append([]string{}, c.JWTSupportedAlgs...),
-		"jwks_url":               c.JWKSURL,
-		"jwks_ca_pem":            "",
-		"bound_issuer":           c.BoundIssuer,
-		"provider_config":        map[string]any{},
-		"namespace_in_state":     true,
-	}
 }

@@ -30,12 +30,14 @@ const (
 	vaultMaxTTL = 768 * time.Hour
 )
 
-// A vault is a Vault server: JWT auth, tokens, leases, response wrapping and
-// three small engines. One lock is around every request.
+// A vault is as much of a Vault server as a job uses: login by JWT, what is said
+// and done of the own token, leases, response wrapping, and three engines to
+// read from. One lock is around every request.
 type vault struct {
-	now    func() time.Time
-	key    jose.JSONWebKey // of the issuer, as its published keys have it
-	ledger *ledger
+	now     func() time.Time
+	key     jose.JSONWebKey // of the issuer, as its published keys have it
+	ledger  *ledger
+	cluster string // its id
 	// explainer is told why a login was refused.
 	explainer explainer
 
@@ -43,28 +45,19 @@ type vault struct {
 	spaces map[string]*vaultSpace // by path: "" is the root's, "team-a/"
 	tokens map[string]*vaultToken
 	leases map[string]*vaultLease
-	root   string // the root token
 }
 
 // A vaultSpace is a namespace with what is mounted there.
 type vaultSpace struct {
 	path     string
-	id       string // behind the dot of its tokens; empty for the root's
-	roles    map[string]*policy.VaultRole
+	id       string            // behind the dot of its tokens; empty for the root's
+	role     *policy.VaultRole // DefaultVaultRole
 	config   *policy.VaultConfig
 	entities map[string]string // id by alias
 	kv1      map[string]map[string]any
-	kv2      map[string]*versionedSecret
-	mounts   map[string]string // the accessors, by path
+	kv2      map[string][]secretVersion
+	mounts   map[string]string // the engines' accessors, by path
 }
-
-// The JWT auth mounts: two that share role and configuration, and one that was
-// never configured.
-const (
-	jwtMount       = "auth/jwt/"
-	nestedJWTMount = "auth/ci/jwt/"
-	emptyJWTMount  = "auth/empty/"
-)
 
 func newVault(c Config, key jose.JSONWebKey, l *ledger) (*vault, error) {
 	config, role := c.VaultConfig, c.VaultRole
@@ -82,24 +75,20 @@ func newVault(c Config, key jose.JSONWebKey, l *ledger) (*vault, error) {
 		}
 	}
 	v := &vault{
-		now: c.Now, key: key, ledger: l, explainer: c.Explain,
+		now: c.Now, key: key, ledger: l, explainer: c.Explain, cluster: newUUID(),
 		spaces: map[string]*vaultSpace{},
 		tokens: map[string]*vaultToken{},
 		leases: map[string]*vaultLease{},
 	}
 	for path, id := range map[string]string{"": "", VaultNamespace + "/": base62(5)} {
 		s := &vaultSpace{
-			path: path, id: id, config: config,
-			roles:    map[string]*policy.VaultRole{DefaultVaultRole: role},
+			path: path, id: id, config: config, role: role,
 			entities: map[string]string{},
 			mounts:   map[string]string{},
 		}
 		v.seed(s)
 		v.spaces[path] = s
 	}
-	v.root = v.issue(&vaultToken{
-		space: v.spaces[""], display: "root", path: "auth/token/root", policies: []string{rootPolicy}, issued: c.Now(),
-	}).text
 	return v, nil
 }
 
@@ -126,9 +115,6 @@ func defaultVaultRole(own Variant) (*policy.VaultRole, error) {
 	}
 	return policy.ParseVaultRole(set.Text)
 }
-
-// VaultRootToken may do everything at the sandbox's Vault.
-func (s *Sandbox) VaultRootToken() string { return s.vault.root }
 
 func (v *vault) open(base string) (endpoint, map[string]string) {
 	return v.serve, map[string]string{"VAULT_ADDR": base, "VAULT_ROLE": DefaultVaultRole}
@@ -175,32 +161,25 @@ func (v *vault) handle(q *vaultRequest) (*vaultAnswer, error) {
 	if err := v.resolve(q); err != nil {
 		return nil, err
 	}
-	if q.writes() && q.path != "" && q.path[len(q.path)-1] == '/' {
+	if q.operation == vaultWrite && q.path != "" && q.path[len(q.path)-1] == '/' {
 		return nil, vaultInvalid("cannot write to a path ending in '/'")
 	}
 	q.token = v.live(q.bearer)
 	if err := v.checkWrapping(q); err != nil {
 		return nil, err
 	}
-	mounted, route := v.find(q)
-	if route == nil {
-		route = &vaultRoute{name: "request"}
+	route := v.find(q.path)
+	if route != nil {
+		q.route = route.name
 	}
-	q.route = route.name
-	if !route.open {
+	if route == nil || !route.open {
 		if err := v.authorize(q, route); err != nil {
 			return nil, err
 		}
 	}
-	if !mounted {
-		return nil, vaultNotFound(fmt.Sprintf("no handler for route %q. route entry not found.", q.path))
-	}
-	if route.run == nil {
-		return nil, route.failure(http.StatusNotFound, "unsupported path")
-	}
 	run := route.run[q.operation]
 	if run == nil {
-		return nil, route.failure(http.StatusMethodNotAllowed, "unsupported operation")
+		return nil, &vaultRefusal{status: http.StatusMethodNotAllowed, texts: []string{"unsupported operation"}}
 	}
 	a, err := run(q)
 	if v.spend(q.token) && a != nil && a.leaseID != "" {

@@ -96,9 +96,18 @@ func vaultNotFound(text string) *vaultRefusal {
 	return &vaultRefusal{status: http.StatusNotFound, texts: []string{text}}
 }
 
-// vaultDenied says that the token is no good.
+// vaultDenied says that whoever asks may not, whatever the policies are.
 func vaultDenied() *vaultRefusal {
 	return &vaultRefusal{status: http.StatusForbidden, texts: []string{"permission denied"}}
+}
+
+// vaultNoToken says that a request names no token, or one that does not exist
+// (any more).
+func vaultNoToken(named string) *vaultRefusal {
+	if named == "" {
+		return vaultDenied()
+	}
+	return &vaultRefusal{status: http.StatusForbidden, texts: []string{"2 errors occurred:\n\t* permission denied\n\t* invalid token\n\n"}}
 }
 
 // vaultForbidden says that the token is good, but not for this.
@@ -124,16 +133,13 @@ func answerVault(w http.ResponseWriter, q *vaultRequest, a *vaultAnswer, err err
 			note += " (" + no.why + ")"
 		}
 		return note
-	case a == nil && (q.operation == vaultRead || q.operation == vaultList || q.operation == vaultHead):
+	case a == nil && (q.operation == vaultRead):
 		return answerVaultJSON(w, q, http.StatusNotFound, struct {
 			Errors []string `json:"errors"`
 		}{[]string{}})
 	case a == nil:
 		w.WriteHeader(http.StatusNoContent)
 		return fmt.Sprintf("%s: %d", q.route, http.StatusNoContent)
-	case a.status == http.StatusAccepted:
-		w.WriteHeader(a.status)
-		return fmt.Sprintf("%s: %d", q.route, a.status)
 	}
 	status := a.status
 	if status == 0 {

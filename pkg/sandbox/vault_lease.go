@@ -1,7 +1,6 @@
 package sandbox
 
 import (
-	"net/http"
 	"strings"
 	"time"
 )
@@ -14,10 +13,8 @@ const (
 // A vaultLease is a secret that ends, at the latest with the token it was read
 // with.
 type vaultLease struct {
-	id        string
 	token     *vaultToken
 	issued    time.Time
-	renewed   time.Time
 	expires   time.Time
 	renewable bool
 }
@@ -33,98 +30,55 @@ func (v *vault) credentials(q *vaultRequest) (*vaultAnswer, error) {
 	if role != "ci" && role != "fixed" {
 		return nil, vaultInvalid("unknown role: " + role)
 	}
-	if ttl <= 0 {
-		ttl = dynamicTTL
+	ttl, warnings, err := vaultLimits{ttl: dynamicTTL, max: dynamicMax}.life(ttl, v.now(), v.now())
+	if err != nil {
+		return nil, err
 	}
-	var warnings []string
-	ttl, warnings = vaultLimits{max: dynamicMax}.life(ttl, v.now(), v.now())
-	if !q.token.expires.IsZero() && q.token.batch {
-		ttl = min(ttl, q.token.expires.Sub(v.now()))
-	}
-	l := &vaultLease{
-		id: q.path + "/" + base62(24), token: q.token, issued: v.now(), expires: v.now().Add(ttl), renewable: role != "fixed",
-	}
+	ttl = q.token.bound(ttl, v.now())
+	l := &vaultLease{token: q.token, issued: v.now(), expires: v.now().Add(ttl), renewable: role != "fixed"}
+	id := q.path + "/" + base62(24)
 	if q.space.id != "" {
-		l.id += "." + q.space.id
+		id += "." + q.space.id
 	}
-	v.leases[l.id] = l
+	v.leases[id] = l
 	password := "pw-" + base62(24)
 	v.ledger.add(password)
 	return &vaultAnswer{
-		leaseID: l.id, leaseDuration: int(ttl.Seconds()), renewable: l.renewable, warnings: warnings, mount: "dyn",
-		data: map[string]any{"username": q.text("username_prefix") + "v-jwt-" + role + "-" + base62(20), "password": password},
+		leaseID: id, leaseDuration: int(ttl.Seconds()), renewable: l.renewable, warnings: warnings, mount: "dyn",
+		data: map[string]any{"username": "v-jwt-" + role + "-" + base62(20), "password": password},
 	}, nil
 }
 
-// lease returns nil for one that is over.
-func (v *vault) lease(id string) *vaultLease {
-	l := v.leases[id]
-	if l == nil || !v.now().Before(l.expires) || v.live(l.token.text) == nil {
-		delete(v.leases, id)
-		return nil
+// bound is how long a lease may last that is made with the token: with one of
+// the kind batch not longer than the token.
+func (t *vaultToken) bound(ttl time.Duration, now time.Time) time.Duration {
+	if t.batch {
+		return min(ttl, t.expires.Sub(now))
 	}
-	return l
-}
-
-func (q *vaultRequest) leaseID(prefix string) (string, error) {
-	id := q.text("lease_id")
-	if rest, ok := strings.CutPrefix(q.path, prefix+"/"); ok && id == "" {
-		id = rest
-	}
-	if id == "" {
-		return "", vaultInvalid("lease_id must be specified")
-	}
-	return id, nil
-}
-
-func (v *vault) lookupLease(q *vaultRequest) (*vaultAnswer, error) {
-	id, err := q.leaseID("sys/leases/lookup")
-	if err != nil {
-		return nil, err
-	}
-	l := v.lease(id)
-	if l == nil {
-		return nil, vaultInvalid("invalid lease")
-	}
-	data := map[string]any{
-		"id": id, "issue_time": timeText(l.issued), "expire_time": timeText(l.expires), "last_renewal": nil,
-		"ttl": int64(l.expires.Sub(v.now()).Seconds()), "renewable": l.renewable,
-	}
-	if !l.renewed.IsZero() {
-		data["last_renewal"] = timeText(l.renewed)
-	}
-	return &vaultAnswer{data: data, mount: "system"}, nil
+	return ttl
 }
 
 func (v *vault) renewLease(q *vaultRequest) (*vaultAnswer, error) {
-	id, err := q.leaseID("sys/leases/renew")
-	if err != nil {
-		return nil, err
+	id := q.text("lease_id")
+	if id == "" {
+		return nil, vaultInvalid("lease_id must be specified")
 	}
 	increment, err := q.duration("increment")
 	if err != nil {
 		return nil, err
 	}
-	l := v.lease(id)
+	l := v.leases[id]
 	switch {
-	case l == nil:
+	case l == nil || !v.now().Before(l.expires) || v.live(l.token.text) == nil:
 		return nil, vaultInvalid("lease not found")
 	case !l.renewable:
 		return nil, vaultInvalid("lease is not renewable")
 	}
-	ttl, warnings := vaultLimits{ttl: dynamicTTL, max: dynamicMax}.life(increment, l.issued, v.now())
-	l.renewed, l.expires = v.now(), v.now().Add(ttl)
-	return &vaultAnswer{leaseID: id, leaseDuration: int(ttl.Seconds()), renewable: true, warnings: warnings, mount: "system"}, nil
-}
-
-func (v *vault) revokeLease(q *vaultRequest) (*vaultAnswer, error) {
-	id, err := q.leaseID("sys/leases/revoke")
+	ttl, warnings, err := vaultLimits{ttl: dynamicTTL, max: dynamicMax}.life(increment, l.issued, v.now())
 	if err != nil {
-		return nil, err
+		return nil, vaultInvalid(err.Error())
 	}
-	delete(v.leases, id)
-	if q.text("sync") == "1" || q.text("sync") == "true" {
-		return nil, nil
-	}
-	return &vaultAnswer{status: http.StatusAccepted}, nil
+	ttl = l.token.bound(ttl, v.now())
+	l.expires = v.now().Add(ttl)
+	return &vaultAnswer{leaseID: id, leaseDuration: int(ttl.Seconds()), renewable: true, warnings: warnings, mount: "system"}, nil
 }

@@ -19,6 +19,11 @@ import (
 // login exchanges a JWT for a token, in the order of the server's plugin.
 func (v *vault) login(q *vaultRequest) (*vaultAnswer, error) {
 	s := q.space
+	for _, name := range []string{"role", "jwt"} {
+		if err := q.checkText(name); err != nil {
+			return nil, err
+		}
+	}
 	name := strings.ToLower(q.text("role"))
 	if name == "" {
 		name = strings.ToLower(s.config.DefaultRole)
@@ -26,10 +31,9 @@ func (v *vault) login(q *vaultRequest) (*vaultAnswer, error) {
 	if name == "" {
 		return nil, vaultInvalid("missing role")
 	}
-	role := s.roles[name]
-	jwt := q.text("jwt")
+	role, jwt := s.role, q.text("jwt")
 	switch {
-	case role == nil:
+	case name != DefaultVaultRole:
 		return nil, vaultInvalid(fmt.Sprintf("role %q could not be found", name))
 	case role.RoleType == "oidc":
 		return nil, vaultInvalid("role with oidc role_type is not allowed")
@@ -86,10 +90,13 @@ func (v *vault) admit(q *vaultRequest, name string, role *policy.VaultRole, iden
 		q.space.entities[identity.User] = newUUID()
 	}
 	limits := limitsOf(role)
-	ttl, warnings := limits.life(0, v.now(), v.now())
+	ttl, warnings, err := limits.life(0, v.now(), v.now())
+	if err != nil {
+		return nil, err
+	}
 	mount := strings.TrimSuffix(strings.TrimPrefix(q.path, "auth/"), "/login")
 	t := &vaultToken{
-		batch: strings.HasSuffix(role.TokenType, "batch"), space: q.space,
+		batch: role.TokenType == "batch", space: q.space,
 		display: strings.ReplaceAll(mount, "/", "-") + "-" + identity.User, path: q.path,
 		entity: q.space.entities[identity.User], policies: policies, metadata: metadata,
 		issued: v.now(), expires: v.now().Add(ttl), created: ttl, limits: limits, uses: role.TokenNumUses,
@@ -98,7 +105,7 @@ func (v *vault) admit(q *vaultRequest, name string, role *policy.VaultRole, iden
 		t.address = func(q *vaultRequest) bool { return role.AdmitsFrom(q.address) }
 	}
 	v.issue(t)
-	return &vaultAnswer{auth: t.auth(ttl), warnings: warnings, mount: "jwt"}, nil
+	return &vaultAnswer{auth: t.auth(ttl), warnings: warnings}, nil
 }
 
 // verify checks a JWT's signature and returns what it says. The texts are those

@@ -26,8 +26,6 @@ const (
 	vaultWrite  vaultOperation = "update"
 	vaultList   vaultOperation = "list"
 	vaultDelete vaultOperation = "delete"
-	vaultPatch  vaultOperation = "patch"
-	vaultHead   vaultOperation = "header"
 )
 
 // A vaultRequest is one that was understood.
@@ -46,8 +44,6 @@ type vaultRequest struct {
 	route string      // its name, for the log
 }
 
-func (q *vaultRequest) writes() bool { return q.operation == vaultWrite || q.operation == vaultPatch }
-
 // text returns a parameter as the server reads text: numbers and booleans are
 // text too.
 func (q *vaultRequest) text(name string) string {
@@ -65,6 +61,15 @@ func (q *vaultRequest) text(name string) string {
 	return ""
 }
 
+// checkText refuses a parameter that no text can be made of.
+func (q *vaultRequest) checkText(name string) error {
+	switch value := q.data[name].(type) {
+	case []any, map[string]any:
+		return invalidField(name, fmt.Sprintf("'' expected type 'string', got unconvertible type '%T', value: '%v'", value, value))
+	}
+	return nil
+}
+
 // duration returns a parameter that is seconds, or a number with its unit.
 func (q *vaultRequest) duration(name string) (time.Duration, error) {
 	text := q.text(name)
@@ -73,13 +78,13 @@ func (q *vaultRequest) duration(name string) (time.Duration, error) {
 	}
 	d, err := vaultDuration(text)
 	if err != nil {
-		return 0, q.invalidField(name, err.Error())
+		return 0, invalidField(name, err.Error())
 	}
 	return d, nil
 }
 
 // invalidField is what the server says of a parameter of the wrong type.
-func (q *vaultRequest) invalidField(name, why string) error {
+func invalidField(name, why string) error {
 	return vaultInvalid(fmt.Sprintf("Field validation failed: error converting input for field %q: %s", name, why))
 }
 
@@ -152,13 +157,13 @@ func readVaultRequest(r *http.Request) (*vaultRequest, error) {
 
 func (q *vaultRequest) readMethod(r *http.Request) error {
 	switch r.Method {
-	case http.MethodGet, "LIST", http.MethodDelete, http.MethodHead:
+	case http.MethodGet, "LIST", http.MethodDelete:
 		q.data = map[string]any{}
 		for name, values := range r.URL.Query() {
 			q.data[name] = values[0]
 		}
 		q.operation = map[string]vaultOperation{
-			http.MethodGet: vaultRead, "LIST": vaultList, http.MethodDelete: vaultDelete, http.MethodHead: vaultHead,
+			http.MethodGet: vaultRead, "LIST": vaultList, http.MethodDelete: vaultDelete,
 		}[r.Method]
 		if list, err := strconv.ParseBool(r.URL.Query().Get("list")); err == nil && list && r.Method == http.MethodGet {
 			q.operation = vaultList
@@ -170,15 +175,6 @@ func (q *vaultRequest) readMethod(r *http.Request) error {
 		return nil
 	case http.MethodPost, http.MethodPut:
 		q.operation = vaultWrite
-	case http.MethodPatch:
-		q.operation = vaultPatch
-		const want = "application/merge-patch+json"
-		if media, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil {
-			return vaultInvalid(err.Error())
-		} else if media != want {
-			return &vaultRefusal{status: http.StatusUnsupportedMediaType,
-				texts: []string{fmt.Sprintf("PATCH requires Content-Type of %s, provided %s", want, media)}}
-		}
 	default:
 		return &vaultRefusal{status: http.StatusMethodNotAllowed}
 	}

@@ -31,8 +31,7 @@ func TestVaultFlow(t *testing.T) {
 	if a = l.vaultAsk("POST", "/v1/auth/token/revoke-self", token, ""); a.status != 204 || a.body != "" {
 		t.Errorf("revoke: %d %s", a.status, a.body)
 	}
-	l.vaultAsk("GET", "/v1/secret/data/ci/app", token, "").want(t, "after", 403, "permission denied")
-	l.vaultAsk("POST", "/v1/auth/token/lookup", l.vault.root, `{"token":"`+token+`"}`).want(t, "root's lookup", 403, "bad token")
+	l.vaultAsk("GET", "/v1/secret/data/ci/app", token, "").want(t, "after", 403, noSuchToken)
 }
 
 // No request makes the server panic, and every answer that has a body has JSON.
@@ -52,7 +51,7 @@ func FuzzVaultRequests(f *testing.F) {
 		if err != nil {
 			return
 		}
-		for _, token := range []string{"", job, l.vault.root} {
+		for _, token := range []string{"", job} {
 			r := r.Clone(t.Context())
 			r.Body = http.NoBody
 			if body != "" {

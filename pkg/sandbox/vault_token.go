@@ -2,8 +2,10 @@ package sandbox
 
 import (
 	"encoding/base64"
+	"errors"
 	"maps"
 	"math/big"
+	"net/http"
 	"slices"
 	"strings"
 	"time"
@@ -12,7 +14,7 @@ import (
 )
 
 const (
-	rootPolicy     = "root"
+	rootPolicy     = "root" // which no login gives
 	defaultPolicy  = "default"
 	wrappingPolicy = "response-wrapping"
 )
@@ -52,8 +54,6 @@ func (v *vault) issue(t *vaultToken) *vaultToken {
 		t.accessor = base62(24)
 	}
 	switch {
-	case t.path == "auth/token/root":
-		t.text = lead + base62(24)
 	case t.batch:
 		t.text = lead + "AAAAAQ" + base64.RawURLEncoding.EncodeToString(random(105))
 	default:
@@ -94,11 +94,14 @@ func (v *vault) revoke(t *vaultToken) {
 // counted even where it is not.
 func (v *vault) authorize(q *vaultRequest, route *vaultRoute) error {
 	t := q.token
-	if t == nil || t.address != nil && !t.address(q) {
+	if t == nil {
+		return vaultNoToken(q.bearer)
+	}
+	if t.address != nil && !t.address(q) {
 		return vaultDenied()
 	}
 	// A token is good in its namespace and those below.
-	if !strings.HasPrefix(q.space.path, t.space.path) && !route.self {
+	if !strings.HasPrefix(q.space.path, t.space.path) && (route == nil || !route.self) {
 		return vaultDenied()
 	}
 	switch {
@@ -107,18 +110,11 @@ func (v *vault) authorize(q *vaultRequest, route *vaultRoute) error {
 	case t.uses == 1:
 		t.uses = -1 // revoked once this request is served
 	}
-	path := strings.TrimPrefix(q.space.path, t.space.path) + q.path
-	if route.self {
-		path = q.path
+	path := q.path
+	if route != nil && !route.self {
+		path = strings.TrimPrefix(q.space.path, t.space.path) + q.path
 	}
-	operation := q.operation
-	if operation == vaultHead {
-		operation = vaultRead
-	}
-	if operation == vaultWrite && route.exists != nil && !route.exists(q) {
-		operation = "create"
-	}
-	if !allowed(t.policies, path, operation) {
+	if route == nil || !allowed(t.policies, path, q.operation) {
 		v.spend(t)
 		return vaultForbidden()
 	}
@@ -147,39 +143,28 @@ type grant struct {
 func grantsOf(name string) []grant {
 	switch name {
 	case wrappingPolicy:
-		return []grant{{"cubbyhole/response", "create read"}, {"sys/wrapping/unwrap", "update"}}
+		return []grant{{"sys/wrapping/unwrap", "update"}}
 	case defaultPolicy:
 		return []grant{
 			{"auth/token/lookup-self", "read"},
 			{"auth/token/renew-self", "update"},
 			{"auth/token/revoke-self", "update"},
-			{"sys/capabilities-self", "update"},
-			{"sys/internal/ui/resultant-acl", "read"},
-			{"sys/renew", "update"},
 			{"sys/leases/renew", "update"},
-			{"sys/leases/lookup", "update"},
-			{"cubbyhole/*", "create read update delete list"},
-			{"sys/wrapping/wrap", "update"},
-			{"sys/wrapping/lookup", "update"},
 			{"sys/wrapping/unwrap", "update"},
 		}
 	}
 	return []grant{
 		{"secret/data/ci/*", "read"},
 		{"kv1/ci/*", "read"},
-		{"dyn/creds/*", "read create update"},
+		{"dyn/creds/*", "read update"},
 		{VaultNamespace + "/secret/data/ci/*", "read"},
 	}
 }
 
-// allowed says whether the policies let a path be used. Of the lines that match
-// the exact one counts, else the longest; here no two policies contradict each
-// other, so that any will do.
+// allowed says whether the policies let a path be used. No two of them
+// contradict each other, so that any line that matches will do.
 func allowed(policies []string, path string, operation vaultOperation) bool {
 	for _, name := range policies {
-		if name == rootPolicy {
-			return true
-		}
 		for _, g := range grantsOf(name) {
 			if g.matches(path) && slices.Contains(strings.Fields(g.able), string(operation)) {
 				return true
@@ -199,9 +184,6 @@ func (g grant) matches(path string) bool {
 // reaches says whether the policies allow anything at a mount.
 func reaches(policies []string, mount string) bool {
 	for _, name := range policies {
-		if name == rootPolicy {
-			return true
-		}
 		for _, g := range grantsOf(name) {
 			if strings.HasPrefix(g.pattern, mount) {
 				return true
@@ -231,9 +213,12 @@ func limitsOf(r *policy.VaultRole) vaultLimits {
 	return vaultLimits{ttl: r.TokenTTL, max: r.TokenMaxTTL, explicitMax: r.TokenExplicitMaxTTL, period: r.TokenPeriod}
 }
 
+// errPastMax is of the second in which a token or a lease ends.
+var errPastMax = errors.New("past the max TTL, cannot renew")
+
 // life is how long a token or a lease lives from now on, with the server's
 // words where that is less than asked for.
-func (l vaultLimits) life(increment time.Duration, issued, now time.Time) (ttl time.Duration, warnings []string) {
+func (l vaultLimits) life(increment time.Duration, issued, now time.Time) (ttl time.Duration, warnings []string, err error) {
 	most := vaultMaxTTL
 	for _, limit := range []time.Duration{l.max, l.explicitMax} {
 		if limit > 0 {
@@ -250,7 +235,7 @@ func (l vaultLimits) life(increment time.Duration, issued, now time.Time) (ttl t
 			ttl = most
 		}
 		if l.explicitMax == 0 {
-			return ttl, warnings
+			return ttl, warnings, nil
 		}
 		left = l.explicitMax - now.Sub(issued)
 	case increment > 0:
@@ -260,11 +245,14 @@ func (l vaultLimits) life(increment time.Duration, issued, now time.Time) (ttl t
 	default:
 		ttl = vaultMaxTTL
 	}
+	if left <= 0 {
+		return 0, nil, errPastMax
+	}
 	if ttl > left {
 		warnings = append(warnings, `TTL of "`+shortDuration(ttl)+`" exceeded the effective max_ttl of "`+shortDuration(left)+`"; TTL value is capped accordingly`)
 		ttl = left
 	}
-	return ttl, warnings
+	return ttl, warnings, nil
 }
 
 // shortDuration is a duration without zeros at its end: 1h, not 1h0m0s.
@@ -279,8 +267,8 @@ func shortDuration(d time.Duration) string {
 	return text
 }
 
-// lookup is what the server tells of a token.
-func (v *vault) lookup(t *vaultToken) *vaultAnswer {
+func (v *vault) lookupSelf(q *vaultRequest) (*vaultAnswer, error) {
+	t := q.token
 	data := map[string]any{
 		"id": t.text, "accessor": t.accessor, "policies": t.policies, "path": t.path, "meta": t.metadata,
 		"display_name": t.display, "num_uses": t.uses, "orphan": true,
@@ -294,7 +282,7 @@ func (v *vault) lookup(t *vaultToken) *vaultAnswer {
 	if t.space.path != "" {
 		data["namespace_path"] = t.space.path
 	}
-	if !t.expires.IsZero() {
+	{
 		data["expire_time"] = t.expires.UTC().Format(time.RFC3339Nano)
 		data["ttl"] = int64(t.expires.Sub(v.now()).Seconds())
 		data["renewable"] = t.renewable()
@@ -304,7 +292,7 @@ func (v *vault) lookup(t *vaultToken) *vaultAnswer {
 		data["last_renewal"] = t.renewed.UTC().Format(time.RFC3339Nano)
 		data["last_renewal_time"] = t.renewed.Unix()
 	}
-	return &vaultAnswer{data: data, mount: "token"}
+	return &vaultAnswer{data: data, mount: "token"}, nil
 }
 
 func (t *vaultToken) kind() string {
@@ -327,69 +315,30 @@ func (t *vaultToken) auth(ttl time.Duration) *vaultAuth {
 	}
 }
 
-func (v *vault) lookupSelf(q *vaultRequest) (*vaultAnswer, error) { return v.lookup(q.token), nil }
-
-func (v *vault) lookupToken(q *vaultRequest) (*vaultAnswer, error) {
-	text := q.text("token")
-	if text == "" {
-		return v.lookup(q.token), nil
-	}
-	t := v.live(text)
-	if t == nil {
-		return nil, &vaultRefusal{status: 403, texts: []string{"bad token"}}
-	}
-	return v.lookup(t), nil
-}
-
-func (v *vault) renewSelf(q *vaultRequest) (*vaultAnswer, error) { return v.renewToken(q, q.token) }
-
-func (v *vault) renewOther(q *vaultRequest) (*vaultAnswer, error) {
-	if q.text("token") == "" {
-		return nil, vaultInvalid("missing token ID")
-	}
-	t := v.live(q.text("token"))
-	if t == nil {
-		return nil, vaultInvalid("token not found")
-	}
-	return v.renewToken(q, t)
-}
-
-func (v *vault) renewToken(q *vaultRequest, t *vaultToken) (*vaultAnswer, error) {
+func (v *vault) renewSelf(q *vaultRequest) (*vaultAnswer, error) {
+	t := q.token
 	increment, err := q.duration("increment")
 	switch {
 	case err != nil:
 		return nil, err
 	case t.batch:
 		return nil, vaultInvalid("batch tokens cannot be renewed")
-	case t.expires.IsZero():
-		return nil, vaultInvalid("invalid lease ID")
 	case !t.renewable():
 		return nil, vaultInvalid("lease is not renewable")
 	}
-	ttl, warnings := t.limits.life(increment, t.issued, v.now())
-	t.renewed = v.now()
-	t.expires = v.now().Add(ttl)
+	ttl, warnings, err := t.limits.life(increment, t.issued, v.now())
+	if err != nil {
+		return nil, &vaultRefusal{status: http.StatusInternalServerError, texts: []string{vaultOneError(err.Error())}}
+	}
+	t.renewed, t.expires = v.now(), v.now().Add(ttl)
 	return &vaultAnswer{auth: t.auth(ttl), warnings: warnings, mount: "token"}, nil
 }
 
-func (v *vault) revokeSelf(q *vaultRequest) (*vaultAnswer, error) { return v.end(q.token) }
-
-func (v *vault) revokeOther(q *vaultRequest) (*vaultAnswer, error) {
-	if q.text("token") == "" {
-		return nil, vaultInvalid("missing token ID")
-	}
-	return v.end(v.live(q.text("token")))
-}
-
-// end revokes a token; one that is gone already is as good as revoked.
-func (v *vault) end(t *vaultToken) (*vaultAnswer, error) {
-	switch {
-	case t == nil:
-		return nil, nil
-	case t.batch:
+func (v *vault) revokeSelf(q *vaultRequest) (*vaultAnswer, error) {
+	if q.token.batch {
 		return nil, vaultInvalid("batch tokens cannot be revoked")
 	}
-	v.revoke(t)
+	v.revoke(q.token)
 	return nil, nil
 }
 

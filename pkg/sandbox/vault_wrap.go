@@ -36,7 +36,7 @@ func (v *vault) wrap(q *vaultRequest, a *vaultAnswer) (*vaultAnswer, error) {
 	if a.auth != nil {
 		info.WrappedAccessor = a.auth.Accessor
 	}
-	return &vaultAnswer{wrapInfo: info, warnings: a.warnings}, nil
+	return &vaultAnswer{wrapInfo: info}, nil
 }
 
 // checkWrapping looks at the wrapping token of a request that is about one,
@@ -80,15 +80,7 @@ func (v *vault) unwrap(q *vaultRequest) (*vaultAnswer, error) {
 func (v *vault) lookupWrapping(q *vaultRequest) (*vaultAnswer, error) {
 	text, _ := q.wrappingToken()
 	w := v.tokens[text].wrapped
-	return &vaultAnswer{mount: "system", data: map[string]any{
+	return &vaultAnswer{data: map[string]any{
 		"creation_path": w.path, "creation_time": w.at.Format(time.RFC3339Nano), "creation_ttl": w.ttl.Seconds(),
 	}}, nil
-}
-
-// wrapData wraps what it is given.
-func (v *vault) wrapData(q *vaultRequest) (*vaultAnswer, error) {
-	if q.wrapTTL == 0 {
-		return nil, vaultInvalid("endpoint requires response wrapping to be used")
-	}
-	return &vaultAnswer{data: q.data, mount: "system"}, nil
 }
