@@ -33,7 +33,7 @@ type vaultToken struct {
 
 	issued  time.Time
 	renewed time.Time
-	expires time.Time // zero: never
+	expires time.Time
 	created time.Duration
 	limits  vaultLimits
 	uses    int // left; 0: any number, less: none
@@ -77,7 +77,7 @@ func (v *vault) live(text string) *vaultToken {
 	switch {
 	case t == nil || t.uses < 0:
 		return nil
-	case !t.expires.IsZero() && !v.now().Before(t.expires):
+	case !v.now().Before(t.expires):
 		v.revoke(t)
 		return nil
 	}
@@ -273,8 +273,8 @@ func (v *vault) lookupSelf(q *vaultRequest) (*vaultAnswer, error) {
 		"id": t.text, "accessor": t.accessor, "policies": t.policies, "path": t.path, "meta": t.metadata,
 		"display_name": t.display, "num_uses": t.uses, "orphan": true,
 		"creation_time": t.issued.Unix(), "creation_ttl": int64(t.created.Seconds()),
-		"expire_time": nil, "ttl": int64(0), "explicit_max_ttl": int64(t.limits.explicitMax.Seconds()),
-		"entity_id": t.entity, "type": t.kind(),
+		"explicit_max_ttl": int64(t.limits.explicitMax.Seconds()),
+		"entity_id":        t.entity, "type": t.kind(),
 	}
 	if t.limits.period != 0 {
 		data["period"] = int64(t.limits.period.Seconds())
@@ -282,12 +282,10 @@ func (v *vault) lookupSelf(q *vaultRequest) (*vaultAnswer, error) {
 	if t.space.path != "" {
 		data["namespace_path"] = t.space.path
 	}
-	{
-		data["expire_time"] = t.expires.UTC().Format(time.RFC3339Nano)
-		data["ttl"] = int64(t.expires.Sub(v.now()).Seconds())
-		data["renewable"] = t.renewable()
-		data["issue_time"] = t.issued.UTC().Format(time.RFC3339Nano)
-	}
+	data["expire_time"] = t.expires.UTC().Format(time.RFC3339Nano)
+	data["ttl"] = int64(t.expires.Sub(v.now()).Seconds())
+	data["renewable"] = t.renewable()
+	data["issue_time"] = t.issued.UTC().Format(time.RFC3339Nano)
 	if !t.renewed.IsZero() {
 		data["last_renewal"] = t.renewed.UTC().Format(time.RFC3339Nano)
 		data["last_renewal_time"] = t.renewed.Unix()
@@ -303,7 +301,7 @@ func (t *vaultToken) kind() string {
 }
 
 func (t *vaultToken) renewable() bool {
-	return !t.batch && !t.expires.IsZero() && t.wrapped == nil
+	return !t.batch && t.wrapped == nil
 }
 
 // auth is what a login and a renewal tell of a token.
