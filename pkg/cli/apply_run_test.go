@@ -285,7 +285,7 @@ vault:
 	for _, want := range []string{
 		`error: aws target "nope": AWS refused the token for arn:aws:iam::999999999999:role/nope`,
 		`error: aws target "after": not tried, for aws target "nope" failed`,
-		`error: gcp target "g": Google refused deploy@sandbox-project.iam.gserviceaccount.com: `,
+		`error: gcp target "g": Google refused other@sandbox-project.iam.gserviceaccount.com: `,
 		`error: vault target "w": Vault refused the login`,
 		"hint: give this token's principal roles/iam.workloadIdentityUser on",
 		"revoked the token",

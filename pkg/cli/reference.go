@@ -119,9 +119,10 @@ func Variables() []Variable {
 		{"HOME, USERPROFILE, LOCALAPPDATA, XDG_CONFIG_HOME, XDG_STATE_HOME, XDG_CACHE_HOME", "where this program's own files and those of the tools are"},
 		{"HTTPS_PROXY, HTTP_PROXY, NO_PROXY", "the proxy, also in lower case"},
 		{"OIDC_BROKER_COMPLETION_DESCRIPTIONS", "false: completions come without descriptions"},
+		{"CLOUDSDK_CORE_PROJECT", "gcloud's own project: apply says when it overrides a target's project-id"},
 		{"PATH", "where circleci and the commands to run are"},
 		{"SSL_CERT_FILE, SSL_CERT_DIR", "the authorities to trust, instead of the system's"},
-		{"TMPDIR", "the directory for what lives as long as a command"},
+		{"TMPDIR", "where a command's private directory goes when there is no usable home directory"},
 	}
 	slices.SortFunc(all, func(a, b Variable) int { return cmp.Compare(a.Name, b.Name) })
 	return all

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/oidc-broker/oidc-broker/pkg/fault"
+	"github.com/oidc-broker/oidc-broker/pkg/files"
 )
 
 const (
@@ -189,15 +190,9 @@ func start(ctx context.Context, cmd *exec.Cmd) (*exec.Cmd, error) {
 // isText says whether a file could be a shell's script: as in bash, its first line
 // holds no NUL.
 func isText(path string) bool {
-	f, err := os.Open(path) // #nosec G304 -- the program that was about to run
-	if err != nil {
-		return false
-	}
-	defer func() { _ = f.Close() }()
-	b := make([]byte, 128)
-	n, err := io.ReadFull(f, b)
-	line, _, _ := bytes.Cut(b[:n], []byte("\n"))
-	return (err == nil || errors.Is(err, io.ErrUnexpectedEOF)) && !bytes.Contains(line, []byte{0})
+	b, err := files.Head(path, 128)
+	line, _, _ := bytes.Cut(b, []byte("\n"))
+	return err == nil && !bytes.Contains(line, []byte{0})
 }
 
 // status turns the end of a started child into an error.

@@ -116,7 +116,7 @@ func TestIAMRefusals(t *testing.T) {
 		{"no JSON", token, account, access, `scope=x`, 400, "INVALID_ARGUMENT", `Invalid JSON payload received. Parsing terminated before end of input.`, ""},
 		{"too large", token, account, access, strings.Repeat(" ", 1<<20+1), 413, "INVALID_ARGUMENT", "Request payload size exceeds the limit.", ""},
 		{"no audience", token, account, id, `{"includeEmail":true}`, 400, "INVALID_ARGUMENT", invalidText, ""},
-		{"no such method", token, account, "signJwt", `{}`, 404, "NOT_FOUND", "Method not found.", ""},
+		{"no such method", token, account, "signXml", `{}`, 404, "NOT_FOUND", "Method not found.", ""},
 	} {
 		a := l.iam(row.bearer, row.account, row.method, row.body)
 		a.wantAPI(t, row.name, row.status, row.code, row.text, row.reason)
