@@ -66,9 +66,9 @@ var refusals = []refusal{
 		"the organisation's policies (SCP, RCP) or a policy of the calling role deny it, not the role's trust policy",
 		"ask the organisation's administrator which policy denies this call in account {account}"}},
 	{code: "AccessDenied", text: "is not authorized to perform: sts:TagSession", by: aRole, hints: []string{
-		"allow sts:TagSession in the trust policy of {role}, and to {by}"}},
+		"allow sts:TagSession in the trust policy of {role}", "the calling role needs the same permission: {by}"}},
 	{code: "AccessDenied", text: "is not authorized to perform: sts:SetSourceIdentity", by: aRole, hints: []string{
-		"allow sts:SetSourceIdentity in the trust policy of {role}, and to {by}"}},
+		"allow sts:SetSourceIdentity in the trust policy of {role}", "the calling role needs the same permission: {by}"}},
 	{code: "InvalidParameterValue", text: "transitive tag keys", by: aRole, hints: []string{
 		"a role before {role} in the chain has set this tag as a transitive one: leave it out of --session-tag"}},
 	{code: "AccessDenied", text: "is not authorized to perform: sts:AssumeRole on", by: aRole, hints: []string{

@@ -164,7 +164,7 @@ func TestRunOfWhatCannotRun(t *testing.T) {
 		{"not executable, in PATH", []string{"plain"}, 126, `cannot run "plain": permission denied`, "chmod +x"},
 		{"a directory", []string{plainDir}, 126, "is a directory", ""},
 		{"no interpreter", []string{shebang}, 127, "no such file", "#! line names"},
-		{"no program", []string{garbage}, 126, "exec format error", "no program for this machine"},
+		{"no program", []string{garbage}, 126, "exec format error", "it is not a program for this machine"},
 	} {
 		err := Run(t.Context(), Child{Argv: row.argv, Env: []string{"PATH=" + plainDir}})
 		var e *ExitError

@@ -143,10 +143,10 @@ type refusedRow struct {
 func refusedRows() []refusedRow {
 	return []refusedRow{
 		{"duplicate section", "[a]\nx = 1\n[b]\n[a]\n", "line 4: this section is already on line 1", false},
-		{"duplicate key", "[a]\nx = 1\n# c\nx = 2\n", "line 4: the key of line 2 a second time", false},
-		{"duplicate key in another case", "[a]\nKey = 1\nkEY: 2\n", "line 3: the key of line 2 a second time", false},
-		{"duplicate key in our section", "[profile deploy]\nregion = 1\nREGION = 2\n", "line 3: the key of line 2 a second time", false},
-		{"duplicate key over two [DEFAULT]", "[DEFAULT]\nx = 1\n[a]\n[DEFAULT]\nx = 2\n", "line 5: the key of line 2 a second time", false},
+		{"duplicate key", "[a]\nx = 1\n# c\nx = 2\n", "line 4: this key is already on line 2 of the same section, and the AWS CLI refuses the whole file", false},
+		{"duplicate key in another case", "[a]\nKey = 1\nkEY: 2\n", "line 3: this key is already on line 2 of the same section, and the AWS CLI refuses the whole file", false},
+		{"duplicate key in our section", "[profile deploy]\nregion = 1\nREGION = 2\n", "line 3: this key is already on line 2 of the same section, and the AWS CLI refuses the whole file", false},
+		{"duplicate key over two [DEFAULT]", "[DEFAULT]\nx = 1\n[a]\n[DEFAULT]\nx = 2\n", "line 5: this key is already on line 2 of the same section, and the AWS CLI refuses the whole file", false},
 		{"unterminated header", "[a]\n[profile deploy\nregion = x\n", "line 2: a section header that is not closed", false},
 		{"empty header", "[]\n", "line 1: a section header that is not closed, or empty", false},
 		{"byte order mark", "\uFEFF[a]\n", "line 1: the file begins with a byte order mark", false},

@@ -30,7 +30,7 @@ func TestRemovingAProfileByItsMark(t *testing.T) {
 		{"a header in another spelling", "[profile deploy]\nregion = eu-west-1\n", "", ""},
 		{"a header that is theirs", "[deploy]\n\n[x]\n", "[deploy]\n\n[x]\n", ""},
 		{"no such section", "[x]\ny = 1\n", "[x]\ny = 1\n", ""},
-		{"a file that nobody reads", "[deploy]\n[deploy]\n" + keys, "", "a second time"},
+		{"a file that nobody reads", "[deploy]\n[deploy]\n" + keys, "", "line 2: this section is already on line 1"},
 		{"nothing", "", "", ""},
 	} {
 		got, err := profileMarker{}.Remove(ourSection().mark().Values, []byte(row.text))
