@@ -19,3 +19,24 @@ func TestAfter(t *testing.T) {
 		}
 	}
 }
+
+// How long it took is said of what was waited for alone: "is not followed after 5s"
+// would say that another 5 seconds change it.
+func TestElapsed(t *testing.T) {
+	for _, row := range []struct {
+		f    Failure
+		n    int
+		want string
+	}{
+		{Failure{Why: "did not answer in time", Again: true}, 1, "h did not answer in time after 5s"},
+		{Failure{Why: "answers 503", Again: true}, 3, "h answers 503 (tried 3 times) after 5s"},
+		{Failure{Why: "answers 503", Again: true, After: time.Minute}, 1, "h answers 503; it asks to wait 1m0s"},
+		{Failure{Why: "answers 301 and points elsewhere, which is not followed"}, 1, "h answers 301 and points elsewhere, which is not followed"},
+		{Failure{Why: "has a certificate for another host"}, 2, "h has a certificate for another host (tried 2 times)"},
+	} {
+		row.f.Host = "h"
+		if got := row.f.final(&row.f, row.n, 5*time.Second).Error(); got != row.want {
+			t.Errorf("%q, want %q", got, row.want)
+		}
+	}
+}

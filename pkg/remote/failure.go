@@ -46,7 +46,7 @@ func (f *Failure) final(err error, n int, elapsed time.Duration) error {
 	switch {
 	case f.After > 0:
 		text += fmt.Sprintf("; it asks to wait %s", f.After)
-	case elapsed > 0:
+	case elapsed > 0 && f.Again: // what no attempt can change was not waited for
 		text += fmt.Sprintf(" after %s", elapsed)
 	}
 	e := fault.New(fault.Unavailable, "%s", text)

@@ -70,7 +70,7 @@ func systemReady(getenv func(string) string) func() error {
 			return nil
 		}
 		if file := getenv("SSL_CERT_FILE"); file != "" {
-			if _, err := files.Head(file, 1); errors.Is(err, files.ErrSpecial) {
+			if err := waits(file); err != nil {
 				return rootsError{"SSL_CERT_FILE", err}
 			}
 		}
@@ -80,7 +80,7 @@ func systemReady(getenv func(string) string) func() error {
 			}
 			entries, _ := os.ReadDir(dir) // what cannot be read holds no certificates
 			for _, e := range entries {
-				if _, err := files.Head(filepath.Join(dir, e.Name()), 1); errors.Is(err, files.ErrSpecial) && !isDir(filepath.Join(dir, e.Name())) {
+				if err := waits(filepath.Join(dir, e.Name())); err != nil {
 					return rootsError{"SSL_CERT_DIR", err}
 				}
 			}
@@ -89,9 +89,17 @@ func systemReady(getenv func(string) string) func() error {
 	})
 }
 
-func isDir(path string) bool {
-	info, err := os.Stat(path)
-	return err == nil && info.IsDir()
+// waits says why path must not be read. A directory can: crypto/x509 gets an error
+// at once, passes over it, and looks for certificates elsewhere.
+func waits(path string) error {
+	_, err := files.Head(path, 1)
+	if !errors.Is(err, files.ErrSpecial) {
+		return nil
+	}
+	if info, statErr := os.Stat(path); statErr == nil && info.IsDir() {
+		return nil
+	}
+	return err
 }
 
 // rootsError is why the roots cannot be read that a variable names.
