@@ -116,7 +116,7 @@ func unspeakable(word string) string {
 	space := false
 	for _, r := range word {
 		if space && (r == '#' || r == ';') {
-			return "Go and JavaScript programs would take what follows a space and # or ; for a comment"
+			return "Go and JavaScript take # or ; after a space for a comment"
 		}
 		space = unicode.IsSpace(r)
 	}

@@ -204,7 +204,7 @@ func (c *awsCache) rather(held aws.Cached, err error) (aws.Credentials, error) {
 		c.note("the credentials could not be renewed, those from before are valid until " + held.Expiration.Format(time.RFC3339) + ": " + err.Error())
 		return held.Credentials, nil
 	}
-	return aws.Credentials{}, fault.New(fault.KindOf(err), "%w; the credentials from before were valid until %s", err, held.Expiration.Format(time.RFC3339))
+	return aws.Credentials{}, fault.New(fault.KindOf(err), "the credentials ended at %s and could not be renewed: %w", held.Expiration.Format(time.RFC3339), err)
 }
 
 // store keeps credentials. That it cannot is no failure.

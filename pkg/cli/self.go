@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -20,16 +21,17 @@ func (a *app) lastingSelf(option string) (string, error) {
 		return "", fault.New(fault.Local, "cannot find this program's own file, which %s writes down: %w", option, unwrapPath(err)).
 			Hint("install the program at a path that stays, like /usr/local/bin/oidc-broker")
 	}
-	why := ""
+	why, detail := "", "" // the line is full
 	if dir := a.temporary(self); dir != "" {
-		why = "it is below the temporary directory " + dir
+		why, detail = "it is temporary", fmt.Sprintf("it is below the temporary directory %q", dir)
 	}
 	if builtToRun(self) {
-		why = "'go run' built it for this one run"
+		why, detail = "'go run' made it", "'go run' builds a program for one run"
 	}
 	if why != "" {
 		return "", fault.New(fault.Local, "%s writes down the program's path, and %q may be gone in the next step: %s", option, self, why).
-			Hint("install the program at a path that stays, like /usr/local/bin/oidc-broker")
+			Hint("install the program at a path that stays, like /usr/local/bin/oidc-broker").
+			Detail("%s", detail)
 	}
 	return self, nil
 }

@@ -124,7 +124,7 @@ func refuseINI(value string) string {
 	}
 	for _, mark := range []string{" #", " ;", "\t#", "\t;"} {
 		if strings.Contains(value, mark) {
-			return "Go programs would take what follows a space and # or ; for a comment"
+			return "Go programs take # or ; after a space for a comment"
 		}
 	}
 	if n := len(value); n > 0 && (value[0] == '"' || value[0] == '\'') && value[n-1] == value[0] {
