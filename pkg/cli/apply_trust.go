@@ -167,7 +167,7 @@ func (p *plan) mayNotWrite(path string, known toolPlaces) (why string, err error
 			return why, err
 		}
 		if hidden := hiddenPart(real); hidden != "" {
-			return fmt.Sprintf("begins with a dot (%s): it would configure another program", hidden), nil
+			return fmt.Sprintf("begins with a dot (%s): other programs obey it", hidden), nil
 		}
 	}
 	return p.notReplaceable(real, known)

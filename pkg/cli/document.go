@@ -11,9 +11,8 @@ import (
 	"github.com/oidc-broker/oidc-broker/pkg/policy"
 )
 
-// maxDocument is one byte more than any document may have, so that the reader
-// of a longer one sees that it is.
-const maxDocument = 1<<20 + 1
+// maxDocument bounds what is read of a document.
+const maxDocument = 1 << 20
 
 // readFile reads what an option or a variable names: a file, or a pipe for as long as
 // --timeout allows.

@@ -194,7 +194,7 @@ func (r refusalOf) explain(a remote.Answer, unavailable error) error {
 		message += ": " + w.message
 	}
 	message = r.redact(message)
-	what := "Google refused the token for " + r.x.Provider.String()
+	what := "Google refused the token"
 	if r.method != "" {
 		what = "Google refused " + r.x.ServiceAccount
 	}
@@ -234,11 +234,14 @@ func (r refusalOf) hints(row refusal) []string {
 		all = append(all, r.token.SubjectHint(),
 			"Google answers the same when the account does not exist; a new binding takes up to 5 minutes")
 	}
+	if r.method == "" {
+		all = append(all, "the provider is "+r.x.Provider.String())
+	}
 	return all
 }
 
-// checkStep compares the claims with the provider, whose full NAME is in the
-// error: with it in its place the line would be too long for a log.
+// checkStep compares the claims with the provider, whose full NAME is in another
+// hint: with it in its place the line would be too long for a log.
 const checkStep = "on a laptop: gcloud iam workload-identity-pools providers describe NAME --format=json | oidc-broker policy check gcp - --claims claims.json"
 
 // redact makes a text of Google's fit to be printed.

@@ -333,7 +333,7 @@ func parameter(into map[string]string, path string, word deliver.Lexeme, read re
 	if len(value) > 0 && value[0] == (deliver.Letter{Byte: '@'}) {
 		b, err := read(value[1:].String(), maxParameter)
 		if err != nil {
-			return fault.New(fault.KindOf(err), "--write %s %s: %w", path, key.String(), err)
+			return fault.New(fault.KindOf(err), "--write: %w", err)
 		}
 		into[key.String()] = string(b)
 		return nil
