@@ -21,7 +21,6 @@ type stsAnswer struct {
 
 // stsAnswers has a row for every answer that STS is known to give to the job's token.
 func stsAnswers() []stsAnswer {
-	const provider = "the provider oidc.circleci.com/org/ORG in account 111122223333"
 	return []stsAnswer{
 		{403, "AccessDenied", "Not authorized to perform sts:AssumeRoleWithWebIdentity", fault.Refused, "AWS says the same when the role does not exist"},
 		{403, "AccessDenied", "Unrecognized OAuth provider. Do not include a provider parameter when submitting OpenIDConnect ID tokens", fault.Refused, "another kind of provider"},

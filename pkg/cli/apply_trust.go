@@ -154,7 +154,7 @@ func (p *plan) outputPath(e entry, t *target, places func() (toolPlaces, error))
 func (p *plan) mayNotWrite(path string, known toolPlaces) (why string, err error) {
 	real, err := followed(path)
 	if err != nil {
-		return err.Error(), nil
+		return err.Error(), nil //nolint:nilerr // where it leads is the reason to refuse it
 	}
 	config, err := p.userDir("XDG_CONFIG_HOME", ".config")
 	if err != nil {
@@ -206,10 +206,10 @@ func (p *plan) mayRead(path string) error {
 	if p.trusted {
 		return nil
 	}
+	var why string
 	real, err := followed(path)
-	why := ""
 	if err != nil {
-		why, err = err.Error(), nil
+		why = err.Error()
 	} else if why, err = p.outside(real); err != nil {
 		return err
 	}

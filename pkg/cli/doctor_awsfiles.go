@@ -10,7 +10,6 @@ import (
 	"github.com/oidc-broker/oidc-broker/pkg/aws"
 	"github.com/oidc-broker/oidc-broker/pkg/deliver"
 	"github.com/oidc-broker/oidc-broker/pkg/fault"
-	"github.com/oidc-broker/oidc-broker/pkg/secret"
 )
 
 // maxINI bounds what is read of an AWS file.
@@ -30,16 +29,6 @@ type awsFile struct {
 	info fs.FileInfo // nil: it is not there
 	err  error       // of reading it, or of what is in it
 	keys bool        // there are keys in it
-}
-
-// broken says that a file cannot be read, so that nobody knows its profiles.
-func (s awsState) broken() bool {
-	for _, f := range s.files {
-		if f.err != nil {
-			return true
-		}
-	}
-	return false
 }
 
 // effective is the profile that an SDK takes without being told.
@@ -225,9 +214,4 @@ func (v *view) vaultTokenFile() string {
 		return ""
 	}
 	return filepath.Join(v.home(), ".vault-token")
-}
-
-// ourValue is what a block of ours in $BASH_ENV sets a variable to.
-func (v *view) ourValue(block, name string) secret.Value {
-	return deliver.BlockValue(v.abs(v.get("BASH_ENV")), block, name)
 }

@@ -124,8 +124,6 @@ func (o Options) settleSubject(x *Exchange) error {
 	return nil
 }
 
-// settleProvider puts the name together from what was given: in full, or in
-// parts, of which the pool and the provider may be full names themselves.
 // Identity names whose access it is: the service account's, or the federated
 // identity's, of which the provider alone is known before Google's mapping.
 func (x *Exchange) Identity() string {
@@ -135,6 +133,8 @@ func (x *Exchange) Identity() string {
 	return fmt.Sprintf("pool %s, provider %s", x.Provider.Pool, x.Provider.ID)
 }
 
+// settleProvider puts the name together from what was given: in full, or in
+// parts, of which the pool and the provider may be full names themselves.
 func (o Options) settleProvider(x *Exchange) error {
 	name := o.Provider
 	if name == "" {

@@ -50,14 +50,14 @@ type Unused struct {
 }
 
 var places = []place{
-	{option: "scope", given: Options.limitsScopes, why: map[Output]string{
+	{option: "scope", given: Options.limitsScopes, why: map[Output]string{ // #nosec G101 -- words about a token
 		CredentialConfiguration: "each tool asks for the scopes that it wants",
 		PrintedIDToken:          "an ID token has none",
 	}},
-	{option: "delegate", given: func(o Options) bool { return len(o.Delegates) > 0 }, why: map[Output]string{
+	{option: "delegate", given: func(o Options) bool { return len(o.Delegates) > 0 }, why: map[Output]string{ // #nosec G101 -- words about a token
 		CredentialConfiguration: "each tool impersonates the service account directly",
 	}},
-	{option: "token-lifetime", given: func(o Options) bool { return o.TokenLifetime != "" }, why: map[Output]string{
+	{option: "token-lifetime", given: func(o Options) bool { return o.TokenLifetime != "" }, why: map[Output]string{ // #nosec G101 -- words about a token
 		PrintedIDToken: "an ID token is valid for an hour",
 	}},
 	{option: "subject", given: func(o Options) bool { return o.Subject != "" }, why: map[Output]string{

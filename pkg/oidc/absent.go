@@ -46,8 +46,8 @@ func (f Finder) Absent() bool {
 // either. It is nil where one was, or where ctx ended.
 func (f Finder) Unobtainable(ctx context.Context) error {
 	_, err := f.find(ctx)
-	if ctx.Err() != nil {
-		return nil
+	if ctx.Err() == nil {
+		return err
 	}
-	return err
+	return nil
 }

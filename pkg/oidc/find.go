@@ -206,10 +206,9 @@ func (f Finder) noteMinted(found, minted Token) {
 	if f.Note == nil || f.Guards.check(minted, f.Now()) != nil {
 		return // what is wrong with the new one is the error
 	}
-	left, why := found.Expiry.Sub(f.Now()).Round(time.Second), ""
-	if left > 0 {
-		why = fmt.Sprintf("is still valid for %s only", left)
-	} else {
+	left := found.Expiry.Sub(f.Now()).Round(time.Second)
+	why := fmt.Sprintf("is still valid for %s only", left)
+	if left <= 0 {
 		why = fmt.Sprintf("expired %s ago", -left)
 	}
 	f.Note(fmt.Sprintf("the token in %s %s: '%s' minted a new one, which is used instead", found.Source, why, minted.Source))

@@ -31,7 +31,7 @@ func writeStandIn(bin, executable string) error {
 		path := filepath.Join(bin, name)
 		err := files.WriteNew(path, []byte(text))
 		if err == nil {
-			err = os.Chmod(path, 0o700)
+			err = os.Chmod(path, 0o700) // #nosec G302 -- a program
 		}
 		if err != nil {
 			return fault.New(fault.Local, "cannot write the circleci stand-in: %w", err)

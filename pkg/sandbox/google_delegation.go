@@ -126,7 +126,7 @@ func (g *google) verifyAssertion(text string) (assertionClaims, error) {
 	if err != nil {
 		return claims, err
 	}
-	signed, err := jose.ParseSigned(text, []jose.SignatureAlgorithm{jose.RS256})
+	signed, err := jose.ParseSignedCompact(text, []jose.SignatureAlgorithm{jose.RS256})
 	if err != nil {
 		return claims, invalidGrant("Invalid JWT: JWT must have 3 parts.")
 	}
