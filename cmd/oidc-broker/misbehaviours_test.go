@@ -407,7 +407,9 @@ func networks() []misbehaviour {
 		{name: "DNS that does not work", exit: 5, says: "cannot be found: server misbehaving" + twice, network: fails(&net.DNSError{Err: "server misbehaving", Name: marker, Server: marker, IsTemporary: true})},
 		{name: "DNS that does not answer", exit: 5, says: "cannot be found: i/o timeout" + twice, network: fails(&net.DNSError{Err: "i/o timeout", Name: marker, Server: marker, IsTimeout: true})},
 		{name: "nobody listens", exit: 5, says: "cannot be reached: connection refused" + twice, network: fails(syscall.ECONNREFUSED)},
-		{name: "a proxy that nobody runs", tls: good, exit: 5, says: here, network: proxy(nil)},
+		{name: "a proxy that nobody runs", tls: good, exit: 5, says: here, network: func(f faultRun, tr *http.Transport, _ string) {
+			fails(syscall.ECONNREFUSED)(f, tr, f.viaProxy(tr, nil))
+		}},
 		{name: "a proxy that wants a password", tls: good, exit: 5, says: "the proxy \\S+ that HTTPS_PROXY names answers 407\n.*hint: the proxy wants a user name and a password", network: proxy(says("HTTP/1.1 407 " + marker + "\r\nProxy-Authenticate: Basic realm=\"" + marker + "\"\r\n\r\n"))},
 		{name: "a proxy that forbids", tls: good, exit: 5, says: "the proxy \\S+ that HTTPS_PROXY names answers 403\n.*hint: the proxy must let this job connect", network: proxy(says("HTTP/1.1 403 " + marker + "\r\n\r\n" + html))},
 		{name: "a proxy that has no way", tls: good, exit: 5, says: `the proxy \S+ that HTTPS_PROXY names answers 502` + twice, network: proxy(says("HTTP/1.1 502 " + marker + "\r\n\r\n" + html))},
@@ -423,9 +425,9 @@ func networks() []misbehaviour {
 	}
 }
 
-// viaProxy has a proxy in between that misbehaves after the leg's earlier calls. If
-// serve is nil, nobody runs it by then.
-func (f faultRun) viaProxy(tr *http.Transport, serve func(net.Conn)) {
+// viaProxy has a proxy in between that misbehaves after the leg's earlier calls, and
+// returns its address.
+func (f faultRun) viaProxy(tr *http.Transport, serve func(net.Conn)) string {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		f.Fatal(err)
@@ -437,9 +439,6 @@ func (f faultRun) viaProxy(tr *http.Transport, serve func(net.Conn)) {
 		}
 		return &url.URL{Scheme: "http", Host: l.Addr().String()}, nil
 	}
-	if f.first && serve == nil {
-		_ = l.Close()
-	}
 	go func() {
 		for n := 1; ; n++ {
 			c, err := l.Accept()
@@ -447,9 +446,6 @@ func (f faultRun) viaProxy(tr *http.Transport, serve func(net.Conn)) {
 				return
 			}
 			if n == 1 && !f.first {
-				if serve == nil {
-					_ = l.Close()
-				}
 				go tunnel(c)
 				continue
 			}
@@ -459,6 +455,7 @@ func (f faultRun) viaProxy(tr *http.Transport, serve func(net.Conn)) {
 			}()
 		}
 	}()
+	return l.Addr().String()
 }
 
 // tunnel is a proxy that does what it should.
