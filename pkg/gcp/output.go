@@ -60,11 +60,11 @@ var places = []place{
 	{option: "token-lifetime", given: func(o Options) bool { return o.TokenLifetime != "" }, why: map[Output]string{ // #nosec G101 -- words about a token
 		PrintedIDToken: "an ID token is valid for an hour",
 	}},
-	{option: "subject", given: func(o Options) bool { return o.Subject != "" }, why: map[Output]string{
+	{option: "subject", given: func(o Options) bool { return o.Subject != "" }, why: map[Output]string{ // #nosec G101 -- words about a token
 		CredentialConfiguration: "the tools cannot act as a user",
 		PrintedIDToken:          "an ID token is the service account's",
 	}},
-	{option: "project-id", given: func(o Options) bool { return o.ProjectID != "" }, why: map[Output]string{
+	{option: "project-id", given: func(o Options) bool { return o.ProjectID != "" }, why: map[Output]string{ // #nosec G101 -- words about a token
 		CredentialConfiguration: "--project-id is not in a credential configuration: the tools take their project from variables",
 		PrintedAccessToken:      "--project-id has no effect on an access token, which is for every project",
 		PrintedIDToken:          "--project-id has no effect on an ID token",
