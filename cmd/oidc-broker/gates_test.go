@@ -55,10 +55,11 @@ func TestLinkedPackages(t *testing.T) {
 	}
 }
 
-// Three percent above what docs/benchmarks.md has.
+// Little above what the program has: it grew by 0.7 MB with the checks of what the
+// next tool uses, role chains, and the grammar of Vault's secrets.
 const (
-	mostBytes  = 20_710_000
-	mostPacked = 7_680_000
+	mostBytes  = 20_870_000
+	mostPacked = 7_780_000
 	mostFaults = 475 // of a start, by getrusage, above those of an empty program
 	// Calls to the kernel, one more than there are.
 	mostCallsVersion = 30

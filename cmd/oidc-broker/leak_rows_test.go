@@ -83,7 +83,7 @@ func leakRows() []leakRow {
 		{command: "gcp login", args: "--source executable", calls: true, second: true},
 		{command: "gcp env", says: "export GOOGLE_APPLICATION_CREDENTIALS=", writes: []string{gcpToken}, calls: true, second: true},
 		{command: "gcp env", args: "--bash-env", writes: []string{gcpToken}, calls: true, second: true},
-		{command: "gcp exec", args: childLooks, child: none, during: []string{"oidc-broker-"}, calls: true, second: true},
+		{command: "gcp exec", args: childLooks, child: none, during: []string{".cache/oidc-broker/run/oidc-broker-"}, calls: true, second: true},
 		{command: "gcp exec", args: "--source executable " + childLooks, child: none, job: true, calls: true, second: true},
 		{command: "gcp access-token", prints: true, calls: true, second: true},
 		{command: "gcp id-token", args: "--audience-url https://x", prints: true, calls: true, second: true},

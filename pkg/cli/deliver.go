@@ -84,7 +84,10 @@ func (e *envOutput) load() string {
 // deliver prints the variables, or writes them to $BASH_ENV, which d describes.
 func (e *envOutput) deliver(ctx context.Context, env deliver.Environment, d delivery) error {
 	if e.bashEnv {
-		if err := e.commit(ctx, deliver.EffectiveBashEnv(ctx, e.Environ(), e.path, e.block, env)); err != nil {
+		// The file's commands see the job's environment, but for its tokens.
+		names := []string{oidc.EnvV1, oidc.EnvV2}
+		environ := deliver.Environment{Unset: append(names, holding(e.Environ(), names, e.found.all())...)}.Apply(e.Environ())
+		if err := e.commit(ctx, deliver.EffectiveBashEnv(ctx, environ, e.path, e.block, env)); err != nil {
 			return fault.New(fault.KindOf(err), "cannot write $BASH_ENV: %w", err)
 		}
 		e.progress("$BASH_ENV is %q", e.path)

@@ -102,7 +102,7 @@ func FuzzAWSConditions(f *testing.F) {
 
 func TestAWSProperties(t *testing.T) {
 	seen := map[Verdict]int{}
-	documents := uint64(1000)
+	documents := uint64(300)
 	if testenv.IsFull() {
 		documents = 4000
 	}

@@ -81,6 +81,7 @@ func TestKilled(t *testing.T) {
 			fmt.Println("wrote")
 		}
 	}
+	testenv.NeedFull(t, "it kills a writer again and again")
 	dir := t.TempDir()
 	pair, alone, _ := killedFiles(dir)
 	cache, cached := killedCache(dir)

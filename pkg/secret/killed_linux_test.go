@@ -147,6 +147,7 @@ func TestKilledAnywhere(t *testing.T) {
 		crashing(t, dir, os.Getenv("SECRET_TEST_WHAT"))
 		return
 	}
+	testenv.NeedFull(t, "it kills a process at every fifth call")
 	step := 5
 	if testenv.IsProof() {
 		step = 1
