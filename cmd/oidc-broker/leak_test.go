@@ -306,6 +306,7 @@ func (r *leakRun) command(ctx context.Context, x leakTry) *exec.Cmd {
 	}
 	maps.Copy(set, map[string]string{
 		"HOME": home, "PATH": r.path, "TMPDIR": r.home, "AWS_ROLE_ARN": sandbox.DefaultRole, "VAULT_ROLE": sandbox.DefaultVaultRole, "OIDC_BROKER_MAX_ATTEMPTS": "1",
+		"OIDC_BROKER_TRUST_FILE":                 "true", // else apply refuses what a broken home keeps no record of
 		"OIDC_BROKER_WORKLOAD_IDENTITY_PROVIDER": sandbox.DefaultGCPProvider, "GCP_SERVICE_ACCOUNT_EMAIL": sandbox.DefaultGCPServiceAccount,
 		"BASH_ENV": filepath.Join(home, bashEnvFile), "AWS_SHARED_CREDENTIALS_FILE": filepath.Join(home, filepath.FromSlash(awsFile)),
 		"AWS_CONFIG_FILE": filepath.Join(home, "aws", "config"), "BAO_TOKEN_PATH": filepath.Join(home, vaultFile), "CLOUDSDK_CONFIG": filepath.Join(home, "gcloud"),
