@@ -30,8 +30,7 @@ const (
 	// foreign is what is said of an answer that is none of the cloud's.
 	foreign = `, which is not an answer of (AWS STS|Google's|Vault's)$`
 	twice   = ` \(tried 2 times\)`
-	// Which of the two is seen depends on whether the end comes before the last bytes are read.
-	cut     = `(?:closed the connection before the whole answer had come|does not answer as an HTTP server does)` + twice
+	cut     = `closed the connection before the whole answer had come` + twice
 	strange = `does not answer as an HTTP server does` + twice
 	late    = `did not answer in time`
 	html    = "<!doctype html><html><body>Please log in " + marker + "</body></html>"
