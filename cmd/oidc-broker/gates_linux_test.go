@@ -11,10 +11,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
-	"syscall"
 	"testing"
-
-	"golang.org/x/sys/unix"
 
 	"github.com/oidc-broker/oidc-broker/testdata/testenv"
 )
@@ -25,69 +22,7 @@ func checkStart(t *testing.T, binary string) {
 	if runtime.GOARCH != "amd64" {
 		return
 	}
-	t.Run("page faults", func(t *testing.T) { checkFaults(t, binary) })
 	t.Run("calls", func(t *testing.T) { checkCalls(t, binary) })
-}
-
-// checkFaults counts the page faults of a start, above those of a Go program that does
-// nothing: the kernel, its settings and the version of Go are in both.
-func checkFaults(t *testing.T, binary string) {
-	dir := t.TempDir()
-	source := filepath.Join(dir, "main.go")
-	if err := os.WriteFile(source, []byte("package main\n\nfunc main() {}\n"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	empty := filepath.Join(dir, "empty")
-	build(t, empty, source)
-	own, least := faultsOf(t, binary), faultsOf(t, empty)
-	t.Logf("%d page faults, of an empty program %d", own, least)
-	if own-least > mostFaults {
-		t.Errorf("a start has %d page faults more than an empty program (%d); the bound is %d", own-least, least, mostFaults)
-	}
-}
-
-// faultsOf returns the least page faults of some starts. How many pages the kernel maps
-// at a fault depends on how the file lies in its cache, which depends on who wrote it,
-// how, and to which disk: so the program runs from memory, where each page is one. With
-// one processor there are as many threads as are needed.
-func faultsOf(t *testing.T, binary string) int64 {
-	t.Helper()
-	program := inMemory(t, binary)
-	least := int64(1 << 62)
-	for range 8 {
-		cmd := exec.CommandContext(t.Context(), program, "version")
-		cmd.Env = []string{"GOMAXPROCS=1", "HOME=" + t.TempDir()}
-		if out, err := cmd.CombinedOutput(); err != nil {
-			t.Fatalf("%v: %s", err, out)
-		}
-		used, ok := cmd.ProcessState.SysUsage().(*syscall.Rusage)
-		if !ok {
-			t.Fatal("no resource usage")
-		}
-		least = min(least, used.Minflt)
-	}
-	return least
-}
-
-// inMemory copies a program into memory and returns its name there.
-func inMemory(t *testing.T, binary string) string {
-	t.Helper()
-	b, err := os.ReadFile(binary)
-	if err != nil {
-		t.Fatal(err)
-	}
-	fd, err := unix.MemfdCreate("oidc-broker", unix.MFD_CLOEXEC)
-	if err != nil {
-		t.Fatal(err)
-	}
-	f := os.NewFile(uintptr(fd), "oidc-broker")
-	t.Cleanup(func() { _ = f.Close() })
-	for piece := range slices.Chunk(b, 4096) {
-		if _, err := f.Write(piece); err != nil {
-			t.Fatal(err)
-		}
-	}
-	return fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), fd)
 }
 
 // A callsGate is what a command may ask the kernel for.

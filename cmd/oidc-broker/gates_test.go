@@ -60,7 +60,6 @@ func TestLinkedPackages(t *testing.T) {
 const (
 	mostBytes  = 20_870_000
 	mostPacked = 7_780_000
-	mostFaults = 475 // of a start, by getrusage, above those of an empty program
 	// Calls to the kernel, one more than there are.
 	mostCallsVersion = 30
 	mostCallsCached  = 45
