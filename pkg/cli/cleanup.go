@@ -31,7 +31,7 @@ func (a *app) journal() *secret.Journal {
 		return nil
 	}
 	j := secret.NewJournal(dir)
-	j.Job, j.Markers = strings.TrimSpace(a.Getenv("CIRCLE_WORKFLOW_JOB_ID")), deliver.Markers()
+	j.Job, j.Markers = strings.TrimSpace(a.Getenv("CIRCLE_WORKFLOW_JOB_ID")), allMarkers()
 	j.Log = func(err error) {
 		if len(fault.Hints(err)) > 0 && !errors.Is(err, fs.ErrPermission) {
 			// There is a record, and it cannot be used: nobody would know before cleanup.
@@ -393,4 +393,11 @@ func (r *vaultRun) revokeNoted(ctx context.Context, t notedToken) (did, again bo
 		r.progress("revoked the Vault token at %s", t.Address)
 	}
 	return err == nil, false
+}
+
+// allMarkers returns what knows the marks that our edits leave.
+func allMarkers() map[string]secret.Marker {
+	all := deliver.Markers()
+	maps.Copy(all, deliver.BlockMarkers())
+	return all
 }

@@ -67,7 +67,7 @@ func recordedProfile(name, key string, ends time.Duration) func(*view) {
 	return func(v *view) {
 		path := filepath.Join(v.home(), ".aws", "credentials")
 		v.record = secret.NewJournal(filepath.Join(v.home(), "record"))
-		v.record.Markers = deliver.Markers()
+		v.record.Markers = allMarkers()
 		if key == "" {
 			text, _ := os.ReadFile(path)
 			_, rest, _ := strings.Cut(string(text), "aws_secret_access_key")

@@ -275,3 +275,21 @@ type Export struct {
 	AfterBlock bool         // a block of ours ends before it
 	Value      secret.Value // as it is written: what the shell computes is not known here
 }
+
+// The kind of a block's mark in the record for cleanup.
+const blockMark = "block"
+
+// BlockMarkers returns what knows the marks of blocks.
+func BlockMarkers() map[string]secret.Marker {
+	return map[string]secret.Marker{blockMark: blockMarker{}}
+}
+
+// blockMarker knows the blocks in $BASH_ENV. What is between our markers is ours,
+// whatever it is.
+type blockMarker struct{}
+
+func (blockMarker) Fits(_, _, _ []byte) bool { return true }
+
+func (blockMarker) Remove(values map[string]string, text []byte) ([]byte, error) {
+	return editBlock(text, values["name"], Environment{})
+}

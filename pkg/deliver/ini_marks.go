@@ -11,27 +11,9 @@ import (
 	"github.com/oidc-broker/oidc-broker/pkg/secret"
 )
 
-// The kinds of marks that our edits leave in the record for cleanup, by which they
-// are found again in a file that somebody else has changed since.
-const (
-	profileMark = "profile"
-	blockMark   = "block"
-)
-
-// Markers returns who knows the marks of this package's edits.
-func Markers() map[string]secret.Marker {
-	return map[string]secret.Marker{profileMark: profileMarker{}, blockMark: blockMarker{}}
-}
-
-// blockMarker knows the blocks in $BASH_ENV. What is between our markers is ours,
-// whatever it is.
-type blockMarker struct{}
-
-func (blockMarker) Fits(_, _, _ []byte) bool { return true }
-
-func (blockMarker) Remove(values map[string]string, text []byte) ([]byte, error) {
-	return editBlock(text, values["name"], Environment{})
-}
+// The kind of the marks that our edits leave in the record for cleanup, by which they
+// are found again in a file that was changed since.
+const profileMark = "profile"
 
 // The values of a profile's mark: its header's spellings, and for each key, behind
 // a prefix, the digest of what it was set to.
@@ -141,4 +123,9 @@ func (profileMarker) Remove(values map[string]string, text []byte) ([]byte, erro
 // value returns what is behind the first = or :, as far as the line goes.
 func (l iniLine) value() string {
 	return strings.TrimFunc(l.content[strings.IndexAny(l.content, "=:")+1:], isSpace)
+}
+
+// Markers returns what knows the marks of a profile.
+func Markers() map[string]secret.Marker {
+	return map[string]secret.Marker{profileMark: profileMarker{}}
 }
