@@ -25,7 +25,6 @@ import (
 	"time"
 
 	"github.com/oidc-broker/oidc-broker/pkg/cli"
-	"github.com/oidc-broker/oidc-broker/pkg/remote"
 	"github.com/oidc-broker/oidc-broker/pkg/sandbox"
 	"github.com/oidc-broker/oidc-broker/testdata/testenv"
 )
@@ -131,7 +130,7 @@ func (f faultRun) run() {
 		"OIDC_BROKER_WORKLOAD_IDENTITY_PROVIDER": sandbox.DefaultGCPProvider, "GCP_SERVICE_ACCOUNT_EMAIL": sandbox.DefaultGCPServiceAccount,
 	})
 	set[f.variable] = f.start(set[f.variable])
-	tr := remote.NewTransport(func(string) string { return "" })
+	tr := cli.NewTransport(func(string) string { return "" })
 	tr.Proxy = nil
 	tr.TLSClientConfig.RootCAs = f.ca.pool()
 	defer tr.CloseIdleConnections()

@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"github.com/oidc-broker/oidc-broker/pkg/cli"
-	"github.com/oidc-broker/oidc-broker/pkg/remote"
 )
 
 func main() {
@@ -37,14 +36,13 @@ func harden() {
 // world is the real one.
 func world() cli.World {
 	return cli.World{
-		Args:      os.Args[1:],
-		Getenv:    os.Getenv,
-		Environ:   os.Environ,
-		Stdin:     os.Stdin,
-		Stdout:    os.Stdout,
-		Stderr:    os.Stderr,
-		Now:       time.Now,
-		Transport: remote.NewTransport(os.Getenv),
+		Args:    os.Args[1:],
+		Getenv:  os.Getenv,
+		Environ: os.Environ,
+		Stdin:   os.Stdin,
+		Stdout:  os.Stdout,
+		Stderr:  os.Stderr,
+		Now:     time.Now,
 
 		Executable: os.Executable,
 		TempDirs:   []string{os.TempDir(), "/tmp", "/var/tmp", "/dev/shm", "/private/tmp", "/private/var/folders"},

@@ -73,7 +73,6 @@ func TestMain(m *testing.M) {
 		"gogoogle-long":     goGoogleLong,
 		"circleci-job":      circleciJob,
 		"oidc-broker-again": again,
-		"bash-env-block":    bashEnvBlock,
 	})
 }
 

@@ -7,8 +7,8 @@ import (
 
 	"github.com/aws/smithy-go"
 
+	"github.com/oidc-broker/oidc-broker/pkg/internal/secret"
 	"github.com/oidc-broker/oidc-broker/pkg/oidc"
-	"github.com/oidc-broker/oidc-broker/pkg/secret"
 )
 
 // lineLength is what a line of a job's log shows, less "oidc-broker: hint: ".

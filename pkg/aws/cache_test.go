@@ -10,7 +10,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/oidc-broker/oidc-broker/pkg/secret"
+	"github.com/oidc-broker/oidc-broker/pkg/internal/secret"
 )
 
 var made = time.Date(2026, 11, 22, 9, 0, 0, 0, time.UTC)

@@ -4,8 +4,8 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/oidc-broker/oidc-broker/pkg/deliver"
-	"github.com/oidc-broker/oidc-broker/pkg/secret"
+	"github.com/oidc-broker/oidc-broker/pkg/internal/ini"
+	"github.com/oidc-broker/oidc-broker/pkg/internal/secret"
 )
 
 // Config is what the SDKs read in the two AWS files. It is one model for all who ask
@@ -37,7 +37,7 @@ type UnreadSection struct {
 const inheritedSection = "DEFAULT"
 
 // NewConfig takes the sections of the two files for what botocore takes them for.
-func NewConfig(credentials, config []deliver.INISection) Config {
+func NewConfig(credentials, config []ini.Section) Config {
 	c := Config{ssoSessions: map[string]bool{}}
 	at := map[string]int{}
 	of := func(name string) *Profile {
@@ -68,7 +68,7 @@ func NewConfig(credentials, config []deliver.INISection) Config {
 			c.Inherited.Config = add(c.Inherited.Config, s.Settings)
 			continue
 		}
-		name, ok := deliver.ConfigProfile(s.Name)
+		name, ok := ini.ConfigProfile(s.Name)
 		if !ok {
 			c.other(s)
 			continue
@@ -88,7 +88,7 @@ func NewConfig(credentials, config []deliver.INISection) Config {
 }
 
 // other looks at a section of the config file that is no profile.
-func (c *Config) other(s deliver.INISection) {
+func (c *Config) other(s ini.Section) {
 	words := strings.Fields(s.Name)
 	switch first := words[:min(1, len(words))]; {
 	case len(words) == 0:
@@ -102,7 +102,7 @@ func (c *Config) other(s deliver.INISection) {
 	case strings.HasPrefix(strings.ToLower(first[0]), "profile"), strings.EqualFold(strings.TrimSpace(s.Name), "default"):
 		c.Unread = append(c.Unread, UnreadSection{s.Name, s.Line, "config", meantHeader(s.Name)})
 	default:
-		if slices.ContainsFunc(s.Settings, func(set deliver.INISetting) bool { return profileKey(set.Key) }) {
+		if slices.ContainsFunc(s.Settings, func(set ini.Entry) bool { return profileKey(set.Key) }) {
 			c.Unread = append(c.Unread, UnreadSection{s.Name, s.Line, "config", "profile " + s.Name})
 		}
 	}
@@ -129,7 +129,7 @@ func profileKey(key string) bool {
 }
 
 // Profiles are the profiles that botocore finds in the sections of the two files.
-func Profiles(credentials, config []deliver.INISection) []Profile {
+func Profiles(credentials, config []ini.Section) []Profile {
 	return NewConfig(credentials, config).Profiles
 }
 

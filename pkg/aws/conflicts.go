@@ -7,9 +7,11 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/oidc-broker/oidc-broker/pkg/deliver"
-	"github.com/oidc-broker/oidc-broker/pkg/fault"
-	"github.com/oidc-broker/oidc-broker/pkg/secret"
+	"github.com/oidc-broker/oidc-broker/pkg/internal/broker"
+	"github.com/oidc-broker/oidc-broker/pkg/internal/fault"
+	"github.com/oidc-broker/oidc-broker/pkg/internal/files"
+	"github.com/oidc-broker/oidc-broker/pkg/internal/ini"
+	"github.com/oidc-broker/oidc-broker/pkg/internal/secret"
 )
 
 // A Delivery is what a command delivers, and where the next tool will look: all that
@@ -95,7 +97,7 @@ type conflictRule struct {
 	name    string // shown by nobody: the tests demand that each rule is reached
 	check   string // of doctor's, that reports it; "": one that finds it in every profile does
 	applies delivered
-	find    func(*Delivery) []deliver.Conflict
+	find    func(*Delivery) []broker.Conflict
 }
 
 // delivered says to what a rule applies.
@@ -125,8 +127,8 @@ var conflictRules = []conflictRule{
 }
 
 // Conflicts are why the next tool would not use what is delivered.
-func (d Delivery) Conflicts() []deliver.Conflict {
-	var all []deliver.Conflict
+func (d Delivery) Conflicts() []broker.Conflict {
+	var all []broker.Conflict
 	for _, rule := range conflictRules {
 		if (rule.applies == toEnvironment) == (len(d.Profiles) == 0) {
 			all = append(all, rule.find(&d)...)
@@ -136,8 +138,8 @@ func (d Delivery) Conflicts() []deliver.Conflict {
 }
 
 // ConflictsFor are those that one of doctor's checks reports.
-func (d Delivery) ConflictsFor(check string) []deliver.Conflict {
-	var all []deliver.Conflict
+func (d Delivery) ConflictsFor(check string) []broker.Conflict {
+	var all []broker.Conflict
 	for _, rule := range conflictRules {
 		if rule.check == check && (rule.applies == withoutAny || len(d.Profiles) > 0) {
 			all = append(all, rule.find(&d)...)
@@ -158,7 +160,7 @@ func ConflictChecks() []string {
 }
 
 // inherited refuses a profile that [DEFAULT] gives another way to credentials.
-func (d *Delivery) inherited() []deliver.Conflict {
+func (d *Delivery) inherited() []broker.Conflict {
 	python := d.Config.InPython()
 	for _, p := range d.Profiles {
 		want := byKeys
@@ -175,7 +177,7 @@ func (d *Delivery) inherited() []deliver.Conflict {
 		}
 		for _, file := range []struct{ name, path string }{{"config", d.Files.Config}, {"credentials", d.Files.Credentials}} {
 			if keys := d.Config.InheritedKeys(file.name); len(keys) > 0 {
-				return []deliver.Conflict{{
+				return []broker.Conflict{{
 					Message: fmt.Sprintf("the AWS CLI and boto3 would use %s of [DEFAULT] in the profile %q: %q", strings.Join(keys, ", "), p.Name, file.path),
 					Remedy:  "name the section [default], in lower case, or remove " + strings.Join(keys, ", ") + " from it",
 					Never:   fault.Local,
@@ -188,60 +190,60 @@ func (d *Delivery) inherited() []deliver.Conflict {
 
 // keys are the first that every SDK takes, unless a profile is named on the command
 // line or in the program.
-func (d *Delivery) keys() []deliver.Conflict {
+func (d *Delivery) keys() []broker.Conflict {
 	id := d.get("AWS_ACCESS_KEY_ID")
 	switch {
 	case id == "" && d.get("AWS_ACCESS_KEY") != "" && (d.get("AWS_SECRET_KEY") != "" || d.get("AWS_SECRET_ACCESS_KEY") != ""):
-		return []deliver.Conflict{{
+		return []broker.Conflict{{
 			Message: fmt.Sprintf("AWS_ACCESS_KEY is set %s: Go programs and Terraform take it before %s", d.where("AWS_ACCESS_KEY"), d.profiles()),
 			Remedy:  "unset AWS_ACCESS_KEY and AWS_SECRET_KEY",
 		}}
 	case id == "", d.get("AWS_SECRET_ACCESS_KEY") == "", id == d.BlockKey: // the block's own rule
 		return nil
 	}
-	return []deliver.Conflict{{
+	return []broker.Conflict{{
 		Message: fmt.Sprintf("AWS_ACCESS_KEY_ID is set %s and takes precedence over %s", d.where("AWS_ACCESS_KEY_ID"), d.profiles()),
 		Remedy:  "unset it, or name the profile in each command (--profile)",
 	}}
 }
 
-func (d *Delivery) halfPair() []deliver.Conflict {
+func (d *Delivery) halfPair() []broker.Conflict {
 	if d.get("AWS_ACCESS_KEY_ID") == "" || d.get("AWS_SECRET_ACCESS_KEY") != "" {
 		return nil
 	}
-	return []deliver.Conflict{{
+	return []broker.Conflict{{
 		Message: fmt.Sprintf("AWS_ACCESS_KEY_ID is set %s without AWS_SECRET_ACCESS_KEY: the AWS CLI and boto3 refuse to read %s", d.where("AWS_ACCESS_KEY_ID"), d.profiles()),
 		Remedy:  "unset AWS_ACCESS_KEY_ID", Stops: true,
 	}}
 }
 
-func (d *Delivery) block() []deliver.Conflict {
+func (d *Delivery) block() []broker.Conflict {
 	if !d.Block {
 		return nil
 	}
-	return []deliver.Conflict{{
+	return []broker.Conflict{{
 		Message: "$BASH_ENV holds credentials of 'aws env --bash-env', which take precedence over " + d.profiles() + " in later steps",
 		Remedy:  "use one of the two, or name the profile (--profile)",
 	}}
 }
 
-func (d *Delivery) webIdentity() []deliver.Conflict {
+func (d *Delivery) webIdentity() []broker.Conflict {
 	const name = "AWS_WEB_IDENTITY_TOKEN_FILE"
 	if d.get(name) == "" || d.get("AWS_ROLE_ARN") == "" {
 		return nil
 	}
-	return []deliver.Conflict{{
+	return []broker.Conflict{{
 		Message: fmt.Sprintf("%s and AWS_ROLE_ARN are set %s: the SDKs assume that role before they read %s", name, d.where(name), d.profiles()),
 		Remedy:  "unset the first, or name the profile (--profile)",
 	}}
 }
 
-func (d *Delivery) halfWebIdentity() []deliver.Conflict {
+func (d *Delivery) halfWebIdentity() []broker.Conflict {
 	const name = "AWS_WEB_IDENTITY_TOKEN_FILE"
 	if d.get(name) == "" || d.get("AWS_ROLE_ARN") != "" {
 		return nil
 	}
-	return []deliver.Conflict{{
+	return []broker.Conflict{{
 		Message: fmt.Sprintf("%s is set %s without AWS_ROLE_ARN: the SDKs refuse to read %s", name, d.where(name), d.profiles()),
 		Remedy:  "unset it", Stops: true,
 	}}
@@ -249,8 +251,8 @@ func (d *Delivery) halfWebIdentity() []deliver.Conflict {
 
 // namedProfile are the variables that name another profile than one that is written
 // or that takes its credentials from one, or one that is not there.
-func (d *Delivery) namedProfile() []deliver.Conflict {
-	var all []deliver.Conflict
+func (d *Delivery) namedProfile() []broker.Conflict {
+	var all []broker.Conflict
 	for _, name := range []string{"AWS_PROFILE", "AWS_DEFAULT_PROFILE"} {
 		value, set := d.lookup(name)
 		_, found := d.Config.Find(strings.TrimSpace(value))
@@ -260,17 +262,17 @@ func (d *Delivery) namedProfile() []deliver.Conflict {
 			if _, other := d.lookup("AWS_DEFAULT_PROFILE"); name == "AWS_PROFILE" && other {
 				continue // botocore reads that one first
 			}
-			all = append(all, deliver.Conflict{
+			all = append(all, broker.Conflict{
 				Message: fmt.Sprintf("%s is set and empty %s: the AWS CLI and boto3 look for a profile without a name", name, d.where(name)),
 				Remedy:  "unset " + name, Stops: true,
 			})
 		case !found && len(d.Unreadable) == 0:
-			all = append(all, deliver.Conflict{
+			all = append(all, broker.Conflict{
 				Message: fmt.Sprintf("%s is %q %s, which no AWS file has: the AWS CLI and the SDKs refuse to start", name, value, d.where(name)),
 				Remedy:  "unset it, or set it to the profile", Stops: true,
 			})
 		case len(d.Profiles) > 0 && !d.leadsToDelivered(strings.TrimSpace(value)):
-			all = append(all, deliver.Conflict{
+			all = append(all, broker.Conflict{
 				Message: fmt.Sprintf("%s is %q %s: the AWS CLI and the SDKs use that profile and not %s", name, value, d.where(name), d.profiles()),
 				Remedy:  "unset it, or set it to the profile",
 			})
@@ -289,7 +291,7 @@ func (d *Delivery) leadsToDelivered(name string) bool {
 
 // region are the variables that take precedence over a profile's region. The AWS CLI
 // v1 and boto3 read AWS_DEFAULT_REGION alone, Node and Java AWS_REGION alone.
-func (d *Delivery) region() []deliver.Conflict {
+func (d *Delivery) region() []broker.Conflict {
 	const first, second = "AWS_REGION", "AWS_DEFAULT_REGION"
 	one, two := d.get(first), d.get(second)
 	if one == two && one != "" {
@@ -297,7 +299,7 @@ func (d *Delivery) region() []deliver.Conflict {
 	}
 	all := append(d.regionOf(one, first), d.regionOf(two, second)...)
 	if len(all) == 0 && one != "" && two != "" && !d.computed(first) && !d.computed(second) {
-		return []deliver.Conflict{{
+		return []broker.Conflict{{
 			Message: fmt.Sprintf("AWS_REGION is %s and AWS_DEFAULT_REGION is %s: boto3 and the AWS CLI v1 take the second, other programs the first", one, two),
 			Remedy:  "set both to the same region; 'oidc-broker aws env --region' does",
 		}}
@@ -306,7 +308,7 @@ func (d *Delivery) region() []deliver.Conflict {
 }
 
 // regionOf is what variables with a value do to the profiles that have another region.
-func (d *Delivery) regionOf(value string, names ...string) []deliver.Conflict {
+func (d *Delivery) regionOf(value string, names ...string) []broker.Conflict {
 	var differ []string
 	region := ""
 	for _, p := range d.Profiles {
@@ -322,25 +324,25 @@ func (d *Delivery) regionOf(value string, names ...string) []deliver.Conflict {
 	if len(names) > 1 {
 		is, overrides, it = "are", "override", "them"
 	}
-	return []deliver.Conflict{{
+	return []broker.Conflict{{
 		Message: fmt.Sprintf("%s %s %s %s, and %s the region of %s", strings.Join(names, " and "), is, value, d.where(names[0]), overrides, profilesNamed(differ)),
 		Remedy:  fmt.Sprintf("unset %s, or set %[1]s to %s", it, region),
 	}}
 }
 
 // path are variables that name the files to the next tool in another way.
-func (d *Delivery) path() []deliver.Conflict {
-	var all []deliver.Conflict
+func (d *Delivery) path() []broker.Conflict {
+	var all []broker.Conflict
 	for _, name := range []string{"AWS_SHARED_CREDENTIALS_FILE", "AWS_CONFIG_FILE"} {
 		switch value := d.get(name); {
 		case value == "":
 		case strings.HasPrefix(value, "~"):
-			all = append(all, deliver.Conflict{
+			all = append(all, broker.Conflict{
 				Message: name + " begins with ~, which Go programs and Terraform do not expand: they look in another place",
 				Remedy:  "set it to the path in full",
 			})
 		case !filepath.IsAbs(value):
-			all = append(all, deliver.Conflict{
+			all = append(all, broker.Conflict{
 				Message: name + " is a relative path: a tool in another directory looks in another place",
 				Remedy:  "set it to the path in full",
 			})
@@ -351,10 +353,10 @@ func (d *Delivery) path() []deliver.Conflict {
 
 // file are the files that botocore refuses, before it looks at the keys in the
 // environment.
-func (d *Delivery) file() []deliver.Conflict {
-	var all []deliver.Conflict
+func (d *Delivery) file() []broker.Conflict {
+	var all []broker.Conflict
 	for _, err := range d.Unreadable {
-		c := deliver.Conflict{Message: fmt.Sprintf("the AWS CLI and boto3 refuse to start, even with keys in the environment: %v", err)}
+		c := broker.Conflict{Message: fmt.Sprintf("the AWS CLI and boto3 refuse to start, even with keys in the environment: %v", err)}
 		if hints := fault.Hints(err); len(hints) > 0 {
 			c.Remedy = hints[0]
 		}
@@ -365,15 +367,15 @@ func (d *Delivery) file() []deliver.Conflict {
 
 // defaultProfile is a default profile that Go programs refuse, before they look at the
 // keys in the environment.
-func (d *Delivery) defaultProfile() []deliver.Conflict {
+func (d *Delivery) defaultProfile() []broker.Conflict {
 	for _, p := range d.Config.Problems(d.get) {
 		got, _ := d.Config.Resolve("default", d.get)
 		if p.AlsoUnused && slices.Contains(got.Profiles, p.Profile) {
-			c := deliver.Conflict{Message: fmt.Sprintf("Go programs refuse to start, even with keys in the environment: the profile %q %s", p.Profile, p.Message), Remedy: p.Remedy}
+			c := broker.Conflict{Message: fmt.Sprintf("Go programs refuse to start, even with keys in the environment: the profile %q %s", p.Profile, p.Message), Remedy: p.Remedy}
 			if p.Other != "" {
 				c.Message += " " + strconv.Quote(p.Other)
 			}
-			return []deliver.Conflict{c}
+			return []broker.Conflict{c}
 		}
 	}
 	return nil
@@ -381,11 +383,11 @@ func (d *Delivery) defaultProfile() []deliver.Conflict {
 
 // laterLines are lines of $BASH_ENV behind our block that break the keys in it, which
 // the SDKs take before a profile that is there.
-func (d *Delivery) laterLines() []deliver.Conflict {
+func (d *Delivery) laterLines() []broker.Conflict {
 	later := Delivery{BashEnv: d.BashEnv, Config: d.Config, Unreadable: d.Unreadable, Lookup: func(string) (string, bool) { return "", false }}
 	all := later.namedProfile()
 	if later.get("AWS_SECURITY_TOKEN") != "" {
-		all = append(all, deliver.Conflict{
+		all = append(all, broker.Conflict{
 			Message: "AWS_SECURITY_TOKEN is set in $BASH_ENV: the AWS CLI and boto3 take it in place of AWS_SESSION_TOKEN, and AWS refuses the keys",
 			Remedy:  "remove the line", Stops: true,
 		})
@@ -396,8 +398,8 @@ func (d *Delivery) laterLines() []deliver.Conflict {
 // ReadConfig reads both files as they will be after edits, in their order. A file that
 // botocore refuses, or that cannot be read, is among the errors, and what is before the
 // mistake in the Config.
-func (f Files) ReadConfig(edits ...secret.Edit) (Config, []error) {
-	var sections [2][]deliver.INISection
+func (f Files) ReadConfig(edits ...files.Edit) (Config, []error) {
+	var sections [2][]ini.Section
 	var refused []error
 	for i, path := range []string{f.Credentials, f.Config} {
 		text, err := readRegular(path)
@@ -413,7 +415,7 @@ func (f Files) ReadConfig(edits ...secret.Edit) (Config, []error) {
 				text = after
 			}
 		}
-		if sections[i], err = deliver.ReadINI(text); err != nil {
+		if sections[i], err = ini.ReadINI(text); err != nil {
 			bad := fault.New(fault.Local, "%q: %w", path, err)
 			for _, h := range fault.Hints(err) {
 				_ = bad.Hint("%s", h)
@@ -438,7 +440,7 @@ func (x *Exchange) RegionToWrite(files Files, profile string) string {
 }
 
 // Preview are the edits of StaticProfile with credentials that are not there yet.
-func (x *Exchange) Preview(name string, files Files) []secret.Edit {
+func (x *Exchange) Preview(name string, files Files) []files.Edit {
 	any := secret.New("x")
 	return Credentials{AccessKeyID: any, SecretAccessKey: any, SessionToken: any, Region: x.RegionToWrite(files, name)}.StaticProfile(name, files)
 }

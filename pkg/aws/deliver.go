@@ -8,9 +8,11 @@ import (
 	"strings"
 	"time"
 
-	"github.com/oidc-broker/oidc-broker/pkg/deliver"
-	"github.com/oidc-broker/oidc-broker/pkg/fault"
-	"github.com/oidc-broker/oidc-broker/pkg/secret"
+	"github.com/oidc-broker/oidc-broker/pkg/internal/child"
+	"github.com/oidc-broker/oidc-broker/pkg/internal/fault"
+	"github.com/oidc-broker/oidc-broker/pkg/internal/files"
+	"github.com/oidc-broker/oidc-broker/pkg/internal/ini"
+	"github.com/oidc-broker/oidc-broker/pkg/internal/secret"
 )
 
 // Shadows are the variables that would win over the credentials delivered, or
@@ -27,9 +29,9 @@ func Shadows() []string {
 
 // Environment returns the variables that every SDK reads, and those that it
 // must not see.
-func (c Credentials) Environment() deliver.Environment {
-	e := deliver.Environment{
-		Set: []deliver.Var{
+func (c Credentials) Environment() child.Environment {
+	e := child.Environment{
+		Set: []child.Var{
 			{Name: "AWS_ACCESS_KEY_ID", Value: c.AccessKeyID},
 			{Name: "AWS_SECRET_ACCESS_KEY", Value: c.SecretAccessKey},
 			{Name: "AWS_SESSION_TOKEN", Value: c.SessionToken},
@@ -44,11 +46,11 @@ func (c Credentials) Environment() deliver.Environment {
 
 // regionVars are the variables of a region that is known. The AWS CLI v1 and boto3
 // read the second alone.
-func regionVars(region string) []deliver.Var {
+func regionVars(region string) []child.Var {
 	if region == "" {
 		return nil
 	}
-	return []deliver.Var{
+	return []child.Var{
 		{Name: "AWS_REGION", Value: secret.New(region)},
 		{Name: "AWS_DEFAULT_REGION", Value: secret.New(region)},
 	}
@@ -134,10 +136,10 @@ const processKey = "credential_process"
 
 // StaticProfile returns the edits that put the keys into the credentials file
 // and the region into the config file, under the profile's name.
-func (c Credentials) StaticProfile(name string, files Files) []secret.Edit {
-	credentials := deliver.Section{
+func (c Credentials) StaticProfile(name string, to Files) []files.Edit {
+	credentials := ini.Change{
 		Headers: []string{name},
-		Set: []deliver.Setting{
+		Set: []ini.Setting{
 			{Key: "aws_access_key_id", Value: c.AccessKeyID},
 			{Key: "aws_secret_access_key", Value: c.SecretAccessKey},
 			{Key: "aws_session_token", Value: c.SessionToken},
@@ -145,17 +147,17 @@ func (c Credentials) StaticProfile(name string, files Files) []secret.Edit {
 		Remove: otherKeys,
 		End:    c.Expiration,
 	}
-	config := deliver.Section{Headers: configHeaders(name), Remove: append(append([]string{}, keyKeys...), otherKeys...)}
-	if name == "default" && files.same() {
+	config := ini.Change{Headers: configHeaders(name), Remove: append(append([]string{}, keyKeys...), otherKeys...)}
+	if name == "default" && to.same() {
 		// One section in one file is for both: the keys just written stay.
 		credentials.Headers, config.Remove = config.Headers, nil
 	}
 	if c.Region != "" {
 		// In the Go SDK a region in the credentials file wins over this one.
 		credentials.Remove = append(append([]string{}, otherKeys...), "region")
-		config.Set = []deliver.Setting{{Key: "region", Value: secret.New(c.Region)}}
+		config.Set = []ini.Setting{{Key: "region", Value: secret.New(c.Region)}}
 	}
-	return []secret.Edit{credentials.In(files.Credentials, true), config.In(files.Config, false)}
+	return []files.Edit{credentials.In(to.Credentials, true), config.In(to.Config, false)}
 }
 
 // configHeaders are the header's spellings in the config file.

@@ -16,9 +16,9 @@ import (
 	"sync"
 	"time"
 
-	"github.com/oidc-broker/oidc-broker/pkg/deliver"
-	"github.com/oidc-broker/oidc-broker/pkg/fault"
-	"github.com/oidc-broker/oidc-broker/pkg/secret"
+	"github.com/oidc-broker/oidc-broker/pkg/internal/child"
+	"github.com/oidc-broker/oidc-broker/pkg/internal/fault"
+	"github.com/oidc-broker/oidc-broker/pkg/internal/secret"
 )
 
 const (
@@ -99,9 +99,9 @@ func (e *Endpoint) Close() {
 
 // Environment returns the variables that lead every SDK to the endpoint, and those
 // that would win over it. getenv is the environment that they change.
-func (e *Endpoint) Environment(region string, getenv func(string) string) deliver.Environment {
-	env := deliver.Environment{
-		Set: []deliver.Var{
+func (e *Endpoint) Environment(region string, getenv func(string) string) child.Environment {
+	env := child.Environment{
+		Set: []child.Var{
 			{Name: "AWS_CONTAINER_CREDENTIALS_FULL_URI", Value: secret.New("http://" + e.host + endpointPath)},
 			{Name: "AWS_CONTAINER_AUTHORIZATION_TOKEN", Value: e.token},
 		},
@@ -111,7 +111,7 @@ func (e *Endpoint) Environment(region string, getenv func(string) string) delive
 			"AWS_ACCESS_KEY", "AWS_SECRET_KEY"),
 	}
 	env.Set = append(env.Set, regionVars(region)...)
-	env.Set = append(env.Set, deliver.NoProxy(getenv, "127.0.0.1")...)
+	env.Set = append(env.Set, child.NoProxy(getenv, "127.0.0.1")...)
 	return env
 }
 

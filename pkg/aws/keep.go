@@ -5,13 +5,13 @@ import (
 	"sync"
 	"time"
 
-	"github.com/oidc-broker/oidc-broker/pkg/deliver"
-	"github.com/oidc-broker/oidc-broker/pkg/fault"
+	"github.com/oidc-broker/oidc-broker/pkg/internal/broker"
+	"github.com/oidc-broker/oidc-broker/pkg/internal/fault"
 )
 
 // Kept are credentials that are renewed while a command runs.
 type Kept struct {
-	keeper *deliver.Keeper
+	keeper *broker.Keeper
 	mu     sync.Mutex
 	now    Credentials
 }
@@ -19,7 +19,7 @@ type Kept struct {
 // Keep returns the credentials, which renew makes anew once Run runs. failed is
 // told, once until a renewal succeeds, that there are none yet.
 func Keep(first Credentials, renew func(context.Context) (Credentials, error), now func() time.Time, failed func(end time.Time, err error)) *Kept {
-	k := &Kept{keeper: deliver.NewKeeper(first.Expiration, now), now: first}
+	k := &Kept{keeper: broker.NewKeeper(first.Expiration, now), now: first}
 	k.keeper.Failed = failed
 	// A refusal is the cloud's last word. Everything else may pass.
 	k.keeper.Hopeless = func(err error) bool { return fault.KindOf(err) == fault.Refused }

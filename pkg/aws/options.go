@@ -15,9 +15,9 @@ import (
 	"strings"
 	"time"
 
-	"github.com/oidc-broker/oidc-broker/pkg/fault"
-	"github.com/oidc-broker/oidc-broker/pkg/files"
-	"github.com/oidc-broker/oidc-broker/pkg/remote"
+	"github.com/oidc-broker/oidc-broker/pkg/internal/fault"
+	"github.com/oidc-broker/oidc-broker/pkg/internal/files"
+	"github.com/oidc-broker/oidc-broker/pkg/internal/remote"
 )
 
 // What STS accepts (its API reference).

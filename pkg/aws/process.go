@@ -9,9 +9,10 @@ import (
 	"unicode"
 	"unicode/utf8"
 
-	"github.com/oidc-broker/oidc-broker/pkg/deliver"
-	"github.com/oidc-broker/oidc-broker/pkg/fault"
-	"github.com/oidc-broker/oidc-broker/pkg/secret"
+	"github.com/oidc-broker/oidc-broker/pkg/internal/fault"
+	"github.com/oidc-broker/oidc-broker/pkg/internal/files"
+	"github.com/oidc-broker/oidc-broker/pkg/internal/ini"
+	"github.com/oidc-broker/oidc-broker/pkg/internal/secret"
 )
 
 // Args returns the settled request as the options of a command line, so that it is
@@ -35,7 +36,7 @@ func (x *Exchange) Args() ([]string, error) {
 		if err != nil {
 			return nil, fault.New(fault.Local, "cannot find the policy's file: %w", err)
 		}
-		if !secret.Rereadable(path) {
+		if !files.Rereadable(path) {
 			return nil, fault.New(fault.Usage, "--policy %q cannot be read again: a profile's credential_process names a file that stays", path)
 		}
 		args = append(args, "--policy", path)
@@ -135,15 +136,15 @@ func isPlainOnWindows(r rune) bool {
 
 // Profile returns the edits that make the command the profile's source of
 // credentials, with the region beside it.
-func (p Process) Profile(name string, files Files, region string) ([]secret.Edit, error) {
+func (p Process) Profile(name string, to Files, region string) ([]files.Edit, error) {
 	line, err := p.Line()
 	if err != nil {
 		return nil, err
 	}
-	credentials := deliver.Section{Headers: []string{name}, Remove: append(append([]string{}, keyKeys...), otherKeys...)}
-	config := deliver.Section{
+	credentials := ini.Change{Headers: []string{name}, Remove: append(append([]string{}, keyKeys...), otherKeys...)}
+	config := ini.Change{
 		Headers: configHeaders(name),
-		Set:     []deliver.Setting{{Key: processKey, Value: secret.New(line)}},
+		Set:     []ini.Setting{{Key: processKey, Value: secret.New(line)}},
 	}
 	for _, key := range credentials.Remove {
 		if key != processKey {
@@ -152,10 +153,10 @@ func (p Process) Profile(name string, files Files, region string) ([]secret.Edit
 	}
 	if region != "" {
 		credentials.Remove = append(credentials.Remove, "region")
-		config.Set = append([]deliver.Setting{{Key: "region", Value: secret.New(region)}}, config.Set...)
+		config.Set = append([]ini.Setting{{Key: "region", Value: secret.New(region)}}, config.Set...)
 	}
-	edits := []secret.Edit{credentials.In(files.Credentials, false), config.In(files.Config, false)}
-	if name == "default" && files.same() {
+	edits := []files.Edit{credentials.In(to.Credentials, false), config.In(to.Config, false)}
+	if name == "default" && to.same() {
 		return edits[1:], nil // one section in one file is for both
 	}
 	return edits, nil

@@ -9,8 +9,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/oidc-broker/oidc-broker/pkg/deliver"
-	"github.com/oidc-broker/oidc-broker/pkg/fault"
+	"github.com/oidc-broker/oidc-broker/pkg/internal/fault"
+	"github.com/oidc-broker/oidc-broker/pkg/internal/ini"
 )
 
 // speakable are words that must come out of any SDK's reader as they went in.
@@ -28,7 +28,7 @@ func TestLineIsReadAlike(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got, ok := deliver.Words(line); !ok {
+	if got, ok := ini.Words(line); !ok {
 		t.Errorf("an open quote: %s", line)
 	} else if diff := cmp.Diff([]string(words), got); diff != "" {
 		t.Errorf("botocore:\n%s", diff)
@@ -58,7 +58,7 @@ func FuzzLine(f *testing.F) {
 			}
 			return
 		}
-		got, ok := deliver.Words(line)
+		got, ok := ini.Words(line)
 		if diff := cmp.Diff([]string(words), got); !ok || diff != "" || strings.ContainsAny(line, "\r\n") {
 			t.Errorf("%s:\n%s", line, diff)
 		}

@@ -7,11 +7,11 @@ import (
 	awssdk "github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 
-	"github.com/oidc-broker/oidc-broker/pkg/deliver"
-	"github.com/oidc-broker/oidc-broker/pkg/fault"
-	"github.com/oidc-broker/oidc-broker/pkg/files"
-	"github.com/oidc-broker/oidc-broker/pkg/remote"
-	"github.com/oidc-broker/oidc-broker/pkg/secret"
+	"github.com/oidc-broker/oidc-broker/pkg/internal/fault"
+	"github.com/oidc-broker/oidc-broker/pkg/internal/files"
+	"github.com/oidc-broker/oidc-broker/pkg/internal/ini"
+	"github.com/oidc-broker/oidc-broker/pkg/internal/remote"
+	"github.com/oidc-broker/oidc-broker/pkg/internal/secret"
 )
 
 // Profile is what the two files say of one profile, each by key. nil means that a
@@ -21,7 +21,7 @@ type Profile struct {
 	Credentials, Config map[string]secret.Value
 }
 
-func add(to map[string]secret.Value, settings []deliver.INISetting) map[string]secret.Value {
+func add(to map[string]secret.Value, settings []ini.Entry) map[string]secret.Value {
 	if to == nil {
 		to = map[string]secret.Value{}
 	}

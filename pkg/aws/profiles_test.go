@@ -6,14 +6,14 @@ import (
 	"testing"
 	"time"
 
-	"github.com/oidc-broker/oidc-broker/pkg/deliver"
-	"github.com/oidc-broker/oidc-broker/pkg/fault"
-	"github.com/oidc-broker/oidc-broker/pkg/remote"
+	"github.com/oidc-broker/oidc-broker/pkg/internal/fault"
+	"github.com/oidc-broker/oidc-broker/pkg/internal/ini"
+	"github.com/oidc-broker/oidc-broker/pkg/internal/remote"
 )
 
-func sections(t *testing.T, text string) []deliver.INISection {
+func sections(t *testing.T, text string) []ini.Section {
 	t.Helper()
-	s, err := deliver.ReadINI([]byte(text))
+	s, err := ini.ReadINI([]byte(text))
 	if err != nil {
 		t.Fatal(err)
 	}

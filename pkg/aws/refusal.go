@@ -10,11 +10,11 @@ import (
 
 	"github.com/aws/smithy-go"
 
-	"github.com/oidc-broker/oidc-broker/pkg/deliver"
-	"github.com/oidc-broker/oidc-broker/pkg/fault"
+	"github.com/oidc-broker/oidc-broker/pkg/internal/fault"
+	"github.com/oidc-broker/oidc-broker/pkg/internal/remote"
+	"github.com/oidc-broker/oidc-broker/pkg/internal/secret"
+	"github.com/oidc-broker/oidc-broker/pkg/internal/shell"
 	"github.com/oidc-broker/oidc-broker/pkg/oidc"
-	"github.com/oidc-broker/oidc-broker/pkg/remote"
-	"github.com/oidc-broker/oidc-broker/pkg/secret"
 )
 
 // A refusal is a row of what STS answers: which code and text, whether another
@@ -244,7 +244,7 @@ func shortName(name string) string {
 	if len(name) > 40 {
 		return "ROLE_NAME"
 	}
-	return deliver.Word(name)
+	return shell.Word(name)
 }
 
 // fill puts what is known into a hint.
@@ -256,8 +256,8 @@ func (a refusalOf) fill(hint string) string {
 			org = t.Audience[0]
 		}
 		// Some hints are commands to be pasted, and a job chooses its audience.
-		org = deliver.Word(org)
-		pairs = append(pairs, "{iss}", deliver.Word(t.Issuer), "{aud}", deliver.Word(strings.Join(t.Audience, ",")),
+		org = shell.Word(org)
+		pairs = append(pairs, "{iss}", shell.Word(t.Issuer), "{aud}", shell.Word(strings.Join(t.Audience, ",")),
 			"{org}", org, "{provider}", strings.TrimPrefix(t.Issuer, "https://"))
 	}
 	return strings.NewReplacer(pairs...).Replace(hint)

@@ -7,9 +7,9 @@ import (
 	"os"
 	"path/filepath"
 
-	"github.com/oidc-broker/oidc-broker/pkg/deliver"
-	"github.com/oidc-broker/oidc-broker/pkg/fault"
-	"github.com/oidc-broker/oidc-broker/pkg/files"
+	"github.com/oidc-broker/oidc-broker/pkg/internal/fault"
+	"github.com/oidc-broker/oidc-broker/pkg/internal/files"
+	"github.com/oidc-broker/oidc-broker/pkg/internal/ini"
 )
 
 // maxProfiles bounds what is read of a file of profiles.
@@ -42,9 +42,9 @@ func (f Files) Unshadowed() ([]Copy, error) {
 		if err != nil {
 			return nil, err
 		}
-		text, err := deliver.Section{Headers: c.headers, Remove: all}.Edit(bytes.Clone(old))
+		text, err := ini.Change{Headers: c.headers, Remove: all}.Edit(bytes.Clone(old))
 		if err == nil { // Python gives this section's keys to the default profile, too
-			text, err = deliver.Section{Headers: []string{inheritedSection}, Remove: all}.Edit(text)
+			text, err = ini.Change{Headers: []string{inheritedSection}, Remove: all}.Edit(text)
 		}
 		if err != nil {
 			e := fault.New(fault.KindOf(err), "cannot tell what credentials %q holds for the default profile, which would win: %w", c.Of, err)
@@ -85,7 +85,7 @@ func BotoKeys(getenv func(string) string) string {
 		if err != nil {
 			continue
 		}
-		sections, _ := deliver.ReadINI(text) // what it refuses, botocore does too
+		sections, _ := ini.ReadINI(text) // what it refuses, botocore does too
 		for _, s := range sections {
 			for _, set := range s.Settings {
 				if s.Name == "Credentials" && set.Key == "aws_access_key_id" {

@@ -3,7 +3,7 @@ package aws
 import (
 	"context"
 
-	"github.com/oidc-broker/oidc-broker/pkg/remote"
+	"github.com/oidc-broker/oidc-broker/pkg/internal/remote"
 )
 
 // ExchangeVia is Exchange for Options.Via: it trades another role's credentials,

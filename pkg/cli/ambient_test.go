@@ -32,17 +32,17 @@ var ambient = map[string][]string{
 
 // ambientByDesign are the uses that stay, by directory and identifier, with the reason.
 var ambientByDesign = map[string]string{
-	"pkg/cli time.AfterFunc":               "cuts off an answer that comes after an interrupt",
-	"pkg/deliver time.After":               "the default of what tests put a clock in place of",
-	"pkg/deliver time.Sleep":               "looks again whether a group of processes has ended: the kernel tells only parents",
-	"pkg/vault time.After":                 "the default of what tests put a clock in place of",
-	"pkg/remote time.NewTimer":             "waits between two attempts, up to the context's deadline",
-	"pkg/remote time.Until":                "a context's deadline is one of the machine's clock",
-	"pkg/secret time.Until":                "a context's deadline is one of the machine's clock",
-	"pkg/remote http.ProxyFromEnvironment": "makes the transport that main puts into World",
-	"pkg/secret syscall.Geteuid":           "whose files and directories are trusted depends on who runs the program",
-	"pkg/secret os.Geteuid":                "root may write where another owner's directory forbids a rename",
-	"pkg/secret syscall.Getegid":           "a new file keeps the group that the old one had where it may",
+	"pkg/cli time.AfterFunc":                        "cuts off an answer that comes after an interrupt",
+	"pkg/internal/broker time.After":                "the default of what tests put a clock in place of",
+	"pkg/internal/child time.Sleep":                 "looks again whether a group of processes has ended: the kernel tells only parents",
+	"pkg/vault time.After":                          "the default of what tests put a clock in place of",
+	"pkg/internal/remote time.NewTimer":             "waits between two attempts, up to the context's deadline",
+	"pkg/internal/remote time.Until":                "a context's deadline is one of the machine's clock",
+	"pkg/internal/files time.Until":                 "a context's deadline is one of the machine's clock",
+	"pkg/internal/remote http.ProxyFromEnvironment": "makes the transport of World",
+	"pkg/internal/files syscall.Geteuid":            "whose files and directories are trusted depends on who runs the program",
+	"pkg/internal/files os.Geteuid":                 "root may write where another owner's directory forbids a rename",
+	"pkg/internal/files syscall.Getegid":            "a new file keeps the group that the old one had where it may",
 }
 
 // ambientUses returns what a file uses of it, as "os.Getenv" with its line. The imports

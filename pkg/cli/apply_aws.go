@@ -7,9 +7,9 @@ import (
 	"time"
 
 	"github.com/oidc-broker/oidc-broker/pkg/aws"
-	"github.com/oidc-broker/oidc-broker/pkg/deliver"
-	"github.com/oidc-broker/oidc-broker/pkg/fault"
-	"github.com/oidc-broker/oidc-broker/pkg/secret"
+	"github.com/oidc-broker/oidc-broker/pkg/internal/fault"
+	"github.com/oidc-broker/oidc-broker/pkg/internal/files"
+	"github.com/oidc-broker/oidc-broker/pkg/internal/ini"
 )
 
 func (c *applyAWS) settle(p *plan, t *target) error {
@@ -71,7 +71,7 @@ func (c *applyAWS) settle(p *plan, t *target) error {
 // processProfile returns the edits of a profile whose SDKs call this program, or
 // nil where the target writes none. The exchange is made all the same, so that what
 // is wrong fails here.
-func (c *applyAWS) processProfile(p *plan, t *target, x *aws.Exchange, files aws.Files) ([]secret.Edit, error) {
+func (c *applyAWS) processProfile(p *plan, t *target, x *aws.Exchange, files aws.Files) ([]files.Edit, error) {
 	switch {
 	case c.Mode.text != "process" || !t.chosen:
 		return nil, nil
@@ -139,7 +139,7 @@ func (c *applyAWS) profileFiles(p *plan, t *target, region string) (aws.Files, e
 		}
 		return aws.Files{}, t.mistake(t.at(), "it has no profile to write, and no other target comes via it")
 	}
-	if err := deliver.ProfileName(c.Profile.text); err != nil {
+	if err := ini.ProfileName(c.Profile.text); err != nil {
 		return aws.Files{}, t.located(err)
 	}
 	if !t.chosen {

@@ -5,10 +5,10 @@ import (
 	"path/filepath"
 	"time"
 
-	"github.com/oidc-broker/oidc-broker/pkg/deliver"
 	"github.com/oidc-broker/oidc-broker/pkg/gcp"
+	"github.com/oidc-broker/oidc-broker/pkg/internal/broker"
+	"github.com/oidc-broker/oidc-broker/pkg/internal/files"
 	"github.com/oidc-broker/oidc-broker/pkg/oidc"
-	"github.com/oidc-broker/oidc-broker/pkg/secret"
 )
 
 func (c *applyGCP) settle(p *plan, t *target) error {
@@ -101,7 +101,7 @@ type gcpWriting struct {
 	configuration string // gcloud's; "": none
 }
 
-func (w *gcpWriting) edits(f gcp.Files, t oidc.Token) ([]secret.Edit, error) {
+func (w *gcpWriting) edits(f gcp.Files, t oidc.Token) ([]files.Edit, error) {
 	edits, err := w.exchange.Write(f, t, w.by)
 	if err == nil && w.configuration != "" {
 		edits = append(edits, w.exchange.Configuration(w.configuration, f)...)
@@ -126,7 +126,7 @@ func (c *applyGCP) plan(p *plan, t *target, w *gcpWriting) error {
 			return err
 		}
 	}
-	t.conflicts = func(names []string) []deliver.Conflict {
+	t.conflicts = func(names []string) []broker.Conflict {
 		if w.configuration == "" {
 			return p.machine().Overrides()
 		}

@@ -11,10 +11,10 @@ import (
 	"time"
 
 	"github.com/oidc-broker/oidc-broker/pkg/aws"
-	"github.com/oidc-broker/oidc-broker/pkg/deliver"
-	"github.com/oidc-broker/oidc-broker/pkg/fault"
+	"github.com/oidc-broker/oidc-broker/pkg/internal/broker"
+	"github.com/oidc-broker/oidc-broker/pkg/internal/fault"
+	"github.com/oidc-broker/oidc-broker/pkg/internal/files"
 	"github.com/oidc-broker/oidc-broker/pkg/oidc"
-	"github.com/oidc-broker/oidc-broker/pkg/secret"
 	"github.com/oidc-broker/oidc-broker/pkg/vault"
 )
 
@@ -32,9 +32,9 @@ type plan struct {
 	notes   []string
 
 	profiles  []aws.DeliveredProfile // that are written
-	awsEdits  []secret.Edit          // as far as they are known before the exchange
+	awsEdits  []files.Edit           // as far as they are known before the exchange
 	awsFiles  aws.Files
-	conflicts []deliver.Conflict
+	conflicts []broker.Conflict
 }
 
 // An applySpec is a target as the file has it.
@@ -57,7 +57,7 @@ type target struct {
 
 	// conflicts are what of this job takes precedence over what is written; it gets the
 	// names of all gcloud configurations that are.
-	conflicts func(configurations []string) []deliver.Conflict
+	conflicts func(configurations []string) []broker.Conflict
 
 	token tokenOptions
 	roles []string  // of AWS, in order
@@ -85,7 +85,7 @@ type material struct {
 type outcome struct {
 	credentials aws.Credentials // for those that come from it
 	expires     time.Time       // zero: never, or not known
-	edits       []secret.Edit
+	edits       []files.Edit
 	identity    string // whose access it is, as the receiver names it
 	files       []written
 

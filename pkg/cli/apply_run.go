@@ -5,9 +5,9 @@ import (
 	"strings"
 	"sync"
 
-	"github.com/oidc-broker/oidc-broker/pkg/fault"
+	"github.com/oidc-broker/oidc-broker/pkg/internal/fault"
+	"github.com/oidc-broker/oidc-broker/pkg/internal/files"
 	"github.com/oidc-broker/oidc-broker/pkg/oidc"
-	"github.com/oidc-broker/oidc-broker/pkg/secret"
 )
 
 // atOnce is how many exchanges run at the same time: far more than a job has
@@ -133,7 +133,7 @@ func (p *plan) failure(ctx context.Context, results []*result) error {
 
 // write delivers everything, or nothing.
 func (p *plan) write(ctx context.Context, results []*result) error {
-	var edits []secret.Edit
+	var edits []files.Edit
 	for _, r := range results {
 		if !r.target.chosen {
 			continue

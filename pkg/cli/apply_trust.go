@@ -11,9 +11,9 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/oidc-broker/oidc-broker/pkg/fault"
-	"github.com/oidc-broker/oidc-broker/pkg/files"
 	"github.com/oidc-broker/oidc-broker/pkg/gcp"
+	"github.com/oidc-broker/oidc-broker/pkg/internal/fault"
+	"github.com/oidc-broker/oidc-broker/pkg/internal/files"
 )
 
 // The file of apply comes from a checkout, and in a job for a fork's pull request a

@@ -3,9 +3,11 @@ package cli
 import (
 	"context"
 
-	"github.com/oidc-broker/oidc-broker/pkg/deliver"
-	"github.com/oidc-broker/oidc-broker/pkg/fault"
-	"github.com/oidc-broker/oidc-broker/pkg/secret"
+	"github.com/oidc-broker/oidc-broker/pkg/internal/broker"
+	"github.com/oidc-broker/oidc-broker/pkg/internal/child"
+	"github.com/oidc-broker/oidc-broker/pkg/internal/fault"
+	"github.com/oidc-broker/oidc-broker/pkg/internal/files"
+	"github.com/oidc-broker/oidc-broker/pkg/internal/shell"
 	"github.com/oidc-broker/oidc-broker/pkg/vault"
 )
 
@@ -42,7 +44,7 @@ func (c *applyVault) settle(p *plan, t *target) error {
 		}
 	}
 	if w.token != "" && !c.OutputFile.given() { // no tool looks elsewhere
-		t.conflicts = func([]string) []deliver.Conflict {
+		t.conflicts = func([]string) []broker.Conflict {
 			return p.vaultDelivery(s, o, w.token, p.Getenv("BASH_ENV")).Conflicts()
 		}
 	}
@@ -154,7 +156,7 @@ func (w vaultWriting) fill(ctx context.Context, a *app, o *outcome) error {
 	if err != nil {
 		return err
 	}
-	b, err := deliver.Render(w.format, deliver.Environment{Set: env.Set})
+	b, err := shell.Render(w.format, child.Environment{Set: env.Set})
 	if err != nil {
 		return fault.New(fault.KindOf(err), "%w", err).Hint("JSON holds any value: secrets-format: json")
 	}
@@ -163,6 +165,6 @@ func (w vaultWriting) fill(ctx context.Context, a *app, o *outcome) error {
 }
 
 // whole is the edit that makes a file of these bytes alone.
-func whole(path string, b []byte) secret.Edit {
-	return secret.Edit{Path: path, Private: true, Apply: func([]byte) ([]byte, error) { return b, nil }}
+func whole(path string, b []byte) files.Edit {
+	return files.Edit{Path: path, Private: true, Apply: func([]byte) ([]byte, error) { return b, nil }}
 }

@@ -9,8 +9,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/oidc-broker/oidc-broker/pkg/deliver"
-	"github.com/oidc-broker/oidc-broker/pkg/fault"
+	"github.com/oidc-broker/oidc-broker/pkg/internal/fault"
+	"github.com/oidc-broker/oidc-broker/pkg/internal/shell"
 )
 
 const (
@@ -266,7 +266,7 @@ func TestParseApplyBombs(t *testing.T) {
 // TestApplyChoices: the formats are those that there are.
 func TestApplyChoices(t *testing.T) {
 	eachKey(reflect.ValueOf(&applyVault{}).Elem(), func(s slot) {
-		if diff := cmp.Diff(deliver.Shells(), s.choices); s.name == "secrets-format" && diff != "" {
+		if diff := cmp.Diff(shell.Shells(), s.choices); s.name == "secrets-format" && diff != "" {
 			t.Errorf("secrets-format (-deliver +tag):\n%s", diff)
 		}
 	})

@@ -8,8 +8,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/oidc-broker/oidc-broker/pkg/aws"
-	"github.com/oidc-broker/oidc-broker/pkg/deliver"
-	"github.com/oidc-broker/oidc-broker/pkg/fault"
+	"github.com/oidc-broker/oidc-broker/pkg/internal/fault"
+	"github.com/oidc-broker/oidc-broker/pkg/internal/ini"
 )
 
 // awsRun is what the outputs of the AWS provider share.
@@ -114,7 +114,7 @@ so that what is wrong fails here.`,
 			if profile == "" {
 				profile = "default"
 			}
-			if err := deliver.ProfileName(profile); err != nil {
+			if err := ini.ProfileName(profile); err != nil {
 				return err
 			}
 			return r.profile(c.Context(), profile, mode == "process")

@@ -10,8 +10,8 @@ import (
 	"time"
 
 	"github.com/oidc-broker/oidc-broker/pkg/aws"
-	"github.com/oidc-broker/oidc-broker/pkg/fault"
-	"github.com/oidc-broker/oidc-broker/pkg/secret"
+	"github.com/oidc-broker/oidc-broker/pkg/internal/fault"
+	"github.com/oidc-broker/oidc-broker/pkg/internal/files"
 )
 
 const (
@@ -29,7 +29,7 @@ const (
 type awsCache struct {
 	*awsRun
 	x    *aws.Exchange
-	dir  secret.Cache
+	dir  files.Cache
 	name string // of the file
 	// unused says why nothing is stored; "" while it is.
 	unused string
@@ -63,7 +63,7 @@ func (r *awsRun) cache(ctx context.Context, x *aws.Exchange) (*awsCache, error) 
 		r.progress("works without a cache: nothing says beforehand which job the token is of")
 		return nil, nil
 	}
-	return &awsCache{awsRun: r, x: x, dir: secret.Cache{Dir: dir}, name: secret.CacheName(x.Key(id...), "json")}, nil
+	return &awsCache{awsRun: r, x: x, dir: files.Cache{Dir: dir}, name: files.CacheName(x.Key(id...), "json")}, nil
 }
 
 // cached returns the credentials from the cache while they are fresh, else from an
@@ -145,7 +145,7 @@ func (c *awsCache) fill(ctx context.Context, held aws.Cached) (aws.Credentials, 
 		unlock, err = c.dir.Lock(ctx, c.name)
 	}
 	switch {
-	case errors.Is(err, secret.ErrLocked), errors.Is(err, context.Canceled):
+	case errors.Is(err, files.ErrLocked), errors.Is(err, context.Canceled):
 		return c.rather(held, err)
 	case err != nil:
 		c.without(err)
@@ -232,7 +232,7 @@ func (c *awsCache) store(ctx context.Context, made aws.Cached) {
 // clearCaches removes what is in the caches that the notes name, and in the one of
 // this environment. With dryRun it says what it would remove. seen are the notes
 // but those whose caches could not be removed.
-func (a *app) clearCaches(notes []secret.Note, dryRun bool) (done []secret.Undone, seen []secret.Note, err error) {
+func (a *app) clearCaches(notes []files.Note, dryRun bool) (done []files.Undone, seen []files.Note, err error) {
 	var dirs []string
 	add := func(dir string) {
 		if filepath.IsAbs(dir) && !slices.Contains(dirs, dir) {
@@ -249,11 +249,11 @@ func (a *app) clearCaches(notes []secret.Note, dryRun bool) (done []secret.Undon
 	}
 	failed := map[string]bool{}
 	for _, dir := range dirs {
-		c := secret.Cache{Dir: dir}
+		c := files.Cache{Dir: dir}
 		if c.Len() == 0 {
 			continue
 		}
-		u := secret.Undone{Path: dir, Action: secret.Removed}
+		u := files.Undone{Path: dir, Action: files.Removed}
 		if !dryRun {
 			if e := c.Clear(); e != nil {
 				u.Left, failed[dir], err = e.Error(), true, errors.Join(err, e)
@@ -263,6 +263,6 @@ func (a *app) clearCaches(notes []secret.Note, dryRun bool) (done []secret.Undon
 	}
 	kept, e := clearStates(notes, dryRun, failed)
 	done, err = append(done, kept...), errors.Join(err, e)
-	seen = slices.DeleteFunc(slices.Clone(notes), func(n secret.Note) bool { return failed[n.Values[noteDir]] })
+	seen = slices.DeleteFunc(slices.Clone(notes), func(n files.Note) bool { return failed[n.Values[noteDir]] })
 	return done, seen, err
 }

@@ -6,9 +6,9 @@ import (
 	"strings"
 
 	"github.com/oidc-broker/oidc-broker/pkg/aws"
-	"github.com/oidc-broker/oidc-broker/pkg/deliver"
-	"github.com/oidc-broker/oidc-broker/pkg/files"
-	"github.com/oidc-broker/oidc-broker/pkg/secret"
+	"github.com/oidc-broker/oidc-broker/pkg/internal/broker"
+	"github.com/oidc-broker/oidc-broker/pkg/internal/files"
+	"github.com/oidc-broker/oidc-broker/pkg/internal/shell"
 )
 
 // lookup reads a variable, and says whether it is set at all.
@@ -20,7 +20,7 @@ func (a *app) lookup(name string) (string, bool) {
 }
 
 // profileConflicts are why the next tool would not use profiles that edits write.
-func (a *app) profileConflicts(found aws.Files, profiles []aws.DeliveredProfile, edits []secret.Edit) []deliver.Conflict {
+func (a *app) profileConflicts(found aws.Files, profiles []aws.DeliveredProfile, edits []files.Edit) []broker.Conflict {
 	d := aws.Delivery{Profiles: profiles, Lookup: a.lookup, Files: found}
 	readBashEnv(&d, a.Getenv("BASH_ENV"))
 	d.Config, d.Unreadable = found.ReadConfig(edits...)
@@ -35,8 +35,8 @@ func readBashEnv(d *aws.Delivery, path string) {
 	if path == "" {
 		return
 	}
-	d.Block = deliver.HasBlock(path, "aws")
-	d.BlockKey = deliver.BlockValue(path, "aws", "AWS_ACCESS_KEY_ID").Reveal()
+	d.Block = shell.HasBlock(path, "aws")
+	d.BlockKey = shell.BlockValue(path, "aws", "AWS_ACCESS_KEY_ID").Reveal()
 	d.BashEnv = bashEnvLines(path, d.Block)
 }
 
@@ -48,7 +48,7 @@ func bashEnvLines(path string, block bool) map[string]string {
 		return nil // bash reads nothing, either
 	}
 	lines := map[string]string{}
-	for name, e := range deliver.Exported(text) {
+	for name, e := range shell.Exported(text) {
 		if e.AfterBlock || !block {
 			lines[name] = e.Value.Reveal()
 		}
@@ -59,7 +59,7 @@ func bashEnvLines(path string, block bool) map[string]string {
 // environmentConflicts are why the next tool would not use credentials that are in its
 // environment, with what our outputs take out of it. bashEnv is the file that they were
 // written to, if any.
-func (a *app) environmentConflicts(bashEnv string) []deliver.Conflict {
+func (a *app) environmentConflicts(bashEnv string) []broker.Conflict {
 	files, err := aws.FindFiles(a.Getenv)
 	if err != nil {
 		return nil // without a home directory the SDKs find none

@@ -5,8 +5,8 @@ import (
 	"strconv"
 
 	"github.com/oidc-broker/oidc-broker/pkg/aws"
-	"github.com/oidc-broker/oidc-broker/pkg/fault"
-	"github.com/oidc-broker/oidc-broker/pkg/secret"
+	"github.com/oidc-broker/oidc-broker/pkg/internal/fault"
+	"github.com/oidc-broker/oidc-broker/pkg/internal/files"
 )
 
 // ignoreEnvironment is the option by which a command line means the same in every
@@ -15,12 +15,12 @@ const ignoreEnvironment = "ignore-environment"
 
 // processProfile returns the edits that make a profile whose SDKs call this program
 // for the settled request, with a token that t finds.
-func (r *awsRun) processProfile(x *aws.Exchange, t tokenOptions, name string, files aws.Files) ([]secret.Edit, error) {
+func (r *awsRun) processProfile(x *aws.Exchange, t tokenOptions, name string, to aws.Files) ([]files.Edit, error) {
 	self, token, err := r.callback(t, "--mode process")
 	if err != nil {
 		return nil, err
 	}
-	if path, err := filepath.Abs(t.File); t.File != "" && (err != nil || !secret.Rereadable(path)) {
+	if path, err := filepath.Abs(t.File); t.File != "" && (err != nil || !files.Rereadable(path)) {
 		return nil, fault.New(fault.Usage, "--token-file %q cannot be read again: it does not go with --mode process", path)
 	}
 	request, err := x.Args()
@@ -40,5 +40,5 @@ func (r *awsRun) processProfile(x *aws.Exchange, t tokenOptions, name string, fi
 	}
 	// It stands last, as it needs no quotes: Go programs would take a pair around
 	// the whole line away.
-	return append(p, "--"+ignoreEnvironment).Profile(name, files, x.RegionToWrite(files, name))
+	return append(p, "--"+ignoreEnvironment).Profile(name, to, x.RegionToWrite(to, name))
 }

@@ -10,10 +10,10 @@ import (
 	"time"
 
 	"github.com/oidc-broker/oidc-broker/pkg/aws"
-	"github.com/oidc-broker/oidc-broker/pkg/deliver"
-	"github.com/oidc-broker/oidc-broker/pkg/fault"
-	"github.com/oidc-broker/oidc-broker/pkg/files"
-	"github.com/oidc-broker/oidc-broker/pkg/secret"
+	"github.com/oidc-broker/oidc-broker/pkg/internal/child"
+	"github.com/oidc-broker/oidc-broker/pkg/internal/fault"
+	"github.com/oidc-broker/oidc-broker/pkg/internal/files"
+	"github.com/oidc-broker/oidc-broker/pkg/internal/secret"
 )
 
 // settleRefresh refuses what cannot be renewed.
@@ -96,7 +96,7 @@ func inOneLine(err error) error {
 // ownFiles are copies of a user's files for a command alone.
 type ownFiles struct {
 	remove    func()
-	variables []deliver.Var
+	variables []child.Var
 	notes     []string
 }
 
@@ -132,7 +132,7 @@ func (r *awsRun) withoutDefault(ctx context.Context) (ownFiles, error) {
 			own.remove()
 			return none, fault.New(fault.Local, "cannot write a copy of %q: %w", c.Of, errors.Unwrap(err))
 		}
-		own.variables = append(own.variables, deliver.Var{Name: c.Variable, Value: secret.New(path)})
+		own.variables = append(own.variables, child.Var{Name: c.Variable, Value: secret.New(path)})
 		own.notes = append(own.notes, fmt.Sprintf("the command reads a copy of %q, without the credentials of the default profile: they would win over those that are renewed", c.Of))
 	}
 	return own, nil

@@ -8,7 +8,7 @@ import (
 	"strings"
 
 	"github.com/oidc-broker/oidc-broker/pkg/aws"
-	"github.com/oidc-broker/oidc-broker/pkg/secret"
+	"github.com/oidc-broker/oidc-broker/pkg/internal/files"
 )
 
 // A shortcut is a file in the cache that says which entry answers a command line in
@@ -29,7 +29,7 @@ func (a *app) shortcut(ctx context.Context) (status int, done bool) {
 	if err != nil {
 		return 0, false
 	}
-	c := secret.Cache{Dir: dir}
+	c := files.Cache{Dir: dir}
 	entry, err := c.Read(a.shortcutName())
 	if err != nil || entry == nil {
 		return 0, false
@@ -73,7 +73,7 @@ func (a *app) shortcutName() string {
 			_, _ = fmt.Fprintf(h, "%d:%s\n", len(s), s)
 		}
 	}
-	return secret.CacheName([sha256.Size]byte(h.Sum(nil)), "ref")
+	return files.CacheName([sha256.Size]byte(h.Sum(nil)), "ref")
 }
 
 // remember writes the shortcut, where there can be one and is none.

@@ -16,21 +16,22 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/oidc-broker/oidc-broker/pkg/deliver"
-	"github.com/oidc-broker/oidc-broker/pkg/fault"
-	"github.com/oidc-broker/oidc-broker/pkg/files"
-	"github.com/oidc-broker/oidc-broker/pkg/secret"
+	"github.com/oidc-broker/oidc-broker/pkg/internal/fault"
+	"github.com/oidc-broker/oidc-broker/pkg/internal/files"
+	"github.com/oidc-broker/oidc-broker/pkg/internal/ini"
+	"github.com/oidc-broker/oidc-broker/pkg/internal/secret"
+	"github.com/oidc-broker/oidc-broker/pkg/internal/shell"
 	"github.com/oidc-broker/oidc-broker/pkg/vault"
 )
 
 // journal returns the record of what this program writes on this machine, or nil
 // where there is no place for one.
-func (a *app) journal() *secret.Journal {
+func (a *app) journal() *files.Journal {
 	dir, err := a.stateDir()
 	if err != nil || dir == "" {
 		return nil
 	}
-	j := secret.NewJournal(dir)
+	j := files.NewJournal(dir)
 	j.Job, j.Markers = strings.TrimSpace(a.Getenv("CIRCLE_WORKFLOW_JOB_ID")), allMarkers()
 	j.Log = func(err error) {
 		if len(fault.Hints(err)) > 0 && !errors.Is(err, fs.ErrPermission) {
@@ -67,8 +68,8 @@ func (a *app) userDir(variable, place string) (string, error) {
 	return "", nil
 }
 
-// commit is secret.Commit, recorded for cleanup.
-func (a *app) commit(ctx context.Context, edits ...secret.Edit) error {
+// commit is files.Commit, recorded for cleanup.
+func (a *app) commit(ctx context.Context, edits ...files.Edit) error {
 	for i := range edits {
 		edits[i].InPlace = func(path string, why error) {
 			a.note(fmt.Sprintf("%s cannot be replaced (%v), as a file that is mounted by itself: it was written in place", a.shownPath(path), why))
@@ -78,7 +79,7 @@ func (a *app) commit(ctx context.Context, edits ...secret.Edit) error {
 	for _, e := range edits {
 		why := ""
 		if e.Private && !a.unrecorded {
-			why = secret.Exposed(e.Path)
+			why = files.Exposed(e.Path)
 		}
 		if why != "" && !noted[why] {
 			a.note(why)
@@ -88,7 +89,7 @@ func (a *app) commit(ctx context.Context, edits ...secret.Edit) error {
 	if j := a.journal(); j != nil && !a.unrecorded {
 		return j.Commit(ctx, edits...)
 	}
-	return secret.Commit(ctx, edits...)
+	return files.Commit(ctx, edits...)
 }
 
 // The names in the note about a Vault token that lives on.
@@ -118,7 +119,7 @@ func (a *app) noteToken(ctx context.Context, s *vault.Session, where, path strin
 			err = errors.Join(err, j.Keep(ctx, n, token))
 		}
 	}
-	err = errors.Join(err, j.Note(ctx, secret.Note{Kind: noteVault, Values: map[string]string{
+	err = errors.Join(err, j.Note(ctx, files.Note{Kind: noteVault, Values: map[string]string{
 		noteAddr: s.Addr(), noteNamespace: s.Namespace(), where: path, noteDigest: digestOf(s.Token),
 	}}))
 	if err != nil {
@@ -132,7 +133,7 @@ func (a *app) keepToken(ctx context.Context, s *vault.Session) {
 	if j == nil {
 		return
 	}
-	n := secret.Note{Kind: noteVault, Values: map[string]string{noteAddr: s.Addr(), noteNamespace: s.Namespace(), noteDigest: digestOf(s.Token)}}
+	n := files.Note{Kind: noteVault, Values: map[string]string{noteAddr: s.Addr(), noteNamespace: s.Namespace(), noteDigest: digestOf(s.Token)}}
 	err := j.Note(ctx, n)
 	if err == nil {
 		err = j.Keep(ctx, n, s.Token)
@@ -161,7 +162,7 @@ func tokenAt(n map[string]string) (token secret.Value) {
 			token = secret.New(strings.TrimSpace(string(b)))
 		}
 	default:
-		token = deliver.BlockValue(n[noteBashEnv], "vault", "VAULT_TOKEN")
+		token = shell.BlockValue(n[noteBashEnv], "vault", "VAULT_TOKEN")
 	}
 	if digestOf(token) != n[noteDigest] {
 		return secret.Value{}
@@ -175,11 +176,11 @@ type notedToken struct {
 	Namespace string `json:"namespace,omitempty"`
 	File      string `json:"file"`
 	token     secret.Value
-	note      secret.Note
+	note      files.Note
 }
 
 // notedTokens are the tokens of the notes that are still known.
-func notedTokens(j *secret.Journal, notes []secret.Note) []notedToken {
+func notedTokens(j *files.Journal, notes []files.Note) []notedToken {
 	all := []notedToken{}
 	for _, n := range notes {
 		if n.Kind != noteVault {
@@ -257,7 +258,7 @@ func (r *vaultRun) cleanup(ctx context.Context, format string, dryRun bool) erro
 	}
 	out := takenBack{DryRun: dryRun, Files: []takenFile{}, Tokens: notedTokens(j, notes)}
 	caches, notes, failed := r.clearCaches(notes, dryRun)
-	var done []secret.Undone
+	var done []files.Undone
 	revoked := 0
 	if dryRun {
 		done, err = j.Plan()
@@ -271,7 +272,7 @@ func (r *vaultRun) cleanup(ctx context.Context, format string, dryRun bool) erro
 				continue
 			}
 			// The next cleanup tries again: the file that holds it may be gone by then.
-			notes = slices.DeleteFunc(notes, func(n secret.Note) bool { return maps.Equal(n.Values, t.note.Values) })
+			notes = slices.DeleteFunc(notes, func(n files.Note) bool { return maps.Equal(n.Values, t.note.Values) })
 			if j.Kept(t.note).Empty() {
 				if err := j.Keep(ctx, t.note, t.token); err != nil {
 					j.Log(err)
@@ -320,8 +321,8 @@ func (t takenBack) summary(revoked int) string {
 		done string
 		n    int
 	}{
-		{"files restored", n[secret.Restored]}, {"files edited", n[secret.Edited]},
-		{"files and directories removed", n[secret.Removed]}, {"Vault tokens revoked", revoked},
+		{"files restored", n[files.Restored]}, {"files edited", n[files.Edited]},
+		{"files and directories removed", n[files.Removed]}, {"Vault tokens revoked", revoked},
 	} {
 		if p.n > 0 {
 			parts = append(parts, fmt.Sprintf("%s: %d", p.done, p.n))
@@ -348,7 +349,7 @@ func (t takenBack) text() []byte {
 	}
 	for _, f := range t.Files {
 		what := strconv.Quote(f.Path)
-		if f.Action == secret.Edited {
+		if f.Action == files.Edited {
 			what += ": somebody else changed it too, and that stays"
 		}
 		if f.Left != "" {
@@ -396,8 +397,8 @@ func (r *vaultRun) revokeNoted(ctx context.Context, t notedToken) (did, again bo
 }
 
 // allMarkers returns what knows the marks that our edits leave.
-func allMarkers() map[string]secret.Marker {
-	all := deliver.Markers()
-	maps.Copy(all, deliver.BlockMarkers())
+func allMarkers() map[string]files.Marker {
+	all := ini.Markers()
+	maps.Copy(all, shell.BlockMarkers())
 	return all
 }

@@ -8,7 +8,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/oidc-broker/oidc-broker/pkg/remote"
+	"github.com/oidc-broker/oidc-broker/pkg/internal/remote"
 )
 
 // TestAUserHearsOfALongWait: once, and not at the first attempt, which mends most;

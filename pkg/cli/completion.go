@@ -12,8 +12,8 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/oidc-broker/oidc-broker/pkg/aws"
-	"github.com/oidc-broker/oidc-broker/pkg/deliver"
-	"github.com/oidc-broker/oidc-broker/pkg/files"
+	"github.com/oidc-broker/oidc-broker/pkg/internal/files"
+	"github.com/oidc-broker/oidc-broker/pkg/internal/ini"
 	"github.com/oidc-broker/oidc-broker/pkg/oidc"
 )
 
@@ -183,12 +183,12 @@ func (a *app) profileNames() []string {
 }
 
 // sectionsOf reads an AWS file up to the first mistake in it.
-func sectionsOf(path string) []deliver.INISection {
+func sectionsOf(path string) []ini.Section {
 	b, err := files.Head(path, maxDocument)
 	if err != nil {
 		return nil
 	}
-	sections, _ := deliver.ReadINI(b)
+	sections, _ := ini.ReadINI(b)
 	return sections
 }
 

@@ -1,13 +1,13 @@
 package cli
 
 import (
-	"github.com/oidc-broker/oidc-broker/pkg/deliver"
-	"github.com/oidc-broker/oidc-broker/pkg/fault"
+	"github.com/oidc-broker/oidc-broker/pkg/internal/broker"
+	"github.com/oidc-broker/oidc-broker/pkg/internal/fault"
 )
 
 // refuseNever refuses the first conflict in spite of which nothing
 // could work. It comes before the exchange.
-func refuseNever(all []deliver.Conflict) error {
+func refuseNever(all []broker.Conflict) error {
 	for _, c := range all {
 		if c.Never != 0 {
 			e := fault.New(c.Never, "%s", c.Message)
@@ -22,7 +22,7 @@ func refuseNever(all []deliver.Conflict) error {
 
 // noteConflicts prints a note for each conflict: after what was delivered is there, or
 // before the command that gets it runs.
-func (a *app) noteConflicts(all []deliver.Conflict) {
+func (a *app) noteConflicts(all []broker.Conflict) {
 	said := map[string]bool{}
 	for _, c := range all {
 		if text := c.String(); c.Never == 0 && !said[text] {

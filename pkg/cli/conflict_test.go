@@ -4,12 +4,12 @@ import (
 	"bytes"
 	"testing"
 
-	"github.com/oidc-broker/oidc-broker/pkg/deliver"
-	"github.com/oidc-broker/oidc-broker/pkg/fault"
+	"github.com/oidc-broker/oidc-broker/pkg/internal/broker"
+	"github.com/oidc-broker/oidc-broker/pkg/internal/fault"
 )
 
 func TestConflictsArePrintedOnceAndRefusedWhereNothingCanWork(t *testing.T) {
-	all := []deliver.Conflict{
+	all := []broker.Conflict{
 		{Message: "X is set", Remedy: "unset X"},
 		{Message: "X is set", Remedy: "unset X"},
 		{Message: "Y is set"},

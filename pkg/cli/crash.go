@@ -6,7 +6,7 @@ import (
 	"runtime"
 	"strings"
 
-	"github.com/oidc-broker/oidc-broker/pkg/fault"
+	"github.com/oidc-broker/oidc-broker/pkg/internal/fault"
 )
 
 // mostFrames is how many calls of a crash are printed: the innermost say where.

@@ -10,10 +10,11 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/oidc-broker/oidc-broker/pkg/deliver"
-	"github.com/oidc-broker/oidc-broker/pkg/fault"
+	"github.com/oidc-broker/oidc-broker/pkg/internal/child"
+	"github.com/oidc-broker/oidc-broker/pkg/internal/fault"
+	"github.com/oidc-broker/oidc-broker/pkg/internal/secret"
+	"github.com/oidc-broker/oidc-broker/pkg/internal/shell"
 	"github.com/oidc-broker/oidc-broker/pkg/oidc"
-	"github.com/oidc-broker/oidc-broker/pkg/secret"
 )
 
 // envOutput is the env output of any provider.
@@ -29,7 +30,7 @@ type envOutput struct {
 }
 
 func (e *envOutput) declare(o options) {
-	o.choice(&e.shell, "shell", "OIDC_BROKER_SHELL", deliver.Shells(), "`shell` to print for: "+strings.Join(deliver.Shells(), ", ")+" (default sh, which is also bash's and zsh's)")
+	o.choice(&e.shell, "shell", "OIDC_BROKER_SHELL", shell.Shells(), "`shell` to print for: "+strings.Join(shell.Shells(), ", ")+" (default sh, which is also bash's and zsh's)")
 	defer func() { o.exclusive("shell", "bash-env") }()
 	o.switches(&e.bashEnv, "bash-env", "OIDC_BROKER_BASH_ENV", "write to the file $BASH_ENV instead of standard output")
 	if !e.plain {
@@ -82,12 +83,12 @@ func (e *envOutput) load() string {
 }
 
 // deliver prints the variables, or writes them to $BASH_ENV, which d describes.
-func (e *envOutput) deliver(ctx context.Context, env deliver.Environment, d delivery) error {
+func (e *envOutput) deliver(ctx context.Context, env child.Environment, d delivery) error {
 	if e.bashEnv {
 		// The file's commands see the job's environment, but for its tokens.
 		names := []string{oidc.EnvV1, oidc.EnvV2}
-		environ := deliver.Environment{Unset: append(names, holding(e.Environ(), names, e.found.all())...)}.Apply(e.Environ())
-		if err := e.commit(ctx, deliver.EffectiveBashEnv(ctx, environ, e.path, e.block, env)); err != nil {
+		environ := child.Environment{Unset: append(names, holding(e.Environ(), names, e.found.all())...)}.Apply(e.Environ())
+		if err := e.commit(ctx, shell.EffectiveBashEnv(ctx, environ, e.path, e.block, env)); err != nil {
 			return fault.New(fault.KindOf(err), "cannot write $BASH_ENV: %w", err)
 		}
 		e.progress("$BASH_ENV is %q", e.path)
@@ -95,7 +96,7 @@ func (e *envOutput) deliver(ctx context.Context, env deliver.Environment, d deli
 		e.delivered(d)
 		return nil
 	}
-	b, err := deliver.Render(e.shell, env)
+	b, err := shell.Render(e.shell, env)
 	if err != nil {
 		return err
 	}
@@ -129,7 +130,7 @@ func (f *foundTokens) all() []secret.Value {
 // child runs the command with env. The job's tokens are taken out of its
 // environment, whatever variables hold them, and the variable that the token came from
 // with them: what the command needs is the credentials.
-func (a *app) child(ctx context.Context, argv []string, env deliver.Environment, tokenEnv string) error {
+func (a *app) child(ctx context.Context, argv []string, env child.Environment, tokenEnv string) error {
 	names := []string{oidc.EnvV1, oidc.EnvV2}
 	if tokenEnv != "" {
 		names = append(names, tokenEnv)
@@ -163,8 +164,8 @@ func holding(environ, names []string, known []secret.Value) []string {
 
 // overBashEnv keeps a bash that the command starts from reading $BASH_ENV where
 // a block of ours in it would put older credentials over these.
-func (a *app) overBashEnv(env deliver.Environment) deliver.Environment {
-	if deliver.HasBlock(a.Getenv("BASH_ENV"), "") {
+func (a *app) overBashEnv(env child.Environment) child.Environment {
+	if shell.HasBlock(a.Getenv("BASH_ENV"), "") {
 		env.Unset = append(env.Unset, "BASH_ENV")
 	}
 	return env
@@ -172,8 +173,8 @@ func (a *app) overBashEnv(env deliver.Environment) deliver.Environment {
 
 // run runs a command with env. An interrupt does not end it from here: it gets
 // the signal itself and decides.
-func (a *app) run(ctx context.Context, argv []string, env deliver.Environment) error {
-	return deliver.Run(context.WithoutCancel(ctx), deliver.Child{
+func (a *app) run(ctx context.Context, argv []string, env child.Environment) error {
+	return child.Run(context.WithoutCancel(ctx), child.Child{
 		Argv: argv, Env: env.Apply(a.Environ()),
 		Stdin: a.Stdin, Stdout: a.Stdout, Stderr: a.Stderr,
 	})

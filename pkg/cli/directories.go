@@ -8,7 +8,7 @@ import (
 	"slices"
 
 	"github.com/oidc-broker/oidc-broker/pkg/gcp"
-	"github.com/oidc-broker/oidc-broker/pkg/secret"
+	"github.com/oidc-broker/oidc-broker/pkg/internal/files"
 )
 
 // The kinds of the notes that name directories for cleanup.
@@ -24,8 +24,8 @@ func (a *app) noteDirectory(ctx context.Context, kind, dir string) {
 	if j == nil || a.unrecorded {
 		return
 	}
-	n := secret.Note{Kind: kind, Values: map[string]string{noteDir: dir}}
-	if notes, err := j.Notes(); err == nil && slices.ContainsFunc(notes, func(known secret.Note) bool {
+	n := files.Note{Kind: kind, Values: map[string]string{noteDir: dir}}
+	if notes, err := j.Notes(); err == nil && slices.ContainsFunc(notes, func(known files.Note) bool {
 		return known.Kind == n.Kind && known.Values[noteDir] == dir
 	}) {
 		return
@@ -37,7 +37,7 @@ func (a *app) noteDirectory(ctx context.Context, kind, dir string) {
 
 // clearStates removes what gsutil left in the directories that the notes name, or
 // with dryRun says that it would. It adds to failed those that it could not remove.
-func clearStates(notes []secret.Note, dryRun bool, failed map[string]bool) (done []secret.Undone, err error) {
+func clearStates(notes []files.Note, dryRun bool, failed map[string]bool) (done []files.Undone, err error) {
 	for _, n := range notes {
 		dir := n.Values[noteDir]
 		if n.Kind != noteState || !gcp.IsGsutilState(dir) {
@@ -46,7 +46,7 @@ func clearStates(notes []secret.Note, dryRun bool, failed map[string]bool) (done
 		if info, e := os.Lstat(dir); e != nil || !info.IsDir() {
 			continue // gsutil was not used, or somebody else has put something there
 		}
-		u := secret.Undone{Path: dir, Action: secret.Removed}
+		u := files.Undone{Path: dir, Action: files.Removed}
 		if !dryRun {
 			if e := os.RemoveAll(dir); e != nil {
 				e = fmt.Errorf("cannot remove %q: %w", dir, unwrapPath(e))

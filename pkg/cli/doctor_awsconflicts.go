@@ -5,7 +5,7 @@ import (
 	"strings"
 
 	"github.com/oidc-broker/oidc-broker/pkg/aws"
-	"github.com/oidc-broker/oidc-broker/pkg/deliver"
+	"github.com/oidc-broker/oidc-broker/pkg/internal/ini"
 )
 
 // awsConflicts reports what the notes of 'oidc-broker aws' say, by the same rules.
@@ -72,14 +72,14 @@ func (v *view) wrote(p aws.Profile) bool {
 	if !likelyProfile(p.Name) {
 		return false
 	}
-	if words, ok := deliver.Words(p.Value("credential_process")); ok && len(words) > 2 {
+	if words, ok := ini.Words(p.Value("credential_process")); ok && len(words) > 2 {
 		return slices.Contains(words, "credential-process") && slices.Contains(words, "aws")
 	}
 	if v.record == nil || len(v.aws().files) == 0 {
 		return false
 	}
 	marks, err := v.record.Marks(v.aws().files[0].path)
-	return err == nil && !deliver.ProfileEnd(marks, p.Name, p.Credentials["aws_secret_access_key"]).IsZero()
+	return err == nil && !ini.ProfileEnd(marks, p.Name, p.Credentials["aws_secret_access_key"]).IsZero()
 }
 
 // shownValue is a variable for what is printed.

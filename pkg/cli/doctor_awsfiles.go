@@ -8,8 +8,8 @@ import (
 	"strings"
 
 	"github.com/oidc-broker/oidc-broker/pkg/aws"
-	"github.com/oidc-broker/oidc-broker/pkg/deliver"
-	"github.com/oidc-broker/oidc-broker/pkg/fault"
+	"github.com/oidc-broker/oidc-broker/pkg/internal/fault"
+	"github.com/oidc-broker/oidc-broker/pkg/internal/ini"
 )
 
 // maxINI bounds what is read of an AWS file.
@@ -50,7 +50,7 @@ func (v *view) lookForAWS() awsState {
 	if err != nil {
 		return s // no home: machine's complaint
 	}
-	var sections [2][]deliver.INISection
+	var sections [2][]ini.Section
 	for i, path := range []string{files.Credentials, files.Config} {
 		f := awsFile{path: path}
 		var text []byte
@@ -59,7 +59,7 @@ func (v *view) lookForAWS() awsState {
 			f.err = nil
 		}
 		if f.err == nil {
-			sections[i], f.err = deliver.ReadINI(text)
+			sections[i], f.err = ini.ReadINI(text)
 		}
 		for _, section := range sections[i] {
 			for _, setting := range section.Settings {
@@ -116,7 +116,7 @@ func awsFileModes(v *view) []finding {
 func awsProfileNames(v *view) []finding {
 	var all []finding
 	for _, p := range v.aws().profiles {
-		if err := deliver.ProfileName(p.Name); err != nil && len(all) < 8 {
+		if err := ini.ProfileName(p.Name); err != nil && len(all) < 8 {
 			all = append(all, v.unportable(p.Name, err))
 		}
 	}
@@ -162,7 +162,7 @@ func awsProcesses(v *view) []finding {
 // process looks at one credential_process. Its line is not shown but for the
 // program: what follows may be a password.
 func (v *view) process(profile, line string) []finding {
-	words, ok := deliver.Words(line)
+	words, ok := ini.Words(line)
 	if !ok || len(words) == 0 || words[0] == "" {
 		return []finding{fails("credential_process of %s cannot be split into words: a quote in it is open, or it is empty", profile).
 			remedy("write the program's absolute path and its options, without quotes around the line")}

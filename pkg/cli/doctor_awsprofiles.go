@@ -7,8 +7,8 @@ import (
 	"strings"
 	"time"
 
-	"github.com/oidc-broker/oidc-broker/pkg/deliver"
-	"github.com/oidc-broker/oidc-broker/pkg/files"
+	"github.com/oidc-broker/oidc-broker/pkg/internal/files"
+	"github.com/oidc-broker/oidc-broker/pkg/internal/ini"
 )
 
 // awsProfileChecks look at what the SDKs make of the profiles, by the same model as the
@@ -117,7 +117,7 @@ func awsExpired(v *view) []finding {
 	}
 	var all []finding
 	for _, p := range state.profiles {
-		end := deliver.ProfileEnd(marks, p.Name, p.Credentials["aws_secret_access_key"])
+		end := ini.ProfileEnd(marks, p.Name, p.Credentials["aws_secret_access_key"])
 		if end.IsZero() || end.After(v.now) || len(all) == mostFindings {
 			continue
 		}

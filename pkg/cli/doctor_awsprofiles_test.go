@@ -6,8 +6,9 @@ import (
 	"strings"
 	"time"
 
-	"github.com/oidc-broker/oidc-broker/pkg/deliver"
-	"github.com/oidc-broker/oidc-broker/pkg/secret"
+	"github.com/oidc-broker/oidc-broker/pkg/internal/files"
+	"github.com/oidc-broker/oidc-broker/pkg/internal/ini"
+	"github.com/oidc-broker/oidc-broker/pkg/internal/secret"
 )
 
 func awsProfileVisits() []visit {
@@ -66,16 +67,16 @@ func awsProfileVisits() []visit {
 func recordedProfile(name, key string, ends time.Duration) func(*view) {
 	return func(v *view) {
 		path := filepath.Join(v.home(), ".aws", "credentials")
-		v.record = secret.NewJournal(filepath.Join(v.home(), "record"))
+		v.record = files.NewJournal(filepath.Join(v.home(), "record"))
 		v.record.Markers = allMarkers()
 		if key == "" {
 			text, _ := os.ReadFile(path)
 			_, rest, _ := strings.Cut(string(text), "aws_secret_access_key")
 			key = strings.Trim(strings.SplitN(rest, "\n", 2)[0], " =")
 		}
-		edit := deliver.Section{
+		edit := ini.Change{
 			Headers: []string{name}, End: v.now.Add(ends),
-			Set: []deliver.Setting{{Key: "aws_secret_access_key", Value: secret.New(key)}},
+			Set: []ini.Setting{{Key: "aws_secret_access_key", Value: secret.New(key)}},
 		}.In(path, true)
 		was, _ := os.ReadFile(path)
 		_ = os.WriteFile(path, []byte("["+name+"]\n"), 0o600)

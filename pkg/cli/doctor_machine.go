@@ -9,7 +9,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/oidc-broker/oidc-broker/pkg/remote"
+	"github.com/oidc-broker/oidc-broker/pkg/internal/remote"
 )
 
 // The clouds allow for this much between their clock and a token's times: STS five

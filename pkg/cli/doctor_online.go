@@ -7,9 +7,9 @@ import (
 	"time"
 
 	"github.com/oidc-broker/oidc-broker/pkg/aws"
-	"github.com/oidc-broker/oidc-broker/pkg/fault"
+	"github.com/oidc-broker/oidc-broker/pkg/internal/fault"
+	"github.com/oidc-broker/oidc-broker/pkg/internal/remote"
 	"github.com/oidc-broker/oidc-broker/pkg/oidc"
-	"github.com/oidc-broker/oidc-broker/pkg/remote"
 	"github.com/oidc-broker/oidc-broker/pkg/vault"
 )
 

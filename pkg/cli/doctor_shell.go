@@ -10,7 +10,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/oidc-broker/oidc-broker/pkg/deliver"
+	"github.com/oidc-broker/oidc-broker/pkg/internal/shell"
 )
 
 const (
@@ -37,7 +37,7 @@ func (v *view) lookForBashEnv() bashEnvFile {
 	if errors.Is(f.err, fs.ErrNotExist) {
 		f.err = nil // who writes it first makes it
 	}
-	f.blocks, f.broken = deliver.Blocks(f.text)
+	f.blocks, f.broken = shell.Blocks(f.text)
 	return f
 }
 
@@ -129,7 +129,7 @@ func bashEnvMode(v *view) []finding {
 	if !v.open(f.info) || f.err != nil {
 		return nil
 	}
-	exported := deliver.Exported(f.text)
+	exported := shell.Exported(f.text)
 	secrets := slices.ContainsFunc(secretVariables(), func(name string) bool { _, there := exported[name]; return there })
 	if len(f.blocks) == 0 && !secrets && len(credentialsIn(f.text, v.now)) == 0 {
 		return nil
@@ -148,7 +148,7 @@ func bashEnvBlocks(v *view) []finding {
 	}
 	var all []finding
 	for _, block := range f.blocks {
-		value := deliver.BlockValue(v.abs(f.path), block, "AWS_CREDENTIAL_EXPIRATION").Reveal()
+		value := shell.BlockValue(v.abs(f.path), block, "AWS_CREDENTIAL_EXPIRATION").Reveal()
 		end, err := time.Parse(time.RFC3339, value)
 		if value == "" || err != nil || end.After(v.now) {
 			continue
@@ -166,7 +166,7 @@ func bashEnvShadowed(v *view) []finding {
 		return nil
 	}
 	var names []string
-	for name, e := range deliver.Exported(f.text) {
+	for name, e := range shell.Exported(f.text) {
 		if e.AfterBlock && slices.Contains([]string{
 			"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_PROFILE", adcVariable, gcloudVariable, "VAULT_TOKEN", "VAULT_ADDR",
 		}, name) {

@@ -18,8 +18,8 @@ import (
 
 	"github.com/rogpeppe/go-internal/txtar"
 
-	"github.com/oidc-broker/oidc-broker/pkg/deliver"
-	"github.com/oidc-broker/oidc-broker/pkg/fault"
+	"github.com/oidc-broker/oidc-broker/pkg/internal/child"
+	"github.com/oidc-broker/oidc-broker/pkg/internal/fault"
 	"github.com/oidc-broker/oidc-broker/pkg/oidc"
 	"github.com/oidc-broker/oidc-broker/testdata/testenv"
 )
@@ -453,7 +453,7 @@ func realBash(t *testing.T) func(*view) {
 			if name == "bash" {
 				return path, nil
 			}
-			return deliver.LookPath(name, []string{"PATH=" + v.env["PATH"]})
+			return child.LookPath(name, []string{"PATH=" + v.env["PATH"]})
 		}
 	}
 }

@@ -16,12 +16,13 @@ import (
 	"time"
 
 	"github.com/oidc-broker/oidc-broker/pkg/aws"
-	"github.com/oidc-broker/oidc-broker/pkg/deliver"
-	"github.com/oidc-broker/oidc-broker/pkg/fault"
-	"github.com/oidc-broker/oidc-broker/pkg/files"
+	"github.com/oidc-broker/oidc-broker/pkg/internal/child"
+	"github.com/oidc-broker/oidc-broker/pkg/internal/fault"
+	"github.com/oidc-broker/oidc-broker/pkg/internal/files"
+	"github.com/oidc-broker/oidc-broker/pkg/internal/ini"
+	"github.com/oidc-broker/oidc-broker/pkg/internal/remote"
+	"github.com/oidc-broker/oidc-broker/pkg/internal/secret"
 	"github.com/oidc-broker/oidc-broker/pkg/oidc"
-	"github.com/oidc-broker/oidc-broker/pkg/remote"
-	"github.com/oidc-broker/oidc-broker/pkg/secret"
 )
 
 // A view is what doctor's checks see of the world.
@@ -34,8 +35,8 @@ type view struct {
 	dir     string // the working directory; "" when it cannot be known
 	finder  oidc.Finder
 	token   tokenOptions
-	record  *secret.Journal // nil: there is no place for one
-	trusts  []trust         // documents to hold the token against
+	record  *files.Journal // nil: there is no place for one
+	trusts  []trust        // documents to hold the token against
 	client  *remote.Client
 	version string
 	// lookPath returns the file that a command's name stands for.
@@ -62,10 +63,10 @@ func (a *app) view(ctx context.Context, t tokenOptions) *view {
 	v := &view{
 		ctx: ctx, env: map[string]string{}, now: a.Now(), goos: runtime.GOOS, finder: a.finder(t), token: t, temp: a.TempDir(),
 		client: a.client(), record: a.journal(), version: versionOf().Version, localCLI: localCLI, noexec: oidc.NoExec, mounted: mountPoint,
-		lookPath: func(name string) (string, error) { return deliver.LookPath(name, a.Environ()) },
+		lookPath: func(name string) (string, error) { return child.LookPath(name, a.Environ()) },
 		run: func(ctx context.Context, argv ...string) ([]byte, error) {
 			// With BASH_ENV or SHELLOPTS in its environment, bash would run what it is to look at.
-			_, stderr, err := deliver.Output(ctx, deliver.Child{Argv: argv, Env: []string{"LC_ALL=C"}}, 1<<20)
+			_, stderr, err := child.Output(ctx, child.Child{Argv: argv, Env: []string{"LC_ALL=C"}}, 1<<20)
 			return stderr, err
 		},
 	}
@@ -194,7 +195,7 @@ func profileName(name string) string {
 
 // likelyProfile is false for what may be a key that somebody took for a name.
 func likelyProfile(name string) bool {
-	return deliver.ProfileName(name) == nil && len(name) <= 36 && len(credentialsIn([]byte(name), time.Time{})) == 0
+	return ini.ProfileName(name) == nil && len(name) <= 36 && len(credentialsIn([]byte(name), time.Time{})) == 0
 }
 
 // host shows where a URL leads, or says that it is none.

@@ -7,9 +7,10 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/oidc-broker/oidc-broker/pkg/aws"
-	"github.com/oidc-broker/oidc-broker/pkg/deliver"
-	"github.com/oidc-broker/oidc-broker/pkg/fault"
-	"github.com/oidc-broker/oidc-broker/pkg/files"
+	"github.com/oidc-broker/oidc-broker/pkg/internal/child"
+	"github.com/oidc-broker/oidc-broker/pkg/internal/fault"
+	"github.com/oidc-broker/oidc-broker/pkg/internal/files"
+	"github.com/oidc-broker/oidc-broker/pkg/internal/shell"
 )
 
 // existing is what an output's tools find without this program.
@@ -54,7 +55,7 @@ func (a *app) orExisting(c *cobra.Command, t *tokenOptions, look func() (existin
 		// Also with --quiet: that another identity acts is never silent.
 		a.say("note", fmt.Sprintf("no OpenID Connect token: nothing is changed, and tools use the existing %s: %s", e.tools, strings.Join(e.found, ", ")))
 		if c.Name() == "exec" {
-			return a.run(c.Context(), args, deliver.Environment{})
+			return a.run(c.Context(), args, child.Environment{})
 		}
 		return nil
 	}
@@ -75,7 +76,7 @@ func (a *app) existingAWS(profile string) (existing, error) {
 		e.none = "log in first (aws sso login, aws configure), or set AWS_PROFILE; the role of a machine is not looked for"
 	default:
 		e.tools = fmt.Sprintf("credentials in the AWS profile %q", profile)
-		e.none = "the steps that follow want this profile: aws configure sso --profile " + deliver.Word(profile)
+		e.none = "the steps that follow want this profile: aws configure sso --profile " + shell.Word(profile)
 	}
 	return e, nil
 }

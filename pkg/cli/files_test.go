@@ -9,7 +9,7 @@ import (
 )
 
 // openers are the functions that open files. What they open may be another user's pipe,
-// device or link, so all files are opened by pkg/files, which expects that.
+// device or link, so all files are opened by pkg/internal/files, which expects that.
 var openers = map[string][]string{
 	"os":                         {"Open", "OpenFile", "ReadFile", "WriteFile", "Create", "CreateTemp", "DirFS", "OpenRoot", "OpenInRoot"},
 	"io/ioutil":                  {"ReadFile", "WriteFile", "TempFile", "ReadDir"},
@@ -26,14 +26,10 @@ var openers = map[string][]string{
 
 // openedElsewhere are the places that open a file by themselves, and why they may.
 var openedElsewhere = map[string]string{
-	"pkg/secret/inplace.go flock.New":             "the file itself, through no link, and without waiting",
-	"pkg/secret/lock.go flock.New":                "through no link, and without waiting",
-	"pkg/secret/journal_dir.go flock.New":         "through no link, and without waiting",
-	"pkg/deliver/child_unix.go os.Open":           "/dev/tty is the device that is wanted; it is opened when a signal comes",
-	"pkg/cli/doctor_leaks.go os.Open":             "a directory, to read some of its entries",
-	"pkg/cli/doctor_view.go buildinfo.ReadFile":   "a program on PATH, which is a regular file",
-	"pkg/cli/doctor_machine.go os.CreateTemp":     "a new file in a directory that doctor tries",
-	"pkg/secret/pending_windows.go os.CreateTemp": "a new file in a directory of the writer's own",
+	"pkg/internal/child/child_unix.go os.Open":  "/dev/tty is the device that is wanted; it is opened when a signal comes",
+	"pkg/cli/doctor_leaks.go os.Open":           "a directory, to read some of its entries",
+	"pkg/cli/doctor_view.go buildinfo.ReadFile": "a program on PATH, which is a regular file",
+	"pkg/cli/doctor_machine.go os.CreateTemp":   "a new file in a directory that doctor tries",
 }
 
 // TestFilesAreOpenedInOnePlace: a pipe in the place of a file would stop the program,
@@ -41,7 +37,7 @@ var openedElsewhere = map[string]string{
 func TestFilesAreOpenedInOnePlace(t *testing.T) {
 	used := map[string]bool{}
 	sources(t, func(path, dir string, text []byte) {
-		if dir == "pkg/files" {
+		if dir == "pkg/internal/files" {
 			return
 		}
 		set := token.NewFileSet()
@@ -79,7 +75,7 @@ func TestFilesAreOpenedInOnePlace(t *testing.T) {
 			}
 			place := path + " " + x.Name + "." + s.Sel.Name
 			if openedElsewhere[place] == "" {
-				t.Errorf("%s: %s.%s: files are opened by pkg/files", set.Position(n.Pos()), x.Name, s.Sel.Name)
+				t.Errorf("%s: %s.%s: files are opened by pkg/internal/files", set.Position(n.Pos()), x.Name, s.Sel.Name)
 			}
 			used[place] = true
 			return true

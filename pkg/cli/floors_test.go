@@ -14,14 +14,17 @@ import (
 // floors is the layout of docs/design.md: a package imports only packages on
 // lower floors.
 var floors = map[string]int{
-	"cmd/oidc-broker": 8,
-	"pkg/cli":         7,
-	"pkg/sandbox":     6,
-	"pkg/aws":         5, "pkg/gcp": 5, "pkg/vault": 5, "pkg/policy": 5,
-	"pkg/deliver": 4, "pkg/oidc": 4,
-	"pkg/secret": 3, "pkg/remote": 3,
-	"pkg/files": 2,
-	"pkg/fault": 1,
+	"cmd/oidc-broker": 12,
+	"pkg/cli":         11,
+	"pkg/sandbox":     10,
+	"pkg/aws":         9, "pkg/gcp": 9, "pkg/vault": 9, "pkg/policy": 9,
+	"pkg/internal/broker": 8, "pkg/oidc": 8,
+	"pkg/internal/shell": 7,
+	"pkg/internal/ini":   6,
+	"pkg/internal/child": 5, "pkg/internal/remote": 5,
+	"pkg/internal/files":  3,
+	"pkg/internal/secret": 2,
+	"pkg/internal/fault":  1,
 }
 
 // alone are the packages that one package only may import.
@@ -56,7 +59,7 @@ func TestFloors(t *testing.T) {
 			if name == module+"testdata/testenv" {
 				t.Errorf("%s imports %s, which is for tests alone", path, name)
 			}
-			if dir == "pkg/fault" && strings.Contains(name, ".") {
+			if dir == "pkg/internal/fault" && strings.Contains(name, ".") {
 				t.Errorf("%s imports %s: fault is for the standard library only", path, name)
 			}
 		}

@@ -9,12 +9,12 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/oidc-broker/oidc-broker/pkg/deliver"
-	"github.com/oidc-broker/oidc-broker/pkg/fault"
-	"github.com/oidc-broker/oidc-broker/pkg/files"
 	"github.com/oidc-broker/oidc-broker/pkg/gcp"
+	"github.com/oidc-broker/oidc-broker/pkg/internal/broker"
+	"github.com/oidc-broker/oidc-broker/pkg/internal/fault"
+	"github.com/oidc-broker/oidc-broker/pkg/internal/files"
+	"github.com/oidc-broker/oidc-broker/pkg/internal/secret"
 	"github.com/oidc-broker/oidc-broker/pkg/oidc"
-	"github.com/oidc-broker/oidc-broker/pkg/secret"
 )
 
 // gcpRun is what the outputs of the Google Cloud provider share.
@@ -422,8 +422,8 @@ func (r *gcpRun) print(c *cobra.Command, out gcp.Output, toTerminal bool, get fu
 
 // unused are the options that were given and have no effect: as flags, and with
 // lacking as variables too, which are set for all commands of a job.
-func (r *gcpRun) unused(c *cobra.Command, x *gcp.Exchange, lacking bool) []deliver.Conflict {
-	var all []deliver.Conflict
+func (r *gcpRun) unused(c *cobra.Command, x *gcp.Exchange, lacking bool) []broker.Conflict {
+	var all []broker.Conflict
 	for _, u := range x.Unused {
 		if lacking || c.Flags().Changed(u.Option) {
 			all = append(all, u.Conflict)

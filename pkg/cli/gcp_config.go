@@ -5,10 +5,10 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/oidc-broker/oidc-broker/pkg/fault"
 	"github.com/oidc-broker/oidc-broker/pkg/gcp"
+	"github.com/oidc-broker/oidc-broker/pkg/internal/fault"
+	"github.com/oidc-broker/oidc-broker/pkg/internal/files"
 	"github.com/oidc-broker/oidc-broker/pkg/oidc"
-	"github.com/oidc-broker/oidc-broker/pkg/secret"
 )
 
 // credConfigRun is gcloud's create-cred-config with our two sources besides.
@@ -111,7 +111,7 @@ func (r *credConfigRun) run(c *cobra.Command) error {
 
 // edits describes the files: with gcloud's sources as gcloud does, else with
 // one of ours.
-func (r *credConfigRun) edits(ctx context.Context, sourceGiven bool) ([]secret.Edit, delivery, error) {
+func (r *credConfigRun) edits(ctx context.Context, sourceGiven bool) ([]files.Edit, delivery, error) {
 	d := delivery{what: "credentials", where: r.files.output, identity: r.config.ServiceAccount}
 	edits, t, err := r.sourceEdits(ctx, sourceGiven)
 	if d.expiry = t.Expiry; r.files.source == "executable" {
@@ -121,7 +121,7 @@ func (r *credConfigRun) edits(ctx context.Context, sourceGiven bool) ([]secret.E
 }
 
 // sourceEdits returns the edits, and the token that they hold.
-func (r *credConfigRun) sourceEdits(ctx context.Context, sourceGiven bool) (edits []secret.Edit, t oidc.Token, err error) {
+func (r *credConfigRun) sourceEdits(ctx context.Context, sourceGiven bool) (edits []files.Edit, t oidc.Token, err error) {
 	g := r.config
 	theirs := g.SourceFileGiven || g.SourceURLGiven || g.ExecutableCommandGiven || g.CertPathGiven || g.AWS || g.Azure
 	files := gcp.Files{Config: r.files.output}

@@ -7,7 +7,7 @@ import (
 	"strings"
 	"unicode"
 
-	"github.com/oidc-broker/oidc-broker/pkg/deliver"
+	"github.com/oidc-broker/oidc-broker/pkg/internal/shell"
 )
 
 // chosen returns which of an option's few values a text means: letter case does
@@ -18,7 +18,7 @@ func chosen(choices []string, text string) (string, bool) {
 			return c, true
 		}
 	}
-	if shell := deliver.ShellNamed(text); slices.Contains(choices, shell) {
+	if shell := shell.ShellNamed(text); slices.Contains(choices, shell) {
 		return shell, true
 	}
 	return "", false
@@ -36,7 +36,7 @@ func shellLike(option string) bool { return option == "secret" || option == "wri
 
 // statements splits a list of such items at line breaks and semicolons.
 func statements(v string) ([]string, error) {
-	read, err := deliver.Statements(v, true)
+	read, err := shell.Statements(v, true)
 	if err != nil {
 		return nil, err
 	}

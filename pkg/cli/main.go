@@ -27,9 +27,9 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
-	"github.com/oidc-broker/oidc-broker/pkg/fault"
-	"github.com/oidc-broker/oidc-broker/pkg/remote"
-	"github.com/oidc-broker/oidc-broker/pkg/secret"
+	"github.com/oidc-broker/oidc-broker/pkg/internal/fault"
+	"github.com/oidc-broker/oidc-broker/pkg/internal/files"
+	"github.com/oidc-broker/oidc-broker/pkg/internal/remote"
 )
 
 // World is everything outside the program. main fills it once.
@@ -40,7 +40,7 @@ type World struct {
 	Stdin          io.Reader
 	Stdout, Stderr io.Writer
 	Now            func() time.Time
-	Transport      http.RoundTripper
+	Transport      http.RoundTripper // nil is NewTransport(Getenv)
 	// Executable is this program's own file, and TempDirs are the directories whose
 	// files may be gone by the next step.
 	Executable func() (string, error)
@@ -49,9 +49,16 @@ type World struct {
 	WorkDir    func() (string, error)
 }
 
+// NewTransport returns the program's own transport. getenv is asked for the variables
+// that name proxies and authorities.
+func NewTransport(getenv func(string) string) *http.Transport { return remote.NewTransport(getenv) }
+
 // Main runs the program and returns its exit code: 0, a fault.Kind, or the
 // status of the command that exec or sandbox ran.
 func Main(ctx context.Context, w World) (status int) {
+	if w.Transport == nil {
+		w.Transport = NewTransport(w.Getenv)
+	}
 	a := &app{World: w, found: &foundTokens{}}
 	defer func() {
 		if value := recover(); value != nil {
@@ -213,7 +220,7 @@ a policy, 5 unavailable, 6 this machine.`,
 			return err
 		}
 		if dir, err := a.cacheDir(); err == nil && dir != "" {
-			c.SetContext(secret.WithLocks(c.Context(), filepath.Join(dir, "locks")))
+			c.SetContext(files.WithLocks(c.Context(), filepath.Join(dir, "locks")))
 		}
 		// For the rest of the process: what reads options has no context of its own.
 		a.reading, _ = a.bounded(c.Context()) //nolint:govet // released with the process

@@ -8,9 +8,9 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/oidc-broker/oidc-broker/pkg/fault"
+	"github.com/oidc-broker/oidc-broker/pkg/internal/fault"
+	"github.com/oidc-broker/oidc-broker/pkg/internal/files"
 	"github.com/oidc-broker/oidc-broker/pkg/policy"
-	"github.com/oidc-broker/oidc-broker/pkg/secret"
 )
 
 func (a *app) policyTestCommand() *cobra.Command {
@@ -54,8 +54,8 @@ func (a *app) policyTest(ctx context.Context, path, junit, format string) error 
 		if err != nil {
 			return err
 		}
-		edit := secret.Edit{Path: junit, Apply: func([]byte) ([]byte, error) { return x, nil }}
-		if err := secret.Commit(ctx, edit); err != nil {
+		edit := files.Edit{Path: junit, Apply: func([]byte) ([]byte, error) { return x, nil }}
+		if err := files.Commit(ctx, edit); err != nil {
 			return fault.New(fault.KindOf(err), "cannot write the results: %w", err)
 		}
 	}

@@ -4,7 +4,7 @@ import (
 	"context"
 	"path/filepath"
 
-	"github.com/oidc-broker/oidc-broker/pkg/secret"
+	"github.com/oidc-broker/oidc-broker/pkg/internal/files"
 )
 
 // privateDir makes a directory for the files of one command, which is gone when done is
@@ -20,11 +20,11 @@ func (a *app) privateDir(ctx context.Context) (dir string, done func(), err erro
 	if cache, err := a.cacheDir(); err == nil {
 		parent := filepath.Join(cache, "run")
 		if dir, done, err = a.journal().TempDir(ctx, parent); err == nil {
-			secret.SweepTemps(parent)
+			files.SweepTemps(parent)
 			return dir, done, nil
 		}
 	}
-	if why := secret.Exposed(filepath.Join(temp, "*")); why != "" {
+	if why := files.Exposed(filepath.Join(temp, "*")); why != "" {
 		a.note(why)
 	}
 	return a.journal().TempDir(ctx, temp)

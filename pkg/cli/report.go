@@ -14,7 +14,7 @@ import (
 
 	"golang.org/x/term"
 
-	"github.com/oidc-broker/oidc-broker/pkg/fault"
+	"github.com/oidc-broker/oidc-broker/pkg/internal/fault"
 )
 
 // childEnded prints why a child could not be run, if that is what happened,

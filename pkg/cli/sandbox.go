@@ -11,12 +11,13 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/oidc-broker/oidc-broker/pkg/deliver"
-	"github.com/oidc-broker/oidc-broker/pkg/fault"
+	"github.com/oidc-broker/oidc-broker/pkg/internal/child"
+	"github.com/oidc-broker/oidc-broker/pkg/internal/fault"
+	"github.com/oidc-broker/oidc-broker/pkg/internal/secret"
+	"github.com/oidc-broker/oidc-broker/pkg/internal/shell"
 	"github.com/oidc-broker/oidc-broker/pkg/oidc"
 	"github.com/oidc-broker/oidc-broker/pkg/policy"
 	"github.com/oidc-broker/oidc-broker/pkg/sandbox"
-	"github.com/oidc-broker/oidc-broker/pkg/secret"
 )
 
 // sandboxOptions say what the sandbox holds.
@@ -173,7 +174,7 @@ func (a *app) explained(what string, j policy.Judgement) {
 
 // sandboxEnvironment points everything at the sandbox. This program's own
 // directory is on PATH, so that COMMAND finds it under its name.
-func (a *app) sandboxEnvironment(s *sandbox.Sandbox, dir, own string) deliver.Environment {
+func (a *app) sandboxEnvironment(s *sandbox.Sandbox, dir, own string) child.Environment {
 	set, unset := s.Environment()
 	// Where 'gcp login' puts its files, and where the record for cleanup and the
 	// caches are.
@@ -198,17 +199,17 @@ func (a *app) sandboxEnvironment(s *sandbox.Sandbox, dir, own string) deliver.En
 		names = append(names, name)
 	}
 	sort.Strings(names)
-	env := deliver.Environment{Unset: unset}
+	env := child.Environment{Unset: unset}
 	for _, name := range names {
-		env.Set = append(env.Set, deliver.Var{Name: name, Value: secret.New(set[name])})
+		env.Set = append(env.Set, child.Var{Name: name, Value: secret.New(set[name])})
 	}
 	return env
 }
 
 // serve prints the environment and waits for the interrupt that is the normal
 // end. What it prints are secrets of the sandbox, good for nothing elsewhere.
-func (a *app) serve(ctx context.Context, env deliver.Environment) error {
-	b, err := deliver.Render("sh", env)
+func (a *app) serve(ctx context.Context, env child.Environment) error {
+	b, err := shell.Render("sh", env)
 	if err != nil {
 		return err
 	}

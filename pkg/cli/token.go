@@ -13,8 +13,8 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/oidc-broker/oidc-broker/pkg/deliver"
-	"github.com/oidc-broker/oidc-broker/pkg/fault"
+	"github.com/oidc-broker/oidc-broker/pkg/internal/child"
+	"github.com/oidc-broker/oidc-broker/pkg/internal/fault"
 	"github.com/oidc-broker/oidc-broker/pkg/oidc"
 )
 
@@ -64,7 +64,7 @@ func (a *app) finder(t tokenOptions) oidc.Finder {
 		Env: t.Env, File: t.File, Audience: t.Audience, Version: t.Version, Guards: t.Guards,
 		Getenv: a.Getenv, Stdin: a.Stdin, Now: a.Now, Log: a.progress, Note: note, Found: a.found.add,
 		Run: func(ctx context.Context, argv ...string) ([]byte, []byte, error) {
-			stdout, stderr, err := deliver.Output(ctx, deliver.Child{Argv: argv, Env: a.Environ()}, mintedOutput)
+			stdout, stderr, err := child.Output(ctx, child.Child{Argv: argv, Env: a.Environ()}, mintedOutput)
 			if errors.Is(err, exec.ErrNotFound) {
 				return nil, nil, fs.ErrNotExist
 			}

@@ -4,8 +4,8 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/oidc-broker/oidc-broker/pkg/deliver"
-	"github.com/oidc-broker/oidc-broker/pkg/files"
+	"github.com/oidc-broker/oidc-broker/pkg/internal/files"
+	"github.com/oidc-broker/oidc-broker/pkg/internal/shell"
 	"github.com/oidc-broker/oidc-broker/pkg/vault"
 )
 
@@ -42,7 +42,7 @@ func readVaultBashEnv(d *vault.Delivery, path string) {
 	if path == "" {
 		return
 	}
-	d.Block = deliver.HasBlock(path, "vault")
-	d.BlockToken = deliver.BlockValue(path, "vault", "VAULT_TOKEN").Reveal()
+	d.Block = shell.HasBlock(path, "vault")
+	d.BlockToken = shell.BlockValue(path, "vault", "VAULT_TOKEN").Reveal()
 	d.BashEnv = bashEnvLines(path, d.Block)
 }

@@ -6,9 +6,9 @@ import (
 	"io/fs"
 	"os"
 
-	"github.com/oidc-broker/oidc-broker/pkg/fault"
-	"github.com/oidc-broker/oidc-broker/pkg/files"
-	"github.com/oidc-broker/oidc-broker/pkg/secret"
+	"github.com/oidc-broker/oidc-broker/pkg/internal/fault"
+	"github.com/oidc-broker/oidc-broker/pkg/internal/files"
+	"github.com/oidc-broker/oidc-broker/pkg/internal/secret"
 	"github.com/oidc-broker/oidc-broker/pkg/vault"
 )
 
@@ -27,8 +27,8 @@ func (a *app) writeFiles(ctx context.Context, secrets []vault.Secret) error {
 	return nil
 }
 
-func fileEdits(secrets []vault.Secret) []secret.Edit {
-	var edits []secret.Edit
+func fileEdits(secrets []vault.Secret) []files.Edit {
+	var edits []files.Edit
 	for _, f := range vault.Files(secrets) {
 		edits = append(edits, whole(f.Path, []byte(f.Content.Reveal())))
 	}

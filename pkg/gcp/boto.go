@@ -6,9 +6,10 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/oidc-broker/oidc-broker/pkg/deliver"
+	"github.com/oidc-broker/oidc-broker/pkg/internal/child"
+	"github.com/oidc-broker/oidc-broker/pkg/internal/files"
+	"github.com/oidc-broker/oidc-broker/pkg/internal/ini"
 	"github.com/oidc-broker/oidc-broker/pkg/oidc"
-	"github.com/oidc-broker/oidc-broker/pkg/secret"
 )
 
 // The names of our boto files, by which they are told from the user's in BOTO_PATH.
@@ -21,7 +22,7 @@ const (
 // botoEdit writes the file by which gsutil finds the configuration: it reads neither
 // GOOGLE_APPLICATION_CREDENTIALS nor gcloud's credential_file_override, and without
 // credentials it sends its requests anonymously.
-func (x *Exchange) botoEdit(f Files, t oidc.Token) secret.Edit {
+func (x *Exchange) botoEdit(f Files, t oidc.Token) files.Edit {
 	lines := []string{
 		"# written by oidc-broker: gsutil reads this file last (BOTO_PATH)",
 		"[Credentials]",
@@ -33,7 +34,7 @@ func (x *Exchange) botoEdit(f Files, t oidc.Token) secret.Edit {
 		"use_gcloud_storage = False",
 		"",
 	}
-	return secret.Edit{Path: f.Boto, Private: true, Apply: content([]byte(strings.Join(lines, "\n")))}
+	return files.Edit{Path: f.Boto, Private: true, Apply: content([]byte(strings.Join(lines, "\n")))}
 }
 
 // GsutilState is the directory, which gsutil makes, of its access tokens and unfinished
@@ -54,12 +55,12 @@ func botoText(value string) string { return strings.ReplaceAll(value, "%", "%%")
 
 // botoEnvironment returns the variables that make gsutil read our file after the
 // user's: of two settings the last one counts.
-func (m Machine) botoEnvironment(f Files) []deliver.Var {
+func (m Machine) botoEnvironment(f Files) []child.Var {
 	if !listable(f.Boto) {
 		return nil
 	}
 	files := append(m.botoFiles(), f.Boto)
-	return []deliver.Var{
+	return []child.Var{
 		exported("BOTO_PATH", strings.Join(files, string(os.PathListSeparator))),
 		// gcloud's gsutil would read the credentials of gcloud's active account last.
 		exported("CLOUDSDK_CORE_PASS_CREDENTIALS_TO_GSUTIL", "false"),
@@ -97,7 +98,7 @@ func (m Machine) expand(path string) string {
 // botoCredentials returns the setting of a boto file that gsutil prefers to an external
 // account; "" when there is none. Its presence alone counts.
 func botoCredentials(text []byte) string {
-	sections, err := deliver.ReadINI(text)
+	sections, err := ini.ReadINI(text)
 	if err != nil && len(sections) == 0 {
 		return ""
 	}

@@ -4,8 +4,8 @@ import (
 	"testing"
 	"unicode/utf8"
 
+	"github.com/oidc-broker/oidc-broker/pkg/internal/secret"
 	"github.com/oidc-broker/oidc-broker/pkg/oidc"
-	"github.com/oidc-broker/oidc-broker/pkg/secret"
 )
 
 // lineLength is what a line of a job's log shows, less "oidc-broker: hint: ".

@@ -4,9 +4,10 @@ import (
 	"path/filepath"
 	"strings"
 
-	"github.com/oidc-broker/oidc-broker/pkg/deliver"
-	"github.com/oidc-broker/oidc-broker/pkg/fault"
-	"github.com/oidc-broker/oidc-broker/pkg/secret"
+	"github.com/oidc-broker/oidc-broker/pkg/internal/fault"
+	"github.com/oidc-broker/oidc-broker/pkg/internal/files"
+	"github.com/oidc-broker/oidc-broker/pkg/internal/ini"
+	"github.com/oidc-broker/oidc-broker/pkg/internal/secret"
 )
 
 // configurationName is what gcloud accepts. It has a meaning of its own for NONE,
@@ -38,13 +39,13 @@ func ConfigurationDir(getenv func(string) string) string { return gcloudDir(gete
 // Configuration returns the edits that make a gcloud configuration use the files:
 // gcloud needs no login and no variable then. What it held for finding other
 // credentials is taken out, the rest of it stays.
-func (x *Exchange) Configuration(path string, f Files) []secret.Edit {
-	auth := deliver.Section{
+func (x *Exchange) Configuration(path string, f Files) []files.Edit {
+	auth := ini.Change{
 		Headers: []string{"auth"},
-		Set:     []deliver.Setting{property("credential_file_override", f.Config)},
+		Set:     []ini.Setting{property("credential_file_override", f.Config)},
 		Remove:  []string{"access_token_file", "impersonate_service_account", "disable_credentials"},
 	}
-	core := deliver.Section{Headers: []string{"core"}, Remove: []string{"account"}}
+	core := ini.Change{Headers: []string{"core"}, Remove: []string{"account"}}
 	if x.ProjectID != "" {
 		core.Set = append(core.Set, property("project", x.ProjectID))
 	}
@@ -53,11 +54,11 @@ func (x *Exchange) Configuration(path string, f Files) []secret.Edit {
 	} else {
 		core.Remove = append(core.Remove, "universe_domain")
 	}
-	return []secret.Edit{auth.In(path, false), core.In(path, false)}
+	return []files.Edit{auth.In(path, false), core.In(path, false)}
 }
 
 // property is a line of the file. gcloud reads it with Python's interpolation, to
 // which a % is the beginning of something.
-func property(key, value string) deliver.Setting {
-	return deliver.Setting{Key: key, Value: secret.New(strings.ReplaceAll(value, "%", "%%"))}
+func property(key, value string) ini.Setting {
+	return ini.Setting{Key: key, Value: secret.New(strings.ReplaceAll(value, "%", "%%"))}
 }

@@ -8,7 +8,10 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/oidc-broker/oidc-broker/pkg/deliver"
+	"github.com/oidc-broker/oidc-broker/pkg/internal/broker"
+	"github.com/oidc-broker/oidc-broker/pkg/internal/child"
+	"github.com/oidc-broker/oidc-broker/pkg/internal/ini"
+	"github.com/oidc-broker/oidc-broker/pkg/internal/shell"
 )
 
 // What reads the variables and settings that take precedence.
@@ -78,7 +81,7 @@ func (m Machine) home() string {
 // gcloudSettings are the properties of gcloud's active configuration.
 type gcloudSettings struct {
 	name     string // of the configuration
-	sections []deliver.INISection
+	sections []ini.Section
 }
 
 // activeConfiguration reads the configuration that gcloud takes. One that is missing
@@ -103,7 +106,7 @@ func (m Machine) activeConfiguration() gcloudSettings {
 	if err != nil {
 		return gcloudSettings{name: name}
 	}
-	sections, _ := deliver.ReadINI(text) // what is read of a broken file is as good as nothing
+	sections, _ := ini.ReadINI(text) // what is read of a broken file is as good as nothing
 	return gcloudSettings{name: name, sections: sections}
 }
 
@@ -114,7 +117,7 @@ func (g gcloudSettings) get(property string) string {
 	return iniValue(g.sections, section, key)
 }
 
-func iniValue(sections []deliver.INISection, section, key string) string {
+func iniValue(sections []ini.Section, section, key string) string {
 	value, own, present := "", "", false
 	for _, s := range sections {
 		for _, setting := range s.Settings {
@@ -148,9 +151,9 @@ func harmless(value string) bool {
 
 // neutralized are the variables that take gcloud's own properties out of force, and
 // the variables of other universes.
-func (x *Exchange) neutralized(m Machine) []deliver.Var {
+func (x *Exchange) neutralized(m Machine) []child.Var {
 	active := m.activeConfiguration()
-	var all []deliver.Var
+	var all []child.Var
 	for _, o := range overrides {
 		if o.property != "" && !harmless(active.get(o.property)) {
 			all = append(all, exported(o.variable, o.neutral))
@@ -168,10 +171,10 @@ func (x *Exchange) neutralized(m Machine) []deliver.Var {
 
 // EnvironmentConflicts are what takes precedence in spite of the variables of
 // Environment.
-func (m Machine) EnvironmentConflicts(f Files) []deliver.Conflict {
-	var all []deliver.Conflict
+func (m Machine) EnvironmentConflicts(f Files) []broker.Conflict {
+	var all []broker.Conflict
 	if !listable(f.Boto) {
-		return []deliver.Conflict{{
+		return []broker.Conflict{{
 			Message: fmt.Sprintf("gsutil has no credentials: BOTO_PATH cannot hold %s", strconv.Quote(f.Boto)),
 			Remedy:  fmt.Sprintf("use gcloud storage, or set XDG_CONFIG_HOME to a directory without %q in its name", os.PathListSeparator),
 		}}
@@ -182,7 +185,7 @@ func (m Machine) EnvironmentConflicts(f Files) []deliver.Conflict {
 			continue
 		}
 		if key := botoCredentials(text); key != "" {
-			all = append(all, deliver.Conflict{
+			all = append(all, broker.Conflict{
 				Message: fmt.Sprintf("gsutil uses the credentials in %s (%s), not the ones that were delivered", strconv.Quote(path), key),
 				Remedy:  "remove them from that file, or use gcloud storage",
 			})
@@ -193,16 +196,16 @@ func (m Machine) EnvironmentConflicts(f Files) []deliver.Conflict {
 
 // FileConflicts are why the tools would not use a credential configuration at path,
 // in an environment that was not changed.
-func (m Machine) FileConflicts(path string) []deliver.Conflict {
+func (m Machine) FileConflicts(path string) []broker.Conflict {
 	all := m.Overrides()
 	for _, v := range []struct{ variable, tools string }{
 		{"GOOGLE_APPLICATION_CREDENTIALS", "Terraform and the client libraries use"},
 		{"CLOUDSDK_AUTH_CREDENTIAL_FILE_OVERRIDE", "gcloud and bq use"},
 	} {
 		if other := m.getenv(v.variable); other != "" && !sameFile(other, path) {
-			all = append(all, deliver.Conflict{
+			all = append(all, broker.Conflict{
 				Message: fmt.Sprintf("%s names another file, which %s", v.variable, v.tools),
-				Remedy:  "use 'oidc-broker gcp env', or set it to " + deliver.Word(path),
+				Remedy:  "use 'oidc-broker gcp env', or set it to " + shell.Word(path),
 			})
 		}
 	}
@@ -211,14 +214,14 @@ func (m Machine) FileConflicts(path string) []deliver.Conflict {
 	}
 	active := m.activeConfiguration()
 	if other := active.get("auth/credential_file_override"); other != "" && !sameFile(other, path) {
-		all = append(all, deliver.Conflict{
+		all = append(all, broker.Conflict{
 			Message: fmt.Sprintf("gcloud uses the credential_file_override of its configuration %q", active.name),
-			Remedy:  "use 'oidc-broker gcp env', or set CLOUDSDK_AUTH_CREDENTIAL_FILE_OVERRIDE to " + deliver.Word(path),
+			Remedy:  "use 'oidc-broker gcp env', or set CLOUDSDK_AUTH_CREDENTIAL_FILE_OVERRIDE to " + shell.Word(path),
 		})
 	} else if account := active.get("core/account"); account != "" && other == "" {
-		all = append(all, deliver.Conflict{
+		all = append(all, broker.Conflict{
 			Message: fmt.Sprintf("gcloud uses the account %q of its configuration %q", shorten(account), active.name),
-			Remedy:  "use 'oidc-broker gcp env', or set CLOUDSDK_AUTH_CREDENTIAL_FILE_OVERRIDE to " + deliver.Word(path),
+			Remedy:  "use 'oidc-broker gcp env', or set CLOUDSDK_AUTH_CREDENTIAL_FILE_OVERRIDE to " + shell.Word(path),
 		})
 	}
 	return all
@@ -226,24 +229,24 @@ func (m Machine) FileConflicts(path string) []deliver.Conflict {
 
 // ConfigurationConflicts are why gcloud would not use what was written into one of its
 // configurations, of which names are all, or what else does not find it there.
-func (m Machine) ConfigurationConflicts(x *Exchange, f Files, names []string) []deliver.Conflict {
+func (m Machine) ConfigurationConflicts(x *Exchange, f Files, names []string) []broker.Conflict {
 	all := m.overrides(gcloudSettings{}) // the properties are taken out of the configuration
 	if other := m.getenv("CLOUDSDK_AUTH_CREDENTIAL_FILE_OVERRIDE"); other != "" && !sameFile(other, f.Config) {
-		all = append(all, deliver.Conflict{
+		all = append(all, broker.Conflict{
 			Message: "CLOUDSDK_AUTH_CREDENTIAL_FILE_OVERRIDE names another file, and gcloud takes it before its configuration", Remedy: "unset it"})
 	}
 	if other := m.getenv("CLOUDSDK_CORE_PROJECT"); other != "" && x.ProjectID != "" && other != x.ProjectID {
-		all = append(all, deliver.Conflict{
+		all = append(all, broker.Conflict{
 			Message: fmt.Sprintf("CLOUDSDK_CORE_PROJECT is set, and gcloud takes it before the project %s of its configuration", x.ProjectID), Remedy: "unset it"})
 	}
 	if other := m.getenv("CLOUDSDK_ACTIVE_CONFIG_NAME"); other != "" && !slices.Contains(names, other) {
-		all = append(all, deliver.Conflict{
+		all = append(all, broker.Conflict{
 			Message: fmt.Sprintf("CLOUDSDK_ACTIVE_CONFIG_NAME is %s, another configuration than was written", strconv.Quote(shorten(other))),
 			Remedy:  "set it to " + names[0] + ", or give gcloud --configuration",
 		})
 	}
 	if !m.gsutilHasCredentials() {
-		all = append(all, deliver.Conflict{
+		all = append(all, broker.Conflict{
 			Message: "gsutil finds no credentials in a gcloud configuration, and sends none",
 			Remedy:  "use gcloud storage, or 'oidc-broker gcp exec -- gsutil'",
 		})
@@ -258,7 +261,7 @@ func (m Machine) gsutilHasCredentials() bool {
 		if err != nil {
 			continue
 		}
-		sections, _ := deliver.ReadINI(text)
+		sections, _ := ini.ReadINI(text)
 		if botoCredentials(text) != "" || iniValue(sections, "Credentials", "gs_external_account_file") != "" {
 			return true
 		}
@@ -268,10 +271,10 @@ func (m Machine) gsutilHasCredentials() bool {
 
 // Overrides are the variables that are set, and the properties of gcloud's active
 // configuration, that take precedence over a credential configuration.
-func (m Machine) Overrides() []deliver.Conflict { return m.overrides(m.activeConfiguration()) }
+func (m Machine) Overrides() []broker.Conflict { return m.overrides(m.activeConfiguration()) }
 
-func (m Machine) overrides(active gcloudSettings) []deliver.Conflict {
-	var all []deliver.Conflict
+func (m Machine) overrides(active gcloudSettings) []broker.Conflict {
+	var all []broker.Conflict
 	for _, o := range overrides {
 		value, set := m.Lookup(o.variable)
 		value = strings.TrimSpace(value)
@@ -280,12 +283,12 @@ func (m Machine) overrides(active gcloudSettings) []deliver.Conflict {
 		}
 		switch {
 		case value != "":
-			all = append(all, deliver.Conflict{
+			all = append(all, broker.Conflict{
 				Message: fmt.Sprintf("%s is set, and %s %s it first", o.variable, o.tool, takes(o.tool)),
 				Remedy:  "unset it",
 			})
 		case !set && o.property != "" && !harmless(active.get(o.property)):
-			all = append(all, deliver.Conflict{
+			all = append(all, broker.Conflict{
 				Message: fmt.Sprintf("gcloud's configuration %q sets %s, and takes it first", active.name, o.property),
 				Remedy:  "gcloud config unset " + o.property,
 			})

@@ -6,7 +6,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/oidc-broker/oidc-broker/pkg/deliver"
+	"github.com/oidc-broker/oidc-broker/pkg/internal/child"
 	"github.com/oidc-broker/oidc-broker/pkg/oidc"
 )
 
@@ -30,7 +30,7 @@ func machine(env, files map[string]string) Machine {
 }
 
 // effective is the environment of a command that gets e, from one that has env.
-func effective(e deliver.Environment, env map[string]string) map[string]string {
+func effective(e child.Environment, env map[string]string) map[string]string {
 	var environ []string
 	for name, value := range env {
 		environ = append(environ, name+"="+value)

@@ -4,7 +4,7 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/oidc-broker/oidc-broker/pkg/fault"
+	"github.com/oidc-broker/oidc-broker/pkg/internal/fault"
 )
 
 // parseLifetime returns whole seconds. gcloud lets a fraction into the file,

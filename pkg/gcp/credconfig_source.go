@@ -5,7 +5,7 @@ import (
 	"runtime"
 	"strings"
 
-	"github.com/oidc-broker/oidc-broker/pkg/fault"
+	"github.com/oidc-broker/oidc-broker/pkg/internal/fault"
 )
 
 // The subject token's types, and the address of a cloud machine's metadata.

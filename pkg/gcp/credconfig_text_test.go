@@ -9,7 +9,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/oidc-broker/oidc-broker/pkg/fault"
+	"github.com/oidc-broker/oidc-broker/pkg/internal/fault"
 	"github.com/oidc-broker/oidc-broker/testdata/testenv"
 )
 

@@ -10,10 +10,11 @@ import (
 	"strings"
 	"time"
 
-	"github.com/oidc-broker/oidc-broker/pkg/deliver"
-	"github.com/oidc-broker/oidc-broker/pkg/fault"
+	"github.com/oidc-broker/oidc-broker/pkg/internal/child"
+	"github.com/oidc-broker/oidc-broker/pkg/internal/fault"
+	"github.com/oidc-broker/oidc-broker/pkg/internal/files"
+	"github.com/oidc-broker/oidc-broker/pkg/internal/secret"
 	"github.com/oidc-broker/oidc-broker/pkg/oidc"
-	"github.com/oidc-broker/oidc-broker/pkg/secret"
 )
 
 // Files are what Google's tools read: the credential configuration, and the
@@ -85,7 +86,7 @@ func (e Executable) command() (string, error) {
 
 // Write returns the edits that put the configuration there, and with it the
 // token's file, unless by is the token's source.
-func (x *Exchange) Write(f Files, t oidc.Token, by *Executable) ([]secret.Edit, error) {
+func (x *Exchange) Write(f Files, t oidc.Token, by *Executable) ([]files.Edit, error) {
 	c := CredConfig{Provider: x.Provider.String(), ServiceAccount: x.ServiceAccount, ServiceAccountGiven: x.ServiceAccount != "", UniverseDomain: x.universe}
 	if x.lifetime > 0 {
 		c.TokenLifetime = strconv.Itoa(int(x.lifetime / time.Second))
@@ -102,12 +103,12 @@ func (x *Exchange) Write(f Files, t oidc.Token, by *Executable) ([]secret.Edit, 
 
 // Edits returns the edits that put a configuration there that is described
 // wholly by gcloud's flags.
-func (c CredConfig) Edits(f Files) ([]secret.Edit, error) {
+func (c CredConfig) Edits(f Files) ([]files.Edit, error) {
 	made, err := c.Files()
 	if err != nil {
 		return nil, err
 	}
-	var edits []secret.Edit
+	var edits []files.Edit
 	for _, m := range made {
 		path := m.Path
 		switch {
@@ -116,7 +117,7 @@ func (c CredConfig) Edits(f Files) ([]secret.Edit, error) {
 		case filepath.Clean(path) == filepath.Clean(f.Config):
 			return nil, fault.New(fault.Usage, "--credential-cert-configuration-output-file and --output-file name the same file")
 		}
-		edits = append(edits, secret.Edit{Path: path, Private: true, Apply: content(m.Content)})
+		edits = append(edits, files.Edit{Path: path, Private: true, Apply: content(m.Content)})
 	}
 	return edits, nil
 }
@@ -124,8 +125,8 @@ func (c CredConfig) Edits(f Files) ([]secret.Edit, error) {
 // WithSource returns the edits for a configuration that gcloud's flags describe
 // but for its source: the program, or the token's file, which is written too. The
 // token has no newline at its end, as some clients would send it along.
-func (c CredConfig) WithSource(f Files, t oidc.Token, by *Executable) ([]secret.Edit, error) {
-	var edits []secret.Edit
+func (c CredConfig) WithSource(f Files, t oidc.Token, by *Executable) ([]files.Edit, error) {
+	var edits []files.Edit
 	if by != nil {
 		command, err := by.command()
 		if err != nil {
@@ -134,7 +135,7 @@ func (c CredConfig) WithSource(f Files, t oidc.Token, by *Executable) ([]secret.
 		c.ExecutableCommand, c.ExecutableCommandGiven = command, true
 	} else {
 		c.SourceFile, c.SourceFileGiven = f.Token, true
-		edits = append(edits, secret.Edit{Path: f.Token, Private: true, Apply: content([]byte(t.Raw.Reveal()))})
+		edits = append(edits, files.Edit{Path: f.Token, Private: true, Apply: content([]byte(t.Raw.Reveal()))})
 	}
 	config, err := c.Edits(f)
 	return append(edits, config...), err
@@ -147,9 +148,9 @@ func content(b []byte) func([]byte) ([]byte, error) {
 // Environment returns the variables by which gcloud, gsutil, Terraform and every client
 // library find the configuration, with no 'gcloud auth login', and those that would
 // take precedence over it.
-func (x *Exchange) Environment(f Files, m Machine) deliver.Environment {
-	e := deliver.Environment{
-		Set: []deliver.Var{
+func (x *Exchange) Environment(f Files, m Machine) child.Environment {
+	e := child.Environment{
+		Set: []child.Var{
 			exported("GOOGLE_APPLICATION_CREDENTIALS", f.Config),
 			exported("CLOUDSDK_AUTH_CREDENTIAL_FILE_OVERRIDE", f.Config),
 		},
@@ -178,8 +179,8 @@ func (m Machine) HasProject() bool {
 	return slices.ContainsFunc(projectVariables, func(name string) bool { return m.getenv(name) != "" })
 }
 
-func exported(name, value string) deliver.Var {
-	return deliver.Var{Name: name, Value: secret.New(value)}
+func exported(name, value string) child.Var {
+	return child.Var{Name: name, Value: secret.New(value)}
 }
 
 // ExecutableAnswer is what an executable source prints (AIP-4117): the token,

@@ -12,8 +12,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/oidc-broker/oidc-broker/pkg/internal/secret"
 	"github.com/oidc-broker/oidc-broker/pkg/oidc"
-	"github.com/oidc-broker/oidc-broker/pkg/secret"
 )
 
 // TestKeepToken on virtual time: at no time is the token in the file over, as long

@@ -9,10 +9,10 @@ import (
 	"testing"
 	"time"
 
-	"github.com/oidc-broker/oidc-broker/pkg/fault"
+	"github.com/oidc-broker/oidc-broker/pkg/internal/fault"
+	"github.com/oidc-broker/oidc-broker/pkg/internal/remote"
+	"github.com/oidc-broker/oidc-broker/pkg/internal/secret"
 	"github.com/oidc-broker/oidc-broker/pkg/oidc"
-	"github.com/oidc-broker/oidc-broker/pkg/remote"
-	"github.com/oidc-broker/oidc-broker/pkg/secret"
 )
 
 const (

@@ -6,7 +6,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/oidc-broker/oidc-broker/pkg/fault"
+	"github.com/oidc-broker/oidc-broker/pkg/internal/fault"
 )
 
 const testPool = "projects/123456789012/locations/global/workloadIdentityPools/circleci"

@@ -1,8 +1,8 @@
 package gcp
 
 import (
-	"github.com/oidc-broker/oidc-broker/pkg/deliver"
-	"github.com/oidc-broker/oidc-broker/pkg/fault"
+	"github.com/oidc-broker/oidc-broker/pkg/internal/broker"
+	"github.com/oidc-broker/oidc-broker/pkg/internal/fault"
 )
 
 // An Output is what the exchange is made for.
@@ -46,7 +46,7 @@ func (p place) on(out Output) string {
 // An Unused option was given, and has no effect on the output.
 type Unused struct {
 	Option string // without --
-	deliver.Conflict
+	broker.Conflict
 }
 
 var places = []place{
@@ -94,7 +94,7 @@ func (o Options) SettleFor(out Output) (*Exchange, error) {
 			continue
 		}
 		if p.does != "" {
-			x.Unused = append(x.Unused, Unused{p.option, deliver.Conflict{Message: why, Remedy: p.does}})
+			x.Unused = append(x.Unused, Unused{p.option, broker.Conflict{Message: why, Remedy: p.does}})
 			continue
 		}
 		if out == PrintedIDToken {

@@ -4,7 +4,7 @@ import (
 	"slices"
 	"testing"
 
-	"github.com/oidc-broker/oidc-broker/pkg/fault"
+	"github.com/oidc-broker/oidc-broker/pkg/internal/fault"
 )
 
 // TestOptionsHaveAnEffect: each option of an exchange is in what each output delivers,

@@ -6,11 +6,11 @@ import (
 	"net/http"
 	"strings"
 
-	"github.com/oidc-broker/oidc-broker/pkg/deliver"
-	"github.com/oidc-broker/oidc-broker/pkg/fault"
+	"github.com/oidc-broker/oidc-broker/pkg/internal/fault"
+	"github.com/oidc-broker/oidc-broker/pkg/internal/remote"
+	"github.com/oidc-broker/oidc-broker/pkg/internal/secret"
+	"github.com/oidc-broker/oidc-broker/pkg/internal/shell"
 	"github.com/oidc-broker/oidc-broker/pkg/oidc"
-	"github.com/oidc-broker/oidc-broker/pkg/remote"
-	"github.com/oidc-broker/oidc-broker/pkg/secret"
 )
 
 // A refusal is a row of what Google answers: which code and text, and what the
@@ -287,7 +287,7 @@ func (r refusalOf) fill(hint string) string {
 		"{api}", api, "{owner}", owner,
 		"{iss}", t.Issuer, "{subbytes}", fmt.Sprint(len(t.Subject)),
 		// As gcloud's lists are; a job chooses its audience, and the line is pasted.
-		"{aud}", deliver.Word(strings.Join(t.Audience, ",")),
+		"{aud}", shell.Word(strings.Join(t.Audience, ",")),
 		"{provider}", p.String(), "{number}", p.ProjectNumber, "{pool}", p.Pool, "{id}", p.ID, "{account}", r.x.ServiceAccount,
 		"{subject}", r.x.subject, "{scopes}", strings.Join(r.x.scopes, ","),
 		// A branch's name may hold a quote, and this line is there to be pasted.

@@ -6,7 +6,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/oidc-broker/oidc-broker/pkg/fault"
+	"github.com/oidc-broker/oidc-broker/pkg/internal/fault"
 )
 
 // Guards are what this side demands of a token before it is sent anywhere. They

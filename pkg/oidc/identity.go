@@ -6,8 +6,8 @@ import (
 	"maps"
 	"path/filepath"
 
-	"github.com/oidc-broker/oidc-broker/pkg/fault"
-	"github.com/oidc-broker/oidc-broker/pkg/secret"
+	"github.com/oidc-broker/oidc-broker/pkg/internal/fault"
+	"github.com/oidc-broker/oidc-broker/pkg/internal/files"
 )
 
 // Identity says on whose behalf Find's token would speak, without minting one: who
@@ -22,7 +22,7 @@ func (f Finder) Identity(ctx context.Context) ([]string, error) {
 	}
 	path := f.File
 	if path != "" {
-		if path == "-" || !secret.Rereadable(path) {
+		if path == "-" || !files.Rereadable(path) {
 			return nil, nil
 		}
 		var err error

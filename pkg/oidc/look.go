@@ -6,7 +6,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/oidc-broker/oidc-broker/pkg/fault"
+	"github.com/oidc-broker/oidc-broker/pkg/internal/fault"
 )
 
 // Minters are the programs that can mint a token, in the order in which Find

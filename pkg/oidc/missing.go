@@ -5,7 +5,7 @@ import (
 	"net/url"
 	"strings"
 
-	"github.com/oidc-broker/oidc-broker/pkg/fault"
+	"github.com/oidc-broker/oidc-broker/pkg/internal/fault"
 )
 
 // missing says which of the known reasons fits this job, in which none could be

@@ -13,8 +13,8 @@ import (
 	"strings"
 	"time"
 
-	"github.com/oidc-broker/oidc-broker/pkg/fault"
-	"github.com/oidc-broker/oidc-broker/pkg/secret"
+	"github.com/oidc-broker/oidc-broker/pkg/internal/fault"
+	"github.com/oidc-broker/oidc-broker/pkg/internal/secret"
 )
 
 const (

@@ -5,7 +5,7 @@ import (
 	"maps"
 	"time"
 
-	"github.com/oidc-broker/oidc-broker/pkg/fault"
+	"github.com/oidc-broker/oidc-broker/pkg/internal/fault"
 )
 
 // The job that a Variant speaks of where it names no other. None of these

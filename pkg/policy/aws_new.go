@@ -7,8 +7,8 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/oidc-broker/oidc-broker/pkg/deliver"
-	"github.com/oidc-broker/oidc-broker/pkg/fault"
+	"github.com/oidc-broker/oidc-broker/pkg/internal/fault"
+	"github.com/oidc-broker/oidc-broker/pkg/internal/shell"
 	"github.com/oidc-broker/oidc-broker/pkg/oidc"
 )
 
@@ -213,7 +213,7 @@ func (s AWSSetup) script() string {
 set -eu
 aws iam add-client-id-to-open-id-connect-provider --cli-input-json %s
 aws iam create-role --role-name %s --assume-role-policy-document %s
-`, deliver.Word(add), deliver.Word(s.RoleName), deliver.Word(awsJSON(s.document(arn))))
+`, shell.Word(add), shell.Word(s.RoleName), shell.Word(awsJSON(s.document(arn))))
 	}
 	return fmt.Sprintf(`#!/bin/sh
 # Makes the OpenID Connect provider, or adds the audience to it, and the role.
@@ -224,7 +224,7 @@ else
 	aws iam create-open-id-connect-provider --cli-input-json %s
 fi
 aws iam create-role --role-name %s --assume-role-policy-document %s
-`, deliver.Word(arn), deliver.Word(add), deliver.Word(create), deliver.Word(s.RoleName), deliver.Word(awsJSON(s.document(arn))))
+`, shell.Word(arn), shell.Word(add), shell.Word(create), shell.Word(s.RoleName), shell.Word(awsJSON(s.document(arn))))
 }
 
 // notes say what AWS cannot express, and what is left to do.

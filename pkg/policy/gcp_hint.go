@@ -6,7 +6,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/oidc-broker/oidc-broker/pkg/deliver"
+	"github.com/oidc-broker/oidc-broker/pkg/internal/shell"
 	"github.com/oidc-broker/oidc-broker/pkg/oidc"
 )
 
@@ -183,7 +183,7 @@ func (p *GCPProvider) audienceHints(c Claims) []string {
 	if regexp.MustCompile(uuidForm).MatchString(got) {
 		all = append(all, fmt.Sprintf("either add it: gcloud iam workload-identity-pools providers update-oidc ... --allowed-audiences=%s", got))
 		if a := p.Audiences(); len(a) > 0 {
-			all = append(all, fmt.Sprintf("or mint a token for the provider: --audience %s", deliver.Word(a[0])))
+			all = append(all, fmt.Sprintf("or mint a token for the provider: --audience %s", shell.Word(a[0])))
 		}
 	}
 	return all

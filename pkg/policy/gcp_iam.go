@@ -3,7 +3,7 @@ package policy
 import (
 	"strings"
 
-	"github.com/oidc-broker/oidc-broker/pkg/fault"
+	"github.com/oidc-broker/oidc-broker/pkg/internal/fault"
 )
 
 // An IAMPolicy says who may do what with a service account.

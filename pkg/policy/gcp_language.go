@@ -18,7 +18,7 @@ import (
 	"cel.dev/cel-go/interpreter"
 	"cel.dev/cel-go/parser"
 
-	"github.com/oidc-broker/oidc-broker/pkg/fault"
+	"github.com/oidc-broker/oidc-broker/pkg/internal/fault"
 )
 
 // A gcpLanguage is CEL with Google's functions: cel-go's parser, checker and

@@ -9,8 +9,8 @@ import (
 	"strings"
 	"unicode"
 
-	"github.com/oidc-broker/oidc-broker/pkg/deliver"
-	"github.com/oidc-broker/oidc-broker/pkg/fault"
+	"github.com/oidc-broker/oidc-broker/pkg/internal/fault"
+	"github.com/oidc-broker/oidc-broker/pkg/internal/shell"
 	"github.com/oidc-broker/oidc-broker/pkg/oidc"
 )
 
@@ -264,7 +264,7 @@ func (s GCPSetup) cli() ([]byte, error) {
 	script := []string{"#!/bin/sh", "set -eu"}
 	command := func(first string, flags ...string) {
 		for _, f := range flags {
-			first += " \\\n  " + deliver.Word(f)
+			first += " \\\n  " + shell.Word(f)
 		}
 		script = append(script, "", first)
 	}

@@ -3,7 +3,7 @@ package policy
 import (
 	"encoding/json"
 
-	"github.com/oidc-broker/oidc-broker/pkg/fault"
+	"github.com/oidc-broker/oidc-broker/pkg/internal/fault"
 )
 
 // The parts of SARIF 2.1.0 that code scanners show.

@@ -5,7 +5,7 @@ import (
 	"slices"
 	"time"
 
-	"github.com/oidc-broker/oidc-broker/pkg/fault"
+	"github.com/oidc-broker/oidc-broker/pkg/internal/fault"
 )
 
 // The values of role_type and bound_claims_type.

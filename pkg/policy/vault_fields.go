@@ -8,7 +8,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/oidc-broker/oidc-broker/pkg/fault"
+	"github.com/oidc-broker/oidc-broker/pkg/internal/fault"
 )
 
 // vaultDocument returns the object with a role's or a configuration's members:

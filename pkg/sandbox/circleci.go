@@ -11,8 +11,8 @@ import (
 	"runtime"
 	"strings"
 
-	"github.com/oidc-broker/oidc-broker/pkg/fault"
-	"github.com/oidc-broker/oidc-broker/pkg/files"
+	"github.com/oidc-broker/oidc-broker/pkg/internal/fault"
+	"github.com/oidc-broker/oidc-broker/pkg/internal/files"
 )
 
 // writeStandIn puts a program called circleci into bin, which hands its

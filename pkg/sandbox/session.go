@@ -10,7 +10,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/oidc-broker/oidc-broker/pkg/secret"
+	"github.com/oidc-broker/oidc-broker/pkg/internal/secret"
 )
 
 // A session is a role assumed, with the credentials that prove it.

@@ -5,8 +5,8 @@ import (
 	"net/url"
 	"strings"
 
-	"github.com/oidc-broker/oidc-broker/pkg/fault"
-	"github.com/oidc-broker/oidc-broker/pkg/secret"
+	"github.com/oidc-broker/oidc-broker/pkg/internal/fault"
+	"github.com/oidc-broker/oidc-broker/pkg/internal/secret"
 )
 
 // settleProxy reads the proxy in front of the server. Its URL may hold a password and

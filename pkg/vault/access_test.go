@@ -10,8 +10,8 @@ import (
 	"sync"
 	"testing"
 
-	"github.com/oidc-broker/oidc-broker/pkg/fault"
-	"github.com/oidc-broker/oidc-broker/pkg/remote"
+	"github.com/oidc-broker/oidc-broker/pkg/internal/fault"
+	"github.com/oidc-broker/oidc-broker/pkg/internal/remote"
 )
 
 const headerValue = "cf-access-secret-0123456789"

@@ -5,7 +5,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/oidc-broker/oidc-broker/pkg/fault"
+	"github.com/oidc-broker/oidc-broker/pkg/internal/fault"
 )
 
 // FuzzVaultAnswers: whatever comes in Vault's place, at the login, the read and

@@ -7,7 +7,8 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/oidc-broker/oidc-broker/pkg/deliver"
+	"github.com/oidc-broker/oidc-broker/pkg/internal/broker"
+	"github.com/oidc-broker/oidc-broker/pkg/internal/shell"
 )
 
 // A Delivery is a token that a command delivers, and where the next tool will look: all
@@ -38,7 +39,7 @@ type Delivery struct {
 type conflictRule struct {
 	check   string // of doctor's, that reports it; "": none, for it needs what a command was given
 	applies delivered
-	find    func(*Delivery) []deliver.Conflict
+	find    func(*Delivery) []broker.Conflict
 }
 
 // delivered says to what a rule applies.
@@ -67,8 +68,8 @@ var conflictRules = []conflictRule{
 }
 
 // Conflicts are why the next tool would not use the token that is delivered.
-func (d Delivery) Conflicts() []deliver.Conflict {
-	var all []deliver.Conflict
+func (d Delivery) Conflicts() []broker.Conflict {
+	var all []broker.Conflict
 	for _, rule := range conflictRules {
 		if rule.applies == toAny || rule.applies == toFile && d.File != "" {
 			all = append(all, rule.find(&d)...)
@@ -78,8 +79,8 @@ func (d Delivery) Conflicts() []deliver.Conflict {
 }
 
 // ConflictsFor are those that one of doctor's checks reports.
-func (d Delivery) ConflictsFor(check string) []deliver.Conflict {
-	var all []deliver.Conflict
+func (d Delivery) ConflictsFor(check string) []broker.Conflict {
+	var all []broker.Conflict
 	for _, rule := range conflictRules {
 		if rule.check == check {
 			all = append(all, rule.find(&d)...)
@@ -156,25 +157,25 @@ func (d *Delivery) read(name string) []setting {
 	return []setting{vault, bao}
 }
 
-func (d *Delivery) block() []deliver.Conflict {
+func (d *Delivery) block() []broker.Conflict {
 	if !d.Block {
 		return nil
 	}
-	return []deliver.Conflict{{
+	return []broker.Conflict{{
 		Message: "$BASH_ENV holds a token of 'vault env --bash-env', which vault and bao take in later steps before the file",
 		Remedy:  "use one of the two",
 	}}
 }
 
 // otherToken is a variable with another token, which the tools take first.
-func (d *Delivery) otherToken() []deliver.Conflict {
-	var all []deliver.Conflict
+func (d *Delivery) otherToken() []broker.Conflict {
+	var all []broker.Conflict
 	for _, s := range d.read("TOKEN") {
 		switch value := strings.TrimSpace(s.value); {
 		case value == "", value == deliveredToken, value == d.BlockToken, strings.Contains(value, "$"+s.variable):
 			continue
 		}
-		all = append(all, deliver.Conflict{
+		all = append(all, broker.Conflict{
 			Message: fmt.Sprintf("%s is set %s, and %s %s it before %s", s.variable, d.where(s.variable), s.named(), s.verb("take"), d.token()),
 			Remedy:  "unset " + s.variable,
 		})
@@ -191,12 +192,12 @@ func (d *Delivery) token() string {
 
 // otherFile are the places where a tool looks for the file. vault knows one place;
 // bao's has two names, and we write to that of the first.
-func (d *Delivery) otherFile() []deliver.Conflict {
-	var all []deliver.Conflict
+func (d *Delivery) otherFile() []broker.Conflict {
+	var all []broker.Conflict
 	usual := filepath.Join(d.Home, ".vault-token")
 	if d.Home != "" && !sameFile(d.File, usual) {
 		if text, err := d.Read(usual); err == nil && len(bytes.TrimSpace(text)) > 0 {
-			all = append(all, deliver.Conflict{
+			all = append(all, broker.Conflict{
 				Message: fmt.Sprintf("vault reads the token in %q, and not in %q", usual, d.File),
 				Remedy:  "unset BAO_TOKEN_PATH, or remove that file",
 			})
@@ -204,7 +205,7 @@ func (d *Delivery) otherFile() []deliver.Conflict {
 	}
 	for _, s := range d.read("TOKEN_PATH") {
 		if s.tools[len(s.tools)-1] == "bao" && s.value != "" && !sameFile(s.value, d.File) {
-			all = append(all, deliver.Conflict{
+			all = append(all, broker.Conflict{
 				Message: fmt.Sprintf("%s names another file %s, in which bao looks for the token", s.variable, d.where(s.variable)),
 				Remedy:  "unset it, or set BAO_TOKEN_PATH to the same",
 			})
@@ -214,8 +215,8 @@ func (d *Delivery) otherFile() []deliver.Conflict {
 }
 
 // helper is a program that keeps the tools' tokens in the file's place.
-func (d *Delivery) helper() []deliver.Conflict {
-	var all []deliver.Conflict
+func (d *Delivery) helper() []broker.Conflict {
+	var all []broker.Conflict
 	for _, tool := range []struct{ name, variable, file string }{{"vault", "VAULT_CONFIG_PATH", ".vault"}, {"bao", "BAO_CONFIG_PATH", ".bao"}} {
 		path, _ := d.lookup(tool.variable)
 		if rest, ok := strings.CutPrefix(path, "~/"); ok || path == "" && d.Home != "" {
@@ -234,7 +235,7 @@ func (d *Delivery) helper() []deliver.Conflict {
 		for line := range strings.Lines(string(text)) {
 			key, _, ok := strings.Cut(line, "=")
 			if ok && strings.Trim(strings.TrimSpace(key), `"`) == "token_helper" {
-				all = append(all, deliver.Conflict{
+				all = append(all, broker.Conflict{
 					Message: fmt.Sprintf("%q has a token_helper, which %s asks for the token in place of the file", path, tool.name),
 					Remedy:  "use 'oidc-broker vault env', or remove the line",
 				})
@@ -245,10 +246,10 @@ func (d *Delivery) helper() []deliver.Conflict {
 	return all
 }
 
-func (d *Delivery) otherAddr() []deliver.Conflict {
-	var all []deliver.Conflict
+func (d *Delivery) otherAddr() []broker.Conflict {
+	var all []broker.Conflict
 	for _, s := range d.read("ADDR") {
-		c := deliver.Conflict{Remedy: fmt.Sprintf("set %s to %s", s.variable, deliver.Word(d.Addr))}
+		c := broker.Conflict{Remedy: fmt.Sprintf("set %s to %s", s.variable, shell.Word(d.Addr))}
 		addr := strings.TrimRight(strings.TrimSpace(s.value), "/")
 		doubled, isAPI := strings.CutSuffix(addr, "/v1")
 		switch {
@@ -266,8 +267,8 @@ func (d *Delivery) otherAddr() []deliver.Conflict {
 	return all
 }
 
-func (d *Delivery) otherNamespace() []deliver.Conflict {
-	var all []deliver.Conflict
+func (d *Delivery) otherNamespace() []broker.Conflict {
+	var all []broker.Conflict
 	for _, s := range d.read("NAMESPACE") {
 		got := strings.Trim(strings.TrimSpace(s.value), "/")
 		if got == "root" {
@@ -276,7 +277,7 @@ func (d *Delivery) otherNamespace() []deliver.Conflict {
 		if got == d.Namespace || strings.ContainsAny(got, "$`") {
 			continue
 		}
-		c := deliver.Conflict{Remedy: fmt.Sprintf("set %s to %s", s.variable, deliver.Word(d.Namespace))}
+		c := broker.Conflict{Remedy: fmt.Sprintf("set %s to %s", s.variable, shell.Word(d.Namespace))}
 		c.Message = fmt.Sprintf("%s is another %s, in which %s %s", s.variable, d.where(s.variable), s.named(), s.verb("look"))
 		switch {
 		case got == "":
@@ -290,11 +291,11 @@ func (d *Delivery) otherNamespace() []deliver.Conflict {
 }
 
 // agent is a server that the tools call in place of the address.
-func (d *Delivery) agent() []deliver.Conflict {
-	var all []deliver.Conflict
+func (d *Delivery) agent() []broker.Conflict {
+	var all []broker.Conflict
 	for _, s := range d.read("AGENT_ADDR") {
 		if addr := strings.TrimRight(strings.TrimSpace(s.value), "/"); addr != "" && !strings.EqualFold(addr, d.Addr) {
-			all = append(all, deliver.Conflict{
+			all = append(all, broker.Conflict{
 				Message: fmt.Sprintf("%s is set %s: %s %s the agent there, and oidc-broker calls VAULT_ADDR itself", s.variable, d.where(s.variable), s.named(), s.verb("call")),
 				Remedy:  "unset it where it is not meant for this job",
 			})
@@ -305,8 +306,8 @@ func (d *Delivery) agent() []deliver.Conflict {
 
 // connection are the settings without which the tools reach no server, or refuse its
 // certificate, and that this command alone was given.
-func (d *Delivery) connection() []deliver.Conflict {
-	var all []deliver.Conflict
+func (d *Delivery) connection() []broker.Conflict {
+	var all []broker.Conflict
 	o := d.Options
 	for _, used := range []struct{ value, name string }{
 		{o.CACert, "CACERT"}, {o.CACertBytes, "CACERT_BYTES"}, {o.CAPath, "CAPATH"}, {o.ClientCert, "CLIENT_CERT"}, {o.ClientKey, "CLIENT_KEY"},
@@ -323,7 +324,7 @@ func (d *Delivery) connection() []deliver.Conflict {
 				}
 			}
 			if s.value != used.value && !sameFile(s.value, used.value) {
-				all = append(all, deliver.Conflict{
+				all = append(all, broker.Conflict{
 					Message: fmt.Sprintf("%s is not what this command used: %s may not reach the server", s.variable, s.named()),
 					Remedy:  "set it for the next steps too",
 				})
@@ -333,24 +334,24 @@ func (d *Delivery) connection() []deliver.Conflict {
 	return all
 }
 
-func (d *Delivery) headers() []deliver.Conflict {
+func (d *Delivery) headers() []broker.Conflict {
 	value, _ := d.lookup("VAULT_HEADERS")
 	if len(d.Options.Headers) == 0 || strings.TrimSpace(value) != "" {
 		return nil
 	}
-	return []deliver.Conflict{{
+	return []broker.Conflict{{
 		Message: "VAULT_HEADERS is not set: vault does not send the headers that this command sent",
 		Remedy:  "set it to their names and values as JSON, or use 'oidc-broker vault read'",
 	}}
 }
 
 // settings are values that the tools refuse.
-func (d *Delivery) settings() []deliver.Conflict {
-	var all []deliver.Conflict
+func (d *Delivery) settings() []broker.Conflict {
+	var all []broker.Conflict
 	for _, name := range []string{"SKIP_VERIFY", "SRV_LOOKUP", "DISABLE_REDIRECTS"} {
 		for _, s := range d.read(name) {
 			if _, err := strconv.ParseBool(s.value); err != nil && s.value != "" && !strings.ContainsAny(s.value, "$`") {
-				all = append(all, deliver.Conflict{
+				all = append(all, broker.Conflict{
 					Message: fmt.Sprintf("%s is neither true nor false %s: %s %s to start", s.variable, d.where(s.variable), s.named(), s.verb("refuse")),
 					Remedy:  "unset it", Stops: true,
 				})
@@ -362,11 +363,11 @@ func (d *Delivery) settings() []deliver.Conflict {
 
 // skipVerify says that the tools send tokens to any server, which no command of ours
 // does.
-func (d *Delivery) skipVerify() []deliver.Conflict {
-	var all []deliver.Conflict
+func (d *Delivery) skipVerify() []broker.Conflict {
+	var all []broker.Conflict
 	for _, s := range d.read("SKIP_VERIFY") {
 		if skip, err := strconv.ParseBool(strings.TrimSpace(s.value)); err == nil && skip {
-			all = append(all, deliver.Conflict{
+			all = append(all, broker.Conflict{
 				Message: fmt.Sprintf("%s is set: %s %s tokens to any server that answers; oidc-broker does not use it", s.variable, s.named(), s.verb("send")),
 				Remedy:  "unset it, and name the server's authority with VAULT_CACERT",
 			})
@@ -376,7 +377,7 @@ func (d *Delivery) skipVerify() []deliver.Conflict {
 }
 
 // differing are variables whose BAO_... says something else than their VAULT_...
-func (d *Delivery) differing() []deliver.Conflict {
+func (d *Delivery) differing() []broker.Conflict {
 	var names []string
 	for _, name := range strings.Fields(`ADDR AGENT_ADDR AUTH_NAMESPACE AUTH_PATH CACERT CACERT_BYTES CAPATH CLIENT_CERT CLIENT_KEY CLIENT_TIMEOUT
 		HTTP_PROXY MAX_RETRIES NAMESPACE PROXY_ADDR ROLE SKIP_VERIFY TLS_SERVER_NAME TOKEN WRAP_TTL`) {
@@ -394,7 +395,7 @@ func (d *Delivery) differing() []deliver.Conflict {
 	if len(names) > most {
 		text += fmt.Sprintf(" and %d more", len(names)-most)
 	}
-	return []deliver.Conflict{{
+	return []broker.Conflict{{
 		Message: text + " differ from the variables of the same name with VAULT_, which vault alone takes; oidc-broker and bao take BAO_",
 		Remedy:  "set one of the two, or both to the same",
 	}}

@@ -7,7 +7,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/oidc-broker/oidc-broker/pkg/deliver"
+	"github.com/oidc-broker/oidc-broker/pkg/internal/broker"
 )
 
 // conflictRow is an environment with files, and what the conflicts say.
@@ -148,7 +148,7 @@ func TestEveryConflictRuleIsReached(t *testing.T) {
 		reached := false
 		for _, row := range conflictRows() {
 			d := row.in("/home/ci")
-			var found []deliver.Conflict
+			var found []broker.Conflict
 			if rule.applies == toAny || d.File != "" {
 				found = rule.find(&d)
 			}

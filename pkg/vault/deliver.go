@@ -4,9 +4,9 @@ import (
 	"bytes"
 	"encoding/json"
 
-	"github.com/oidc-broker/oidc-broker/pkg/deliver"
-	"github.com/oidc-broker/oidc-broker/pkg/fault"
-	"github.com/oidc-broker/oidc-broker/pkg/secret"
+	"github.com/oidc-broker/oidc-broker/pkg/internal/child"
+	"github.com/oidc-broker/oidc-broker/pkg/internal/fault"
+	"github.com/oidc-broker/oidc-broker/pkg/internal/secret"
 )
 
 // The variables that this package sets itself, and those of OpenBao that would
@@ -23,18 +23,18 @@ func own() []string {
 
 // Environment returns the secrets as variables; with token also what vault and
 // bao need, else what they would find is taken away. Errors are fault.Usage.
-func (s *Session) Environment(all []Secret, token bool) (deliver.Environment, error) {
+func (s *Session) Environment(all []Secret, token bool) (child.Environment, error) {
 	vars, err := variables(all)
 	if err != nil {
-		return deliver.Environment{}, err
+		return child.Environment{}, err
 	}
 	if !token {
-		return deliver.Environment{Set: vars, Unset: []string{envToken, "BAO_TOKEN"}}, nil
+		return child.Environment{Set: vars, Unset: []string{envToken, "BAO_TOKEN"}}, nil
 	}
-	env := deliver.Environment{Unset: own()}
-	env.Set = append(env.Set, deliver.Var{Name: envAddr, Value: secret.New(s.server.Addr)}, deliver.Var{Name: envToken, Value: s.Token})
+	env := child.Environment{Unset: own()}
+	env.Set = append(env.Set, child.Var{Name: envAddr, Value: secret.New(s.server.Addr)}, child.Var{Name: envToken, Value: s.Token})
 	if s.server.Namespace != "" {
-		env.Set = append(env.Set, deliver.Var{Name: envNamespace, Value: secret.New(s.server.Namespace)})
+		env.Set = append(env.Set, child.Var{Name: envNamespace, Value: secret.New(s.server.Namespace)})
 	}
 	env.Set = append(env.Set, vars...)
 	return env, nil

@@ -4,8 +4,8 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/oidc-broker/oidc-broker/pkg/deliver"
-	"github.com/oidc-broker/oidc-broker/pkg/fault"
+	"github.com/oidc-broker/oidc-broker/pkg/internal/fault"
+	"github.com/oidc-broker/oidc-broker/pkg/internal/shell"
 )
 
 // The grammar of --secret, of which any character can be quoted as for a shell, and
@@ -52,7 +52,7 @@ const (
 
 // wantedSecrets reads one --secret, which may hold several.
 func wantedSecrets(text string, versions map[string]int) ([]*Wanted, error) {
-	statements, err := deliver.Statements(text, false)
+	statements, err := shell.Statements(text, false)
 	if err != nil {
 		return nil, fault.New(fault.Usage, "--secret %q: %w", clip(text), err).Hint("quotes are read as by a shell; a quote that is meant is written \\' or \"'\"")
 	}
@@ -70,7 +70,7 @@ func wantedSecrets(text string, versions map[string]int) ([]*Wanted, error) {
 	return all, nil
 }
 
-func wanted(words []deliver.Lexeme, versions map[string]int) (*Wanted, error) {
+func wanted(words []shell.Lexeme, versions map[string]int) (*Wanted, error) {
 	if err := refuseAction(words); err != nil {
 		return nil, err
 	}
@@ -104,7 +104,7 @@ func wanted(words []deliver.Lexeme, versions map[string]int) (*Wanted, error) {
 }
 
 // refuseAction refuses what hashicorp/vault-action reads, with the same in our words.
-func refuseAction(words []deliver.Lexeme) error {
+func refuseAction(words []shell.Lexeme) error {
 	for i, word := range words {
 		before, after, found := word.Cut('|')
 		if !found || i == 0 {
@@ -124,13 +124,13 @@ func refuseAction(words []deliver.Lexeme) error {
 		if i == 1 && len(before) > 0 && before.String() == words[0].String() {
 			return e.Hint("here it is PATH FIELD=NAME; a | that is a part of a name is quoted")
 		}
-		return e.Hint("here it is: --secret %s; a | that is a part of a name is quoted", deliver.Word(words[0].Quote()+" "+source+"="+target))
+		return e.Hint("here it is: --secret %s; a | that is a part of a name is quoted", shell.Word(words[0].Quote()+" "+source+"="+target))
 	}
 	return nil
 }
 
 // field reads the word of one field.
-func (w *Wanted) field(word deliver.Lexeme) (field, error) {
+func (w *Wanted) field(word shell.Lexeme) (field, error) {
 	source, target, hasTarget := word.CutLast('=')
 	source, fallback, optional := source.Cut('?')
 	f := field{optional: optional}
@@ -170,7 +170,7 @@ func (w *Wanted) field(word deliver.Lexeme) (field, error) {
 }
 
 // every is the word that asks for all fields.
-func (w *Wanted) every(f field, word, target deliver.Lexeme, hasTarget bool) (field, error) {
+func (w *Wanted) every(f field, word, target shell.Lexeme, hasTarget bool) (field, error) {
 	prefix, star := target.CutSuffix("*")
 	f.name, f.all, f.named, f.prefix = "", true, hasTarget, prefix.String()
 	switch {
@@ -182,17 +182,17 @@ func (w *Wanted) every(f field, word, target deliver.Lexeme, hasTarget bool) (fi
 	return f, nil
 }
 
-func (w *Wanted) wrongWord(word deliver.Lexeme, why string) *fault.Error {
+func (w *Wanted) wrongWord(word shell.Lexeme, why string) *fault.Error {
 	return fault.New(fault.Usage, "--secret %s: %q is not FIELD=NAME: %s", w.Path, word.String(), why)
 }
 
 // suggest is the option for the same path and other fields, ready for a shell.
 func (w *Wanted) suggest(fields string) string {
-	return "--secret " + deliver.Word(w.head()+" "+fields)
+	return "--secret " + shell.Word(w.head()+" "+fields)
 }
 
 func (w *Wanted) head() string {
-	path := deliver.Literal(w.Path).Quote()
+	path := shell.Literal(w.Path).Quote()
 	if w.version > 0 {
 		path += "?" + versionIs + strconv.Itoa(w.version)
 	}
@@ -216,7 +216,7 @@ func (f field) String() string {
 	case f.pointer:
 		b.WriteString("/" + literal(f.name[1:]))
 	default:
-		name := deliver.Literal(f.name)
+		name := shell.Literal(f.name)
 		if f.name[0] == '/' {
 			name[0].Quoted = true
 		}
@@ -250,7 +250,7 @@ func literal(text string) string {
 	if text == "" {
 		return ""
 	}
-	return deliver.Literal(text).Quote()
+	return shell.Literal(text).Quote()
 }
 
 // settlePlace finds the path to call, and the version of KV. Where the mount is
@@ -299,7 +299,7 @@ const maxParameter = 1 << 20
 func parameters(all []string, read readFile) (map[string]map[string]string, error) {
 	writes := map[string]map[string]string{}
 	for _, text := range all {
-		statements, err := deliver.Statements(text, false)
+		statements, err := shell.Statements(text, false)
 		if err != nil {
 			return nil, fault.New(fault.Usage, "--write: %w", err).Hint("quotes are read as by a shell; a quote that is meant is written \\' or \"'\"")
 		}
@@ -324,13 +324,13 @@ func parameters(all []string, read readFile) (map[string]map[string]string, erro
 
 // parameter reads one KEY=VALUE. An error does not hold the value, which may be a
 // password.
-func parameter(into map[string]string, path string, word deliver.Lexeme, read readFile) error {
+func parameter(into map[string]string, path string, word shell.Lexeme, read readFile) error {
 	key, value, ok := word.Cut('=')
 	if !ok || len(key) == 0 {
 		return fault.New(fault.Usage, "--write %s: a word is not KEY=VALUE", path).
 			Hint("as in --write 'pki/issue/ci common_name=app.internal ttl=10m'; a value with spaces is quoted: alt_names=\"a, b\"")
 	}
-	if len(value) > 0 && value[0] == (deliver.Letter{Byte: '@'}) {
+	if len(value) > 0 && value[0] == (shell.Letter{Byte: '@'}) {
 		b, err := read(value[1:].String(), maxParameter)
 		if err != nil {
 			return fault.New(fault.KindOf(err), "--write: %w", err)

@@ -3,7 +3,7 @@ package vault
 import (
 	"context"
 
-	"github.com/oidc-broker/oidc-broker/pkg/remote"
+	"github.com/oidc-broker/oidc-broker/pkg/internal/remote"
 )
 
 // Reach asks the server for its health, for which it wants no token. The states it

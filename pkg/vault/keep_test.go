@@ -9,7 +9,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/oidc-broker/oidc-broker/pkg/remote"
+	"github.com/oidc-broker/oidc-broker/pkg/internal/remote"
 )
 
 const tokenGone = "the Vault token no longer exists: it was revoked, it has expired, or its uses (the role's token_num_uses) are spent; nothing is renewed any more"

@@ -14,10 +14,10 @@ import (
 	"strings"
 	"time"
 
-	"github.com/oidc-broker/oidc-broker/pkg/fault"
-	"github.com/oidc-broker/oidc-broker/pkg/files"
-	"github.com/oidc-broker/oidc-broker/pkg/remote"
-	"github.com/oidc-broker/oidc-broker/pkg/secret"
+	"github.com/oidc-broker/oidc-broker/pkg/internal/fault"
+	"github.com/oidc-broker/oidc-broker/pkg/internal/files"
+	"github.com/oidc-broker/oidc-broker/pkg/internal/remote"
+	"github.com/oidc-broker/oidc-broker/pkg/internal/secret"
 )
 
 // Options are the options as the user gave them, each from its flag or its

@@ -11,10 +11,10 @@ import (
 	"sync"
 	"time"
 
-	"github.com/oidc-broker/oidc-broker/pkg/deliver"
-	"github.com/oidc-broker/oidc-broker/pkg/fault"
-	"github.com/oidc-broker/oidc-broker/pkg/remote"
-	"github.com/oidc-broker/oidc-broker/pkg/secret"
+	"github.com/oidc-broker/oidc-broker/pkg/internal/fault"
+	"github.com/oidc-broker/oidc-broker/pkg/internal/remote"
+	"github.com/oidc-broker/oidc-broker/pkg/internal/secret"
+	"github.com/oidc-broker/oidc-broker/pkg/internal/shell"
 )
 
 // Secret is what the server gave for one path.
@@ -224,7 +224,7 @@ func (w *Wanted) pick(a answer, hide func(string) string) (Secret, error) {
 func (w *Wanted) deleted(v *kv2, hide func(string) string) error {
 	e := fault.New(fault.Refused, "version %d of %s was deleted at %s", v.Metadata.Version, w.Path, clip(hide(v.Metadata.DeletionTime)))
 	mount, rest, _ := strings.Cut(w.place, "/data/")
-	return missing{e.Hint("to have it back: vault kv undelete -mount=%s -versions=%d %s", deliver.Word(mount), v.Metadata.Version, deliver.Word(rest))}
+	return missing{e.Hint("to have it back: vault kv undelete -mount=%s -versions=%d %s", shell.Word(mount), v.Metadata.Version, shell.Word(rest))}
 }
 
 func keys(m map[string]json.RawMessage) []string {

@@ -9,10 +9,10 @@ import (
 	"net/url"
 	"strings"
 
-	"github.com/oidc-broker/oidc-broker/pkg/deliver"
-	"github.com/oidc-broker/oidc-broker/pkg/fault"
-	"github.com/oidc-broker/oidc-broker/pkg/remote"
-	"github.com/oidc-broker/oidc-broker/pkg/secret"
+	"github.com/oidc-broker/oidc-broker/pkg/internal/fault"
+	"github.com/oidc-broker/oidc-broker/pkg/internal/remote"
+	"github.com/oidc-broker/oidc-broker/pkg/internal/secret"
+	"github.com/oidc-broker/oidc-broker/pkg/internal/shell"
 )
 
 // A step is what a call was for.
@@ -325,8 +325,8 @@ func (s *Session) fill(hint string, what about, text string) string {
 	}
 	filled := strings.NewReplacer(
 		"{addr}", server.Addr, "{path}", what.path, "{mount}", "auth/"+unescaped(server.authPath),
-		"{rolename}", deliver.Word(named), "{role}", role, "{namespace}", namespace,
-		"{iss}", t.Issuer, "{sub}", t.Subject, "{aud}", deliver.Word(strings.Join(t.Audience, ",")),
+		"{rolename}", shell.Word(named), "{role}", role, "{namespace}", namespace,
+		"{iss}", t.Issuer, "{sub}", t.Subject, "{aud}", shell.Word(strings.Join(t.Audience, ",")),
 		"{choice}", t.Choice(), "{claim}", remote.Clip(claim), "{kind}", kindOf(t.Claims, claim), "{value}", remote.Clip(string(value)),
 		"{data}", dataHint(what.wanted), "{version}", what.wanted.ofVersion(),
 	).Replace(hint)

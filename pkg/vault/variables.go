@@ -4,8 +4,9 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/oidc-broker/oidc-broker/pkg/deliver"
-	"github.com/oidc-broker/oidc-broker/pkg/fault"
+	"github.com/oidc-broker/oidc-broker/pkg/internal/child"
+	"github.com/oidc-broker/oidc-broker/pkg/internal/fault"
+	"github.com/oidc-broker/oidc-broker/pkg/internal/shell"
 )
 
 // CheckVariables returns a fault.Usage where what was asked for cannot all be
@@ -79,8 +80,8 @@ const programs = `
 	WINDOWS PROCESSOR POWERSHELL PSMODULE`
 
 // variables returns the values as environment variables. Errors are fault.Usage.
-func variables(all []Secret) ([]deliver.Var, error) {
-	var vars []deliver.Var
+func variables(all []Secret) ([]child.Var, error) {
+	var vars []child.Var
 	from := map[string]string{}
 	for _, s := range all {
 		for _, v := range s.Values {
@@ -88,7 +89,7 @@ func variables(all []Secret) ([]deliver.Var, error) {
 				continue
 			}
 			rename := func(name string) string {
-				return s.wanted.suggest(deliver.Literal(v.Field).Quote() + "=" + name)
+				return s.wanted.suggest(shell.Literal(v.Field).Quote() + "=" + name)
 			}
 			switch other, there := from[v.Variable]; {
 			case !isVariable(v.Variable):
@@ -106,7 +107,7 @@ func variables(all []Secret) ([]deliver.Var, error) {
 			if err != nil {
 				return nil, err
 			}
-			vars = append(vars, deliver.Var{Name: v.Variable, Value: value})
+			vars = append(vars, child.Var{Name: v.Variable, Value: value})
 		}
 	}
 	return vars, nil
