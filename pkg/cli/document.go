@@ -9,6 +9,7 @@ import (
 	"github.com/oidc-broker/oidc-broker/pkg/internal/fault"
 	"github.com/oidc-broker/oidc-broker/pkg/internal/files"
 	"github.com/oidc-broker/oidc-broker/pkg/policy"
+	"github.com/oidc-broker/oidc-broker/pkg/policy/jwtrole"
 )
 
 // maxDocument bounds what is read of a document.
@@ -71,12 +72,12 @@ func parsed[T any](a *app, option, path string, parse func([]byte) (*T, error)) 
 // vaultPolicy is a Vault role, and the configuration of its mount where that is
 // known.
 type vaultPolicy struct {
-	role   *policy.VaultRole
-	config *policy.VaultConfig
+	role   *jwtrole.Role
+	config *jwtrole.Config
 }
 
 func parseVault(b []byte) (*vaultPolicy, error) {
-	role, config, err := policy.ParseVault(b)
+	role, config, err := jwtrole.ParseVault(b)
 	return &vaultPolicy{role, config}, err
 }
 

@@ -17,14 +17,15 @@ var floors = map[string]int{
 	"cmd/oidc-broker": 12,
 	"pkg/cli":         11,
 	"pkg/sandbox":     10,
-	"pkg/aws":         9, "pkg/gcp": 9, "pkg/vault": 9, "pkg/policy": 9,
-	"pkg/internal/broker": 8, "pkg/oidc": 8,
+	"pkg/aws":         9, "pkg/gcp": 9, "pkg/vault": 9, "pkg/policy/iam": 9, "pkg/policy/wif": 9, "pkg/policy/jwtrole": 9,
+	"pkg/internal/broker": 8, "pkg/policy": 8,
+	"pkg/oidc":           7,
 	"pkg/internal/shell": 7,
 	"pkg/internal/ini":   6,
 	"pkg/internal/child": 5, "pkg/internal/remote": 5,
 	"pkg/internal/files":  3,
-	"pkg/internal/secret": 2,
-	"pkg/internal/fault":  1,
+	"pkg/internal/secret": 2, "pkg/internal/document": 2,
+	"pkg/internal/fault": 1,
 }
 
 // alone are the packages that one package only may import.

@@ -13,6 +13,9 @@ import (
 
 	"github.com/oidc-broker/oidc-broker/pkg/internal/fault"
 	"github.com/oidc-broker/oidc-broker/pkg/policy"
+	"github.com/oidc-broker/oidc-broker/pkg/policy/iam"
+	"github.com/oidc-broker/oidc-broker/pkg/policy/jwtrole"
+	"github.com/oidc-broker/oidc-broker/pkg/policy/wif"
 )
 
 // statusRefused is how a command ends whose result is a no: the result says it
@@ -149,17 +152,17 @@ func (a *app) lint(d policyDocuments, path string) ([]policy.Finding, error) {
 	}
 	switch d.cloud {
 	case "aws":
-		p, err := parsed(a, "", path, policy.ParseAWS)
+		p, err := parsed(a, "", path, iam.ParseAWS)
 		if err != nil {
 			return nil, err
 		}
 		return p.Lint(a.Now()), nil
 	case "gcp":
-		p, err := parsed(a, "", path, policy.ParseGCP)
+		p, err := parsed(a, "", path, wif.ParseGCP)
 		if err != nil {
 			return nil, err
 		}
-		iam, err := optional(a, "--iam-policy", d.second, policy.ParseIAMPolicy)
+		iam, err := optional(a, "--iam-policy", d.second, wif.ParseIAMPolicy)
 		if err != nil {
 			return nil, err
 		}
@@ -179,7 +182,7 @@ func (a *app) vaultDocuments(d policyDocuments, path string) (*vaultPolicy, erro
 	if err != nil || d.second == "" {
 		return both, err
 	}
-	both.config, err = optional(a, "--config", d.second, policy.ParseVaultConfig)
+	both.config, err = optional(a, "--config", d.second, jwtrole.ParseVaultConfig)
 	return both, err
 }
 
@@ -337,23 +340,23 @@ func (a *app) judge(d policyDocuments, path string) (func(policy.Claims) policy.
 	now := a.Now()
 	switch d.cloud {
 	case "aws":
-		p, err := parsed(a, "", path, policy.ParseAWS)
+		p, err := parsed(a, "", path, iam.ParseAWS)
 		return func(c policy.Claims) policy.Judgement {
-			return p.Check(policy.AWSRequest{Claims: c, RoleARN: d.roleARN, RoleSessionName: d.sessionName, Now: now})
+			return p.Check(iam.Request{Claims: c, RoleARN: d.roleARN, RoleSessionName: d.sessionName, Now: now})
 		}, err
 	case "gcp":
-		p, err := parsed(a, "", path, policy.ParseGCP)
+		p, err := parsed(a, "", path, wif.ParseGCP)
 		if err != nil {
 			return nil, err
 		}
-		iam, err := optional(a, "--iam-policy", d.second, policy.ParseIAMPolicy)
+		iam, err := optional(a, "--iam-policy", d.second, wif.ParseIAMPolicy)
 		return func(c policy.Claims) policy.Judgement {
-			return p.Check(policy.GCPRequest{Claims: c, IAM: iam, Now: now})
+			return p.Check(wif.Request{Claims: c, IAM: iam, Now: now})
 		}, err
 	}
 	v, err := a.vaultDocuments(d, path)
 	return func(c policy.Claims) policy.Judgement {
-		return v.role.Check(policy.VaultRequest{Claims: c, Config: v.config, Now: now})
+		return v.role.Check(jwtrole.Request{Claims: c, Config: v.config, Now: now})
 	}, err
 }
 

@@ -11,6 +11,9 @@ import (
 	"github.com/oidc-broker/oidc-broker/pkg/internal/fault"
 	"github.com/oidc-broker/oidc-broker/pkg/internal/files"
 	"github.com/oidc-broker/oidc-broker/pkg/policy"
+	"github.com/oidc-broker/oidc-broker/pkg/policy/iam"
+	"github.com/oidc-broker/oidc-broker/pkg/policy/jwtrole"
+	"github.com/oidc-broker/oidc-broker/pkg/policy/wif"
 )
 
 func (a *app) policyTestCommand() *cobra.Command {
@@ -45,7 +48,7 @@ func (a *app) policyTest(ctx context.Context, path, junit, format string) error 
 			name = filepath.Join(dir, name)
 		}
 		return a.document("", name)
-	}, a.Now(), policy.AWSLanguage(), policy.GCPLanguage(), policy.VaultLanguage())
+	}, a.Now(), iam.Language(), wif.Language(), jwtrole.Language())
 	if err != nil {
 		return fault.New(fault.KindOf(err), "%s: %w", said("", path), err)
 	}

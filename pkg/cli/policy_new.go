@@ -8,6 +8,9 @@ import (
 
 	"github.com/oidc-broker/oidc-broker/pkg/oidc"
 	"github.com/oidc-broker/oidc-broker/pkg/policy"
+	"github.com/oidc-broker/oidc-broker/pkg/policy/iam"
+	"github.com/oidc-broker/oidc-broker/pkg/policy/jwtrole"
+	"github.com/oidc-broker/oidc-broker/pkg/policy/wif"
 )
 
 // policyNew are the options of 'policy new', for every cloud.
@@ -15,9 +18,9 @@ type policyNew struct {
 	*app
 	job    policy.Job
 	format string
-	aws    policy.AWSSetup
-	gcp    policy.GCPSetup
-	vault  policy.VaultSetup
+	aws    iam.Setup
+	gcp    wif.Setup
+	vault  jwtrole.Setup
 }
 
 func (a *app) policyNewCommand() *cobra.Command {
@@ -34,7 +37,7 @@ express is said on stderr.`,
 
 func (a *app) newCommand(cloud string) *cobra.Command {
 	n := &policyNew{app: a}
-	formats := map[string]func() []string{"aws": policy.AWSFormats, "gcp": policy.GCPFormats, "vault": policy.VaultFormats}[cloud]()
+	formats := map[string]func() []string{"aws": iam.Formats, "gcp": wif.Formats, "vault": jwtrole.Formats}[cloud]()
 	c := &cobra.Command{
 		Use:     cloud,
 		Short:   "Write the trust at " + cloudName(cloud),

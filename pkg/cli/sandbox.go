@@ -17,6 +17,8 @@ import (
 	"github.com/oidc-broker/oidc-broker/pkg/internal/shell"
 	"github.com/oidc-broker/oidc-broker/pkg/oidc"
 	"github.com/oidc-broker/oidc-broker/pkg/policy"
+	"github.com/oidc-broker/oidc-broker/pkg/policy/iam"
+	"github.com/oidc-broker/oidc-broker/pkg/policy/wif"
 	"github.com/oidc-broker/oidc-broker/pkg/sandbox"
 )
 
@@ -139,10 +141,10 @@ func (a *app) sandboxConfig(o sandboxOptions) (sandbox.Config, error) {
 	if err != nil {
 		return c, err
 	}
-	if c.TrustPolicy, err = optional(a, "--trust-policy", o.trust, policy.ParseAWS); err != nil {
+	if c.TrustPolicy, err = optional(a, "--trust-policy", o.trust, iam.ParseAWS); err != nil {
 		return c, err
 	}
-	if c.GCPProvider, err = optional(a, "--gcp-provider", o.provider, policy.ParseGCP); err != nil {
+	if c.GCPProvider, err = optional(a, "--gcp-provider", o.provider, wif.ParseGCP); err != nil {
 		return c, err
 	}
 	v, err := optional(a, "--vault-role", o.vaultRole, parseVault)

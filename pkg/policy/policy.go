@@ -4,6 +4,8 @@
 // from documents, and what they cannot decide is called undecided.
 package policy
 
+import "github.com/oidc-broker/oidc-broker/pkg/internal/document"
+
 // Verdict is what a judgement ends with.
 type Verdict string
 
@@ -74,32 +76,38 @@ type Finding struct {
 	Fix string `json:"fix"`
 }
 
+// At returns the finding with its place in the document.
+func (f Finding) At(place document.Position) Finding {
+	f.Line, f.Column = place.Line, place.Column
+	return f
+}
+
 // truth is the logic of three values that conditions are joined by.
-type truth int8
+type Truth int8
 
 const (
-	no truth = iota - 1
-	unknown
-	yes
+	No Truth = iota - 1
+	Unknown
+	Yes
 )
 
-func (t truth) not() truth        { return -t }
-func (t truth) and(u truth) truth { return min(t, u) }
-func (t truth) or(u truth) truth  { return max(t, u) }
+func (t Truth) Not() Truth        { return -t }
+func (t Truth) And(u Truth) Truth { return min(t, u) }
+func (t Truth) Or(u Truth) Truth  { return max(t, u) }
 
-func truthOf(b bool) truth {
+func TruthOf(b bool) Truth {
 	if b {
-		return yes
+		return Yes
 	}
-	return no
+	return No
 }
 
 // verdict of a condition that admits where it is true.
-func (t truth) verdict() Verdict {
+func (t Truth) Verdict() Verdict {
 	switch t {
-	case yes:
+	case Yes:
 		return Allow
-	case no:
+	case No:
 		return Deny
 	}
 	return Undecided

@@ -29,9 +29,9 @@ type Setup struct {
 }
 
 const (
-	uuidForm   = `^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$`
-	originForm = `^[a-z0-9.-]+(?:/[A-Za-z0-9_.-]+)+$`
-	refForm    = `^refs/(?:heads|tags)/[^\x00-\x20\x7f~^:?*\[\\'"` + "`" + `$]+$`
+	UuidForm   = `^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$`
+	OriginForm = `^[a-z0-9.-]+(?:/[A-Za-z0-9_.-]+)+$`
+	RefForm    = `^refs/(?:heads|tags)/[^\x00-\x20\x7f~^:?*\[\\'"` + "`" + `$]+$`
 )
 
 // Settle checks the job, and fills in the audience. Errors are fault.Usage.
@@ -44,16 +44,16 @@ func (j Job) Settle() (Job, error) {
 		case id.value == "":
 			return j, fault.New(fault.Usage, "%s is missing", id.option).
 				Hint("CircleCI shows the UUID at %s; within a job it is taken from the token", id.where)
-		case !regexp.MustCompile(uuidForm).MatchString(id.value):
+		case !regexp.MustCompile(UuidForm).MatchString(id.value):
 			return j, fault.New(fault.Usage, "%s %q is not a UUID in lower case", id.option, id.value).
 				Hint("CircleCI shows it at %s", id.where)
 		}
 	}
-	if j.VCSOrigin != "" && !regexp.MustCompile(originForm).MatchString(j.VCSOrigin) {
+	if j.VCSOrigin != "" && !regexp.MustCompile(OriginForm).MatchString(j.VCSOrigin) {
 		return j, fault.New(fault.Usage, "--vcs-origin %q is not of the form github.com/my-org/app", j.VCSOrigin).
 			Hint("it is the repository's address without https:// and without .git")
 	}
-	if j.VCSRef != "" && (!regexp.MustCompile(refForm).MatchString(j.VCSRef) || strings.Contains(j.VCSRef, "..")) {
+	if j.VCSRef != "" && (!regexp.MustCompile(RefForm).MatchString(j.VCSRef) || strings.Contains(j.VCSRef, "..")) {
 		return j, fault.New(fault.Usage, "--vcs-ref %q is not of the form refs/heads/main or refs/tags/v1", j.VCSRef).
 			Hint("it names one branch or tag, without wildcards")
 	}
@@ -67,7 +67,7 @@ func (j Job) Settle() (Job, error) {
 }
 
 // variant returns the token that the trust is made for.
-func (j Job) variant() oidc.Variant {
+func (j Job) Variant() oidc.Variant {
 	v := oidc.Variant{Org: j.Org, Project: j.Project, Origin: j.VCSOrigin, Audience: j.Audience}
 	if branch, ok := strings.CutPrefix(j.VCSRef, "refs/heads/"); ok {
 		v.Branch = branch

@@ -6,6 +6,7 @@ import (
 
 	"github.com/oidc-broker/oidc-broker/pkg/oidc"
 	"github.com/oidc-broker/oidc-broker/pkg/policy"
+	"github.com/oidc-broker/oidc-broker/pkg/policy/wif"
 )
 
 // googleSubject is the attribute that every mapping has to give.
@@ -56,13 +57,13 @@ func (c Config) explainGoogle(claims map[string]any) {
 	if c.Explain == nil {
 		return
 	}
-	if j := c.GCPProvider.Check(policy.GCPRequest{Claims: claims, Now: c.Now()}); j.Verdict != policy.Allow {
+	if j := c.GCPProvider.Check(wif.Request{Claims: claims, Now: c.Now()}); j.Verdict != policy.Allow {
 		c.Explain.of("the provider "+c.GCPProvider.Name(), j)
 	}
 }
 
 // documentJudge puts a judgement into the service's own terms.
-func documentJudge(j policy.GCPJudgement) judgement {
+func documentJudge(j wif.Judgement) judgement {
 	own := judgement{attributes: map[string]string{}, admitted: j.Admitted, why: j.Why}
 	for name, v := range j.Attributes {
 		switch v := v.(type) {

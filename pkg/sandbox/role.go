@@ -6,6 +6,7 @@ import (
 
 	"github.com/oidc-broker/oidc-broker/pkg/internal/fault"
 	"github.com/oidc-broker/oidc-broker/pkg/policy"
+	"github.com/oidc-broker/oidc-broker/pkg/policy/iam"
 )
 
 // maxSession is what a role allows unless its owner raised it.
@@ -29,9 +30,9 @@ type role struct {
 type trust func(identity) (admitted bool, why string)
 
 // documentTrust judges by a trust policy that the user gave.
-func documentTrust(p *policy.AWSPolicy, arn string, now func() time.Time, explain explainer) trust {
+func documentTrust(p *iam.Policy, arn string, now func() time.Time, explain explainer) trust {
 	return func(id identity) (bool, string) {
-		j := p.Check(policy.AWSRequest{Claims: id.claims, RoleARN: arn, RoleSessionName: id.session, Now: now()})
+		j := p.Check(iam.Request{Claims: id.claims, RoleARN: arn, RoleSessionName: id.session, Now: now()})
 		if j.Verdict != policy.Allow {
 			explain.of("the trust policy of "+arn, j)
 		}

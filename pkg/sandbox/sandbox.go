@@ -21,6 +21,9 @@ import (
 	"github.com/oidc-broker/oidc-broker/pkg/internal/fault"
 	"github.com/oidc-broker/oidc-broker/pkg/internal/files"
 	"github.com/oidc-broker/oidc-broker/pkg/policy"
+	"github.com/oidc-broker/oidc-broker/pkg/policy/iam"
+	"github.com/oidc-broker/oidc-broker/pkg/policy/jwtrole"
+	"github.com/oidc-broker/oidc-broker/pkg/policy/wif"
 )
 
 // DefaultRole is the role that exists when Config names none.
@@ -50,18 +53,18 @@ type Config struct {
 	GCPServiceAccounts []string
 	// VaultRole is what DefaultVaultRole says. Nil: the jobs of the sandbox's
 	// project that build its own repository may log in.
-	VaultRole *policy.VaultRole
+	VaultRole *jwtrole.Role
 	// VaultConfig is the JWT auth mount's. Nil: it knows the sandbox's key, and
 	// the organisation's issuer alone.
-	VaultConfig *policy.VaultConfig
+	VaultConfig *jwtrole.Config
 	// TrustPolicy is the trust policy of every AWS role. Nil: each trusts the
 	// sandbox's project.
-	TrustPolicy *policy.AWSPolicy
+	TrustPolicy *iam.Policy
 	// GCPProvider is the workload identity provider. Nil: DefaultGCPProvider,
 	// which trusts the sandbox's project. The policy of the service account that
 	// its document may hold is every account's; without one, the whole pool may
 	// become each of them.
-	GCPProvider *policy.GCPProvider
+	GCPProvider *wif.Provider
 	// Explain is told what such a document made of a token that it did not let
 	// in; several at once may call it. Nil: nobody is.
 	Explain explainer

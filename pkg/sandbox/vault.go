@@ -13,6 +13,7 @@ import (
 	"github.com/oidc-broker/oidc-broker/pkg/internal/fault"
 	"github.com/oidc-broker/oidc-broker/pkg/oidc"
 	"github.com/oidc-broker/oidc-broker/pkg/policy"
+	"github.com/oidc-broker/oidc-broker/pkg/policy/jwtrole"
 )
 
 const (
@@ -50,9 +51,9 @@ type vault struct {
 // A vaultSpace is a namespace with what is mounted there.
 type vaultSpace struct {
 	path     string
-	id       string            // behind the dot of its tokens; empty for the root's
-	role     *policy.VaultRole // DefaultVaultRole
-	config   *policy.VaultConfig
+	id       string        // behind the dot of its tokens; empty for the root's
+	role     *jwtrole.Role // DefaultVaultRole
+	config   *jwtrole.Config
 	entities map[string]string // id by alias
 	kv1      map[string]map[string]any
 	kv2      map[string][]secretVersion
@@ -66,7 +67,7 @@ func newVault(c Config, key jose.JSONWebKey, l *ledger) (*vault, error) {
 		if err != nil {
 			return nil, err
 		}
-		config = &policy.VaultConfig{BoundIssuer: oidc.OrgIssuer(c.Token.OrgID()), JWTSupportedAlgs: []string{"RS256"}, JWTValidationPubkeys: []string{pem}}
+		config = &jwtrole.Config{BoundIssuer: oidc.OrgIssuer(c.Token.OrgID()), JWTSupportedAlgs: []string{"RS256"}, JWTValidationPubkeys: []string{pem}}
 	}
 	if role == nil {
 		var err error
@@ -105,15 +106,15 @@ func publicPEM(key jose.JSONWebKey) (string, error) {
 // repository: no fork gets in, and no job that somebody may be logged in to. A
 // role cannot ask for a claim only where there is one, so that a webhook's
 // token, which names no repository, is refused, too.
-func defaultVaultRole(own Variant) (*policy.VaultRole, error) {
-	set, err := policy.VaultSetup{
+func defaultVaultRole(own Variant) (*jwtrole.Role, error) {
+	set, err := jwtrole.Setup{
 		Job:  policy.Job{Org: own.OrgID(), Project: own.ProjectID(), VCSOrigin: own.OwnOrigin()},
 		Role: DefaultVaultRole, Policy: jobPolicy,
 	}.Write("json")
 	if err != nil {
 		return nil, err
 	}
-	return policy.ParseVaultRole(set.Text)
+	return jwtrole.ParseVaultRole(set.Text)
 }
 
 func (v *vault) open(base string) (endpoint, map[string]string) {

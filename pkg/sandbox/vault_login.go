@@ -14,6 +14,7 @@ import (
 	"github.com/go-jose/go-jose/v4"
 
 	"github.com/oidc-broker/oidc-broker/pkg/policy"
+	"github.com/oidc-broker/oidc-broker/pkg/policy/jwtrole"
 )
 
 // login exchanges a JWT for a token, in the order of the server's plugin.
@@ -59,8 +60,8 @@ func (v *vault) login(q *vaultRequest) (*vaultAnswer, error) {
 }
 
 // explain says for the log which condition it was, and where it differs.
-func (v *vault) explain(role *policy.VaultRole, c *policy.VaultConfig, claims policy.Claims) string {
-	j := role.Check(policy.VaultRequest{Claims: claims, Config: c, Now: v.now()})
+func (v *vault) explain(role *jwtrole.Role, c *jwtrole.Config, claims policy.Claims) string {
+	j := role.Check(jwtrole.Request{Claims: claims, Config: c, Now: v.now()})
 	v.explainer.of("the Vault role", j)
 	for _, check := range j.Checks {
 		if check.Verdict == policy.Deny {
@@ -71,7 +72,7 @@ func (v *vault) explain(role *policy.VaultRole, c *policy.VaultConfig, claims po
 }
 
 // admit issues the token of a login.
-func (v *vault) admit(q *vaultRequest, name string, role *policy.VaultRole, identity policy.VaultLogin) (*vaultAnswer, error) {
+func (v *vault) admit(q *vaultRequest, name string, role *jwtrole.Role, identity jwtrole.Login) (*vaultAnswer, error) {
 	if identity.User == "" {
 		return nil, &vaultRefusal{status: 500, texts: []string{"missing name in alias"}}
 	}
@@ -111,7 +112,7 @@ func (v *vault) admit(q *vaultRequest, name string, role *policy.VaultRole, iden
 // verify checks a JWT's signature and returns what it says. The texts are those
 // of two libraries: one for keys that are configured, one for keys that the
 // server fetches.
-func (v *vault) verify(jwt string, c *policy.VaultConfig) (policy.Claims, error) {
+func (v *vault) verify(jwt string, c *jwtrole.Config) (policy.Claims, error) {
 	fetched := len(c.JWTValidationPubkeys) == 0
 	signed, err := parseSigned(jwt, fetched)
 	if err != nil {

@@ -9,7 +9,7 @@ import (
 
 	"github.com/go-jose/go-jose/v4"
 
-	"github.com/oidc-broker/oidc-broker/pkg/policy"
+	"github.com/oidc-broker/oidc-broker/pkg/policy/jwtrole"
 )
 
 const (
@@ -36,7 +36,7 @@ func vaultLab(t testing.TB, members string) *lab {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r, err := policy.ParseVaultRole(text)
+	r, err := jwtrole.ParseVaultRole(text)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -110,7 +110,7 @@ func TestVaultLoginRefusals(t *testing.T) {
 
 // Keys that the server fetches are another library's, with other words.
 func TestVaultLoginWithFetchedKeys(t *testing.T) {
-	l := newLab(t, Config{VaultConfig: &policy.VaultConfig{JWKSURL: "https://oidc.circleci.com/x", BoundIssuer: orgIssuer}})
+	l := newLab(t, Config{VaultConfig: &jwtrole.Config{JWKSURL: "https://oidc.circleci.com/x", BoundIssuer: orgIssuer}})
 	good := l.v1(Variant{}, nil)
 	const malformed, unverified = errSigned + "oidc: malformed jwt: ", errSigned + "failed to verify id token signature"
 	for _, row := range []struct{ name, token, text string }{
@@ -130,7 +130,7 @@ func TestVaultLoginWithFetchedKeys(t *testing.T) {
 func TestVaultAlgorithms(t *testing.T) {
 	for name, c := range map[string]Config{
 		"RS256 alone": {},
-		"all":         {VaultConfig: &policy.VaultConfig{JWTValidationPubkeys: []string{"x"}}},
+		"all":         {VaultConfig: &jwtrole.Config{JWTValidationPubkeys: []string{"x"}}},
 	} {
 		l := newLab(t, c)
 		signer, err := jose.NewSigner(jose.SigningKey{Algorithm: jose.RS384, Key: l.key.Key}, nil)
@@ -178,7 +178,7 @@ func TestVaultRoles(t *testing.T) {
 	if a := l.vaultLogin("Deploy", l.v1(Variant{}, nil)); a.status != 200 || a.Auth.Metadata["role"] != "deploy" {
 		t.Errorf("a role in capitals: %d %s", a.status, a.body)
 	}
-	l = newLab(t, Config{VaultConfig: &policy.VaultConfig{DefaultRole: "Deploy", JWTValidationPubkeys: []string{"x"}}})
+	l = newLab(t, Config{VaultConfig: &jwtrole.Config{DefaultRole: "Deploy", JWTValidationPubkeys: []string{"x"}}})
 	if a := l.vaultLogin("", l.v1(Variant{}, nil)); a.status != 200 {
 		t.Errorf("the default role: %d %s", a.status, a.body)
 	}

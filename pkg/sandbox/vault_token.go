@@ -10,7 +10,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/oidc-broker/oidc-broker/pkg/policy"
+	"github.com/oidc-broker/oidc-broker/pkg/policy/jwtrole"
 )
 
 const (
@@ -209,7 +209,7 @@ func sanitized(names []string, withDefault bool) []string {
 }
 
 // limitsOf are what a role says of the life of its tokens.
-func limitsOf(r *policy.VaultRole) vaultLimits {
+func limitsOf(r *jwtrole.Role) vaultLimits {
 	return vaultLimits{ttl: r.TokenTTL, max: r.TokenMaxTTL, explicitMax: r.TokenExplicitMaxTTL, period: r.TokenPeriod}
 }
 
