@@ -77,7 +77,7 @@ type vaultPolicy struct {
 }
 
 func parseVault(b []byte) (*vaultPolicy, error) {
-	role, config, err := jwtrole.ParseVault(b)
+	role, config, err := jwtrole.Parse(b)
 	return &vaultPolicy{role, config}, err
 }
 

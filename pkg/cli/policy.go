@@ -152,13 +152,13 @@ func (a *app) lint(d policyDocuments, path string) ([]policy.Finding, error) {
 	}
 	switch d.cloud {
 	case "aws":
-		p, err := parsed(a, "", path, iam.ParseAWS)
+		p, err := parsed(a, "", path, iam.Parse)
 		if err != nil {
 			return nil, err
 		}
 		return p.Lint(a.Now()), nil
 	case "gcp":
-		p, err := parsed(a, "", path, wif.ParseGCP)
+		p, err := parsed(a, "", path, wif.Parse)
 		if err != nil {
 			return nil, err
 		}
@@ -182,7 +182,7 @@ func (a *app) vaultDocuments(d policyDocuments, path string) (*vaultPolicy, erro
 	if err != nil || d.second == "" {
 		return both, err
 	}
-	both.config, err = optional(a, "--config", d.second, jwtrole.ParseVaultConfig)
+	both.config, err = optional(a, "--config", d.second, jwtrole.ParseConfig)
 	return both, err
 }
 
@@ -340,12 +340,12 @@ func (a *app) judge(d policyDocuments, path string) (func(policy.Claims) policy.
 	now := a.Now()
 	switch d.cloud {
 	case "aws":
-		p, err := parsed(a, "", path, iam.ParseAWS)
+		p, err := parsed(a, "", path, iam.Parse)
 		return func(c policy.Claims) policy.Judgement {
 			return p.Check(iam.Request{Claims: c, RoleARN: d.roleARN, RoleSessionName: d.sessionName, Now: now})
 		}, err
 	case "gcp":
-		p, err := parsed(a, "", path, wif.ParseGCP)
+		p, err := parsed(a, "", path, wif.Parse)
 		if err != nil {
 			return nil, err
 		}

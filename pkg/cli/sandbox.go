@@ -141,10 +141,10 @@ func (a *app) sandboxConfig(o sandboxOptions) (sandbox.Config, error) {
 	if err != nil {
 		return c, err
 	}
-	if c.TrustPolicy, err = optional(a, "--trust-policy", o.trust, iam.ParseAWS); err != nil {
+	if c.TrustPolicy, err = optional(a, "--trust-policy", o.trust, iam.Parse); err != nil {
 		return c, err
 	}
-	if c.GCPProvider, err = optional(a, "--gcp-provider", o.provider, wif.ParseGCP); err != nil {
+	if c.GCPProvider, err = optional(a, "--gcp-provider", o.provider, wif.Parse); err != nil {
 		return c, err
 	}
 	v, err := optional(a, "--vault-role", o.vaultRole, parseVault)

@@ -114,7 +114,7 @@ func defaultVaultRole(own Variant) (*jwtrole.Role, error) {
 	if err != nil {
 		return nil, err
 	}
-	return jwtrole.ParseVaultRole(set.Text)
+	return jwtrole.ParseRole(set.Text)
 }
 
 func (v *vault) open(base string) (endpoint, map[string]string) {

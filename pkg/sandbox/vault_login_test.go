@@ -36,7 +36,7 @@ func vaultLab(t testing.TB, members string) *lab {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r, err := jwtrole.ParseVaultRole(text)
+	r, err := jwtrole.ParseRole(text)
 	if err != nil {
 		t.Fatal(err)
 	}

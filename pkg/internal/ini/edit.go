@@ -138,9 +138,9 @@ func refuseINI(value string) string {
 type block struct {
 	header  textLine
 	lines   []textLine // what follows the header, up to the next one
-	end     int    // where the next section begins
-	indent  string // of the line that begins it
-	rewrite string // what the header must say instead, if it must
+	end     int        // where the next section begins
+	indent  string     // of the line that begins it
+	rewrite string     // what the header must say instead, if it must
 }
 
 // find reads the whole file strictly, and returns our section or nil.
@@ -265,7 +265,7 @@ func (s Change) rewrite(old []byte, own *block) ([]byte, error) {
 	at, indent := len(out), own.indent
 	written := make([]bool, len(s.Set))
 	dropping := false // the value of a key that is gone goes with it
-	var last textLine     // the key before for Go programs, of those that stay
+	var last textLine // the key before for Go programs, of those that stay
 	for _, line := range own.lines {
 		raw := old[line.start:line.end]
 		switch line.kind {

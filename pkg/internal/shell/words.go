@@ -2,8 +2,9 @@ package shell
 
 import (
 	"errors"
-	"github.com/oidc-broker/oidc-broker/pkg/internal/child"
 	"strings"
+
+	"github.com/oidc-broker/oidc-broker/pkg/internal/child"
 )
 
 // A Letter is a byte of a word. One that was quoted means itself alone.

@@ -23,7 +23,7 @@ func reference(pattern string) *regexp.Regexp {
 	return regexp.MustCompile(`(?s)^(?:` + r.Replace(regexp.QuoteMeta(pattern)) + `)$`)
 }
 
-func FuzzAWSGlob(f *testing.F) {
+func FuzzGlob(f *testing.F) {
 	for _, s := range [][2]string{{"", ""}, {"*", ""}, {"?", "é"}, {"a*b", "axxb"}, {"*a*b*", "ba"}, {"a?*", "a"}, {"**?", "x"}, {"a*ab", "aab"},
 		{"org/*/vcs-ref/refs/heads/main", "org/o/vcs-ref/refs/heads/x/vcs-ref/refs/heads/main"}, {"*.*", "a\nb.c"}, {`[a]\`, `[a]\`}} {
 		f.Add(s[0], s[1])
@@ -39,7 +39,7 @@ func FuzzAWSGlob(f *testing.F) {
 }
 
 // What two patterns meet in both match; where they do not meet, nothing does.
-func FuzzAWSMeet(f *testing.F) {
+func FuzzMeet(f *testing.F) {
 	for _, s := range [][3]string{{"*", "?", "x"}, {"a*", "*b", "ab"}, {"a", "b", ""}, {"*/x/*", "a/*", "a/x/"}, {"a*c", "?b*", "abc"}, {"**", "", ""}, {"*a", "a*", "a"}} {
 		f.Add(s[0], s[1], s[2])
 	}
@@ -61,7 +61,7 @@ func FuzzAWSMeet(f *testing.F) {
 
 // Whatever the document: nothing panics, an explicit Deny wins, fewer
 // conditions keep out nobody more, and what is undecided is not allowed.
-func FuzzAWSPolicy(f *testing.F) {
+func FuzzPolicy(f *testing.F) {
 	for _, s := range []string{with(`{}`), with(documented), with(safe), root(`{"StringEquals":{"$P:aud":"$O"}}`),
 		policyOf(allowing(safe), denyingStatement(`{"Bool":{"aws:SecureTransport":"false"}}`)),
 		policyOf(allowing(`{"IpAddress":{"aws:SourceIp":["10.0.0.0/8","::1"]},"StringNotLike":{"$P:sub":"*/pull/*"}}`)),
@@ -72,7 +72,7 @@ func FuzzAWSPolicy(f *testing.F) {
 		f.Add([]byte(fill(s)))
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
-		p, err := ParseAWS(b)
+		p, err := Parse(b)
 		if err != nil {
 			if fault.KindOf(err) != fault.Usage {
 				t.Fatal(err)
@@ -95,14 +95,14 @@ func FuzzAWSPolicy(f *testing.F) {
 }
 
 // Policies of all operators and keys, chosen by the fuzzer's bytes.
-func FuzzAWSConditions(f *testing.F) {
+func FuzzConditions(f *testing.F) {
 	for _, b := range [][]byte{{}, {1}, {0, 0, 3, 1, 2, 3, 4, 5, 6, 7, 8, 9}, {2, 1, 1, 200, 100, 50, 25, 0, 9, 9, 4, 8, 15, 16, 23, 42}, []byte("any text will do, and the longer the better it is")} {
 		f.Add(b)
 	}
 	f.Fuzz(func(t *testing.T, b []byte) { properties(t, b) })
 }
 
-func TestAWSProperties(t *testing.T) {
+func TestProperties(t *testing.T) {
 	seen := map[policy.Verdict]int{}
 	documents := uint64(300)
 	if testenv.IsFull() {
@@ -268,7 +268,7 @@ func decided(p *Policy, j policy.Judgement) bool {
 }
 
 // Documents and tokens as long as they may be take no time to speak of.
-func TestAWSWork(t *testing.T) {
+func TestWork(t *testing.T) {
 	part := 5
 	if testenv.IsFull() {
 		part = 1

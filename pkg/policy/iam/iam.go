@@ -68,7 +68,7 @@ type condition struct {
 // prints. An error is a fault.Usage, with line and column where there is a
 // place to name. What is wrong within a statement is no error: Check and Lint
 // say it.
-func ParseAWS(b []byte) (*Policy, error) {
+func Parse(b []byte) (*Policy, error) {
 	root, err := document.Parse(b)
 	if err != nil {
 		return nil, err

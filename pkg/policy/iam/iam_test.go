@@ -99,7 +99,7 @@ func judge(t *testing.T, rows []row) {
 
 func parse(t testing.TB, document string) *Policy {
 	t.Helper()
-	p, err := ParseAWS([]byte(fill(document)))
+	p, err := Parse([]byte(fill(document)))
 	if err != nil {
 		t.Fatalf("%v in %s", err, fill(document))
 	}
@@ -115,7 +115,7 @@ func said(j policy.Judgement) string {
 	return b.String() + strings.Join(j.Notes, "\n")
 }
 
-func TestAWSDocuments(t *testing.T) {
+func TestDocuments(t *testing.T) {
 	for _, row := range []struct{ name, text, want string }{
 		{"not JSON", "hello", "line 1, column 1: not JSON"},
 		{"two documents", with("{}") + "\n{}", "line 2, column 1: something follows"},
@@ -127,7 +127,7 @@ func TestAWSDocuments(t *testing.T) {
 		{"encoded policy", "{\"Role\":{\n\"AssumeRolePolicyDocument\":\"%7B%7D\"}}", "line 2, column 28: AssumeRolePolicyDocument is text"},
 		{"the role's ARN is a number", "{\"Role\":{\"AssumeRolePolicyDocument\":{\"Statement\":[]},\"Arn\":1}}", "the role's Arn is a number"},
 	} {
-		_, err := ParseAWS([]byte(row.text))
+		_, err := Parse([]byte(row.text))
 		if err == nil || !strings.Contains(err.Error(), row.want) || fault.KindOf(err) != fault.Usage {
 			t.Errorf("%s: %v, want %q", row.name, err, row.want)
 		}
@@ -135,7 +135,7 @@ func TestAWSDocuments(t *testing.T) {
 }
 
 // What AWS would not store is not judged, and lint names its place.
-func TestAWSFlaws(t *testing.T) {
+func TestFlaws(t *testing.T) {
 	good := allowing(`{"StringEquals":{"$P:aud":"$O"}}`)
 	for _, row := range []struct{ name, document, want string }{
 		{"duplicate operator", with(`{"StringEquals":{"$P:aud":"$O"},` + "\n" + `"StringEquals":{"$P:sub":"x"}}`), `line 2, column 1: "StringEquals" is there twice`},
@@ -206,7 +206,7 @@ func TestAWSFlaws(t *testing.T) {
 	}
 }
 
-func TestAWSGetRole(t *testing.T) {
+func TestGetRole(t *testing.T) {
 	role := func(arn string) string {
 		return `{"Role":{"RoleName":"x","AssumeRolePolicyDocument":` + with(`{"StringEquals":{"$P:aud":"$O"}}`) + `,"Arn":"` + arn + `","MaxSessionDuration":3600}}`
 	}
@@ -220,7 +220,7 @@ func TestAWSGetRole(t *testing.T) {
 	})
 }
 
-func TestAWSPrincipals(t *testing.T) {
+func TestPrincipals(t *testing.T) {
 	federated := func(arn string) string {
 		return policyOf(strings.Replace(allowing(`{}`), `{"Federated":"$A"}`, `{"Federated":`+arn+`}`, 1))
 	}
@@ -283,7 +283,7 @@ func TestAWSPrincipals(t *testing.T) {
 	})
 }
 
-func TestAWSActions(t *testing.T) {
+func TestActions(t *testing.T) {
 	action := func(a string) string {
 		return policyOf(strings.Replace(allowing(`{}`), `"Action":"sts:AssumeRoleWithWebIdentity"`, a, 1))
 	}
@@ -314,7 +314,7 @@ func TestAWSActions(t *testing.T) {
 	})
 }
 
-func TestAWSDenyWins(t *testing.T) {
+func TestDenyWins(t *testing.T) {
 	job := jobRequest(oidc.Variant{}, nil)
 	everybody := allowing(`{}`)
 	judge(t, []row{
@@ -337,7 +337,7 @@ func TestAWSDenyWins(t *testing.T) {
 	})
 }
 
-func TestAWSNotes(t *testing.T) {
+func TestNotes(t *testing.T) {
 	j := parse(t, with(`{}`)).Check(jobRequest(oidc.Variant{Expired: true}, nil))
 	if j.Verdict != policy.Allow || !strings.Contains(said(j), "the token expired at 2026-11-22T11:00:00Z: AWS refuses it") {
 		t.Errorf("expired: %s", said(j))

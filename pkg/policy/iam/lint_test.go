@@ -56,7 +56,7 @@ func findings(t *testing.T, document string) []policy.Finding {
 	return all
 }
 
-func TestAWSLint(t *testing.T) {
+func TestLint(t *testing.T) {
 	const job = "org/$O/project/$J/user/$M"
 	const repo = job + "/vcs-origin/github.com/my-org/app/vcs-ref/"
 	for _, row := range []struct {
@@ -199,7 +199,7 @@ func listed(all []policy.Finding) string {
 
 // The findings whose fix is a whole condition, with nothing to fill in, are
 // gone with it, and the job that the policy means still gets in.
-func TestAWSFixes(t *testing.T) {
+func TestFixes(t *testing.T) {
 	const job = "org/$O/project/$J/user/$M"
 	const repo = job + "/vcs-origin/github.com/my-org/app/vcs-ref/"
 	tried := map[string]bool{}
@@ -250,7 +250,7 @@ func TestAWSFixes(t *testing.T) {
 }
 
 // Findings come sorted: by severity, then by place.
-func TestAWSLintOrder(t *testing.T) {
+func TestLintOrder(t *testing.T) {
 	all := findings(t, policyOf("\n"+allowing(safe), "\n"+allowing(`{}`), "\n"+allowing(`{"StringEquals":{"$P:sub":"x*"}}`)))
 	if !slices.IsSortedFunc(all, func(a, b policy.Finding) int {
 		if c := slices.Index(policy.Severities(), a.Severity) - slices.Index(policy.Severities(), b.Severity); c != 0 {
@@ -264,7 +264,7 @@ func TestAWSLintOrder(t *testing.T) {
 
 // A caller picks the session's name, so a condition on it keeps nobody out. The
 // finding says which name gets in.
-func TestAWSSessionNames(t *testing.T) {
+func TestSessionNames(t *testing.T) {
 	p := parse(t, with(`{"StringEquals":{"$P:aud":"$O"},"StringLike":{"sts:RoleSessionName":"build-?"}}`))
 	all := p.Lint(now())
 	if len(all) != 1 || all[0].ID != "A1" || !strings.Contains(all[0].Message, `names its session "build-x"`) {
@@ -276,7 +276,7 @@ func TestAWSSessionNames(t *testing.T) {
 }
 
 // What is wrong with a provider's own name.
-func TestAWSProviderNames(t *testing.T) {
+func TestProviderNames(t *testing.T) {
 	for arn, want := range map[string]string{
 		"arn:aws:iam::111122223333:oidc-provider/https://$P":                         "A8 the issuer without https://",
 		"arn:aws:iam::111122223333:oidc-provider/$P/":                                "A8 no slash at its end",
@@ -297,7 +297,7 @@ func TestAWSProviderNames(t *testing.T) {
 }
 
 // The golden results for the patterns that are in use: what each admits.
-func TestAWSGolden(t *testing.T) {
+func TestGolden(t *testing.T) {
 	const pinned = "org/$O/project/$J/user/*/vcs-origin/github.com/my-org/app/vcs-ref/refs/heads/main"
 	swallow := jobRequest(oidc.Variant{Branch: "x/vcs-ref/refs/heads/main"}, nil)
 	whole := jobRequest(oidc.Variant{Branch: "x/vcs-origin/github.com/my-org/app/vcs-ref/refs/heads/main"}, nil)
@@ -318,7 +318,7 @@ func TestAWSGolden(t *testing.T) {
 }
 
 // git takes every name of a branch or tag that a witness has.
-func TestAWSGit(t *testing.T) {
+func TestGit(t *testing.T) {
 	git := testenv.Program(t, "git")
 	takes := func(name string) bool {
 		return exec.Command(git, "check-ref-format", "--branch", name).Run() == nil

@@ -68,10 +68,10 @@ func written(t *testing.T, s Setup, format string) (text string, notes string) {
 
 // What is written has no findings, lets in the token that it was made for, and
 // nobody else that AWS can tell apart.
-func TestAWSNew(t *testing.T) {
+func TestNew(t *testing.T) {
 	for name, s := range setups() {
 		text, _ := written(t, s, "json")
-		p, err := ParseAWS([]byte(text))
+		p, err := Parse([]byte(text))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -127,7 +127,7 @@ func TestAWSNew(t *testing.T) {
 	}
 }
 
-func TestAWSNewNotes(t *testing.T) {
+func TestNewNotes(t *testing.T) {
 	setups := setups()
 	for _, row := range []struct{ name, format, want string }{
 		{"project", "json", "a fork's pull request too"},
@@ -148,7 +148,7 @@ func TestAWSNewNotes(t *testing.T) {
 	}
 }
 
-func TestAWSNewErrors(t *testing.T) {
+func TestNewErrors(t *testing.T) {
 	good := setups()["branch"]
 	change := func(f func(*Setup)) Setup {
 		s := good
@@ -192,7 +192,7 @@ func TestAWSNewErrors(t *testing.T) {
 	}
 }
 
-func TestAWSPartitions(t *testing.T) {
+func TestPartitions(t *testing.T) {
 	s := setups()["branch"]
 	s.Partition = "aws-us-gov"
 	text, _ := written(t, s, "json")
@@ -203,7 +203,7 @@ func TestAWSPartitions(t *testing.T) {
 
 // Terraform finds nothing to format, and reads the same policy out of it that
 // the json format has.
-func TestAWSTerraform(t *testing.T) {
+func TestTerraform(t *testing.T) {
 	testenv.NeedFull(t, "starts Terraform")
 	terraform := testenv.Program(t, "terraform")
 	run := func(input string, args ...string) string {
@@ -254,7 +254,7 @@ func oneLine(s string) string {
 	return regexp.MustCompile(`,(\s*[)\]}])`).ReplaceAllString(strings.TrimRight(s, ",\n"), "$1")
 }
 
-func TestAWSQuoting(t *testing.T) {
+func TestQuoting(t *testing.T) {
 	if got := hCL("${a} %{b} \"c\" \\ \n"); got != `"$${a} %%{b} \"c\" \\ \n"` {
 		t.Error(got)
 	}
@@ -262,7 +262,7 @@ func TestAWSQuoting(t *testing.T) {
 
 // moto takes the stack and the script, with the AWS CLI, and hands out the
 // roles with the policy that the json format has.
-func TestAWSMoto(t *testing.T) {
+func TestMoto(t *testing.T) {
 	testenv.NeedFull(t, "starts moto and the AWS CLI")
 	cli, sh := testenv.Program(t, "aws"), testenv.Program(t, "sh")
 	url := startMoto(t, testenv.Program(t, "moto_server"))
@@ -280,7 +280,7 @@ func TestAWSMoto(t *testing.T) {
 	}
 	made := func(s Setup, role string) {
 		t.Helper()
-		p, err := ParseAWS([]byte(run(cli, "iam", "get-role", "--role-name", role, "--output", "json")))
+		p, err := Parse([]byte(run(cli, "iam", "get-role", "--role-name", role, "--output", "json")))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -315,7 +315,7 @@ func TestAWSMoto(t *testing.T) {
 
 // The script's words are what it means, and where the provider exists it adds
 // the audience. moto cannot do that, so the aws here only says how it is called.
-func TestAWSScript(t *testing.T) {
+func TestScript(t *testing.T) {
 	sh := testenv.Program(t, "sh")
 	dir := t.TempDir()
 	const aws = "#!/bin/sh\n[ \"$2\" != get-open-id-connect-provider ] || exit \"$MISSING\"\nprintf '%s\\n' \"$@\" ----\n"
@@ -432,7 +432,7 @@ func ExampleSetup_Write() {
 
 // TestAWSNewOfMany: how projects and repositories go together, and how large a trust
 // policy may be, in which IAM counts no white space.
-func TestAWSNewOfMany(t *testing.T) {
+func TestNewOfMany(t *testing.T) {
 	s := Setup{Job: policy.Job{Org: oidc.SampleOrg, Project: oidc.SampleProject}, AccountID: "111122223333", RoleName: "deploy"}
 	text, _ := written(t, several(s, true, oidc.SampleProject, otherProject), "json")
 	for _, want := range []string{

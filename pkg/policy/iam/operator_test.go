@@ -8,7 +8,7 @@ import (
 	"github.com/oidc-broker/oidc-broker/pkg/oidc"
 )
 
-func TestAWSText(t *testing.T) {
+func TestText(t *testing.T) {
 	job := jobRequest(oidc.Variant{}, nil)
 	const sub = `org/$O/project/$J/user/$U/vcs-origin/github.com/my-org/app/vcs-ref/refs/heads/main`
 	judge(t, []row{
@@ -44,7 +44,7 @@ func TestAWSText(t *testing.T) {
 	})
 }
 
-func TestAWSMissing(t *testing.T) {
+func TestMissing(t *testing.T) {
 	none := jobRequest(oidc.Variant{}, map[string]any{"sub": nil, "email": nil})
 	null := jobRequest(oidc.Variant{}, nil)
 	null.Claims["sub"] = nil
@@ -102,7 +102,7 @@ func TestAWSMissing(t *testing.T) {
 	})
 }
 
-func TestAWSNumbersAndDates(t *testing.T) {
+func TestNumbersAndDates(t *testing.T) {
 	sub := func(s string) Request { return jobRequest(oidc.Variant{}, map[string]any{"sub": s}) }
 	judge(t, []row{
 		allow(with(`{"NumericEquals":{"$P:sub":"10.0"}}`), sub("10")),
@@ -133,7 +133,7 @@ func TestAWSNumbersAndDates(t *testing.T) {
 	})
 }
 
-func TestAWSOtherTypes(t *testing.T) {
+func TestOtherTypes(t *testing.T) {
 	sub := func(s any) Request { return jobRequest(oidc.Variant{}, map[string]any{"sub": s}) }
 	judge(t, []row{
 		allow(with(`{"Bool":{"$P:sub":true}}`), sub(true)),
@@ -165,7 +165,7 @@ func TestAWSOtherTypes(t *testing.T) {
 	})
 }
 
-func TestAWSSets(t *testing.T) {
+func TestSets(t *testing.T) {
 	amr := func(v any) Request { return jobRequest(oidc.Variant{}, map[string]any{"amr": v}) }
 	two := amr([]any{"mfa", "pwd"})
 	judge(t, []row{
@@ -192,7 +192,7 @@ func TestAWSSets(t *testing.T) {
 	})
 }
 
-func TestAWSVariables(t *testing.T) {
+func TestVariables(t *testing.T) {
 	job := jobRequest(oidc.Variant{}, nil)
 	old := func(condition string) string {
 		return strings.Replace(with(condition), "2012-10-17", "2008-10-17", 1)
@@ -237,7 +237,7 @@ func TestAWSVariables(t *testing.T) {
 	})
 }
 
-func TestAWSKeys(t *testing.T) {
+func TestKeys(t *testing.T) {
 	job := jobRequest(oidc.Variant{}, nil)
 	nameless := job
 	nameless.RoleSessionName = ""
@@ -308,7 +308,7 @@ func TestAWSKeys(t *testing.T) {
 	})
 }
 
-func TestAWSHints(t *testing.T) {
+func TestHints(t *testing.T) {
 	like := func(sub string) string { return with(`{"StringLike":{"$P:sub":"` + sub + `"}}`) }
 	equals := func(sub string) string { return with(`{"StringEquals":{"$P:sub":"` + sub + `"}}`) }
 	const pinned = "org/$O/project/$J/user/$M/vcs-origin/github.com/my-org/app/vcs-ref/refs/heads/main"

@@ -8,17 +8,17 @@ import (
 
 // Language is the roles of Vault and OpenBao, for RunCases.
 func Language() policy.Language {
-	return policy.Language{Name: "vault", Options: []string{"config"}, Open: openVaultCase}
+	return policy.Language{Name: "vault", Options: []string{"config"}, Open: openCase}
 }
 
-func openVaultCase(d policy.CaseDocument, read policy.Reader, now time.Time) (func(policy.Claims) policy.Judgement, error) {
+func openCase(d policy.CaseDocument, read policy.Reader, now time.Time) (func(policy.Claims) policy.Judgement, error) {
 	var config *Config
 	role, err := policy.ReadDocument(read, d.Vault, func(b []byte) (role *Role, err error) {
-		role, config, err = ParseVault(b)
+		role, config, err = Parse(b)
 		return role, err
 	})
 	if err == nil && d.Config != "" {
-		config, err = policy.ReadDocument(read, d.Config, ParseVaultConfig)
+		config, err = policy.ReadDocument(read, d.Config, ParseConfig)
 	}
 	if err != nil {
 		return nil, err

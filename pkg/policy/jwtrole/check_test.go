@@ -24,7 +24,7 @@ func checkOf(t testing.TB, j policy.Judgement, name string) policy.Check {
 	return policy.Check{}
 }
 
-func TestVaultCheck(t *testing.T) {
+func TestCheck(t *testing.T) {
 	type members = map[string]string
 	type change = map[string]any
 	v1, v2 := policy.ClaimsOf(oidc.Variant{}, now)
@@ -114,7 +114,7 @@ func TestVaultCheck(t *testing.T) {
 	}
 }
 
-func TestVaultCheckAddress(t *testing.T) {
+func TestCheckAddress(t *testing.T) {
 	r := role(t, map[string]string{"token_bound_cidrs": `["192.0.2.0/24", "2001:db8::1"]`})
 	for address, want := range map[string]policy.Verdict{"192.0.2.7": policy.Allow, "::ffff:192.0.2.7": policy.Allow, "2001:db8::1": policy.Allow, "192.0.3.7": policy.Deny, "2001:db8::2": policy.Deny} {
 		j := r.Check(Request{Claims: token(oidc.Variant{}, nil), Now: now, Address: netip.MustParseAddr(address)})
@@ -125,7 +125,7 @@ func TestVaultCheckAddress(t *testing.T) {
 }
 
 // Without a configuration the role alone decides, and a note says so.
-func TestVaultCheckNotes(t *testing.T) {
+func TestCheckNotes(t *testing.T) {
 	token := token(oidc.Variant{RootIssuer: true}, nil)
 	for _, row := range []struct {
 		name string
@@ -146,13 +146,13 @@ func TestVaultCheckNotes(t *testing.T) {
 
 // What Check says is what the server does: a verdict is Allow exactly where
 // Login refuses nothing, and where it is Deny, some check says why.
-func FuzzVaultCheck(f *testing.F) {
+func FuzzCheck(f *testing.F) {
 	_, good := policy.ClaimsOf(oidc.Variant{}, now)
 	f.Add([]byte(wholeRole), []byte(shown(good)))
 	f.Add([]byte(`{"user_claim": "/a/0", "user_claim_json_pointer": true, "role_type": "jwt", "groups_claim": "a"}`), []byte(`{"a": ["x"], "exp": 9e99, "aud": []}`))
 	f.Add([]byte(`{"user_claim": "a", "role_type": "jwt", "bound_claims_type": "glob", "bound_claims": {"a": [true, "*"], "b": []}}`), []byte(`{"a": "x", "b": {}, "iat": 1795348800}`))
 	f.Fuzz(func(t *testing.T, role, token []byte) {
-		r, err := ParseVaultRole(role)
+		r, err := ParseRole(role)
 		if err != nil {
 			return
 		}
@@ -182,7 +182,7 @@ func FuzzVaultCheck(f *testing.F) {
 
 // Every combination of what can be wrong is denied, and each of the checks that
 // fail alone fails in company too.
-func TestVaultCheckAll(t *testing.T) {
+func TestCheckAll(t *testing.T) {
 	wrong := map[string]func(policy.Claims){
 		"config.bound_issuer":                        func(c policy.Claims) { c["iss"] = oidc.RootIssuer },
 		"bound_audiences":                            func(c policy.Claims) { c["aud"] = "x" },

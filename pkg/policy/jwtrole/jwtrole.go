@@ -77,7 +77,7 @@ type Config struct {
 // ParseVaultRole reads a role: as `vault read -format=json auth/jwt/role/NAME`
 // prints it, the object in its data alone, or the object that Setup
 // writes. An error is a fault.Usage with line and column.
-func ParseVaultRole(b []byte) (*Role, error) {
+func ParseRole(b []byte) (*Role, error) {
 	n, err := parseDocument(b, "role")
 	if err != nil {
 		return nil, err
@@ -164,7 +164,7 @@ func (r *Role) batch() bool { return r.TokenType == "batch" }
 // ParseVaultConfig reads a mount's configuration: as `vault read -format=json
 // auth/jwt/config` prints it, the object in its data alone, or the object that
 // Setup writes. An error is a fault.Usage with line and column.
-func ParseVaultConfig(b []byte) (*Config, error) {
+func ParseConfig(b []byte) (*Config, error) {
 	n, err := parseDocument(b, "config")
 	if err != nil {
 		return nil, err
@@ -202,8 +202,8 @@ func ParseVaultConfig(b []byte) (*Config, error) {
 
 // ParseVault reads a role as ParseVaultRole does, and the mount's configuration
 // where the document holds both, as what Setup writes does.
-func ParseVault(b []byte) (*Role, *Config, error) {
-	r, err := ParseVaultRole(b)
+func Parse(b []byte) (*Role, *Config, error) {
+	r, err := ParseRole(b)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -211,7 +211,7 @@ func ParseVault(b []byte) (*Role, *Config, error) {
 	if err != nil || n.Get("data") != nil || n.Get("config") == nil {
 		return r, nil, err
 	}
-	c, err := ParseVaultConfig(b)
+	c, err := ParseConfig(b)
 	if err != nil {
 		return nil, nil, err
 	}

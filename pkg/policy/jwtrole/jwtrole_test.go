@@ -49,7 +49,7 @@ const wholeRole = `{
   "mount_type": "jwt"
 }`
 
-func TestVaultRoleForms(t *testing.T) {
+func TestRoleForms(t *testing.T) {
 	inner := wholeRole[strings.Index(wholeRole, `"data": `)+len(`"data": `):]
 	inner = inner[:strings.LastIndex(inner, "  },")+3]
 	for name, text := range map[string]string{
@@ -57,7 +57,7 @@ func TestVaultRoleForms(t *testing.T) {
 		"the data alone":          inner,
 		"as setup writes it":      `{"config": {"jwks_url": "x"}, "role": ` + inner + `}`,
 	} {
-		r, err := ParseVaultRole([]byte(text))
+		r, err := ParseRole([]byte(text))
 		if err != nil {
 			t.Errorf("%s: %v", name, err)
 			continue
@@ -70,7 +70,7 @@ func TestVaultRoleForms(t *testing.T) {
 	}
 }
 
-func TestParseVault(t *testing.T) {
+func TestParse(t *testing.T) {
 	const role = `"role": {"user_claim": "sub"}`
 	for _, row := range []struct {
 		text, issuer, err string
@@ -83,7 +83,7 @@ func TestParseVault(t *testing.T) {
 		{`{"config": {"jwks_url": "x"}}`, "", `the document has no "role"`},
 		{`{`, "", "it ends too early"},
 	} {
-		r, c, err := ParseVault([]byte(row.text))
+		r, c, err := Parse([]byte(row.text))
 		switch {
 		case row.err != "":
 			if err == nil || !strings.Contains(err.Error(), row.err) || fault.KindOf(err) != fault.Usage {
@@ -95,7 +95,7 @@ func TestParseVault(t *testing.T) {
 	}
 }
 
-func TestVaultRoleErrors(t *testing.T) {
+func TestRoleErrors(t *testing.T) {
 	role := func(members string) string { return "{\"user_claim\": \"sub\",\n " + members + "}" }
 	for _, row := range []struct{ name, text, want string }{
 		{"no object", `["x"]`, "line 1, column 1: the document is a list, not an object"},
@@ -127,14 +127,14 @@ func TestVaultRoleErrors(t *testing.T) {
 		{"batch with uses", role(`"token_type": "batch", "token_num_uses": 3`), "line 2, column 16: batch tokens have no period and no number of uses, so that the server does not store the role"},
 		{"not JSON", `path "x" {}`, "line 1, column 1: not JSON: invalid character 'p' looking for beginning of value"},
 	} {
-		_, err := ParseVaultRole([]byte(row.text))
+		_, err := ParseRole([]byte(row.text))
 		if err == nil || err.Error() != row.want || fault.KindOf(err) != fault.Usage {
 			t.Errorf("%s:\ngot  %v\nwant %s", row.name, err, row.want)
 		}
 	}
 }
 
-func TestVaultConfigErrors(t *testing.T) {
+func TestConfigErrors(t *testing.T) {
 	for _, row := range []struct{ name, text, want string }{
 		{"no keys", `{"bound_issuer": "x"}`, "line 1, column 1: the server takes exactly one of oidc_discovery_url, jwks_url, jwks_pairs and jwt_validation_pubkeys, and here are 0"},
 		{"two", `{"jwks_url": "x", "oidc_discovery_url": "y"}`, "line 1, column 1: the server takes exactly one of oidc_discovery_url, jwks_url, jwks_pairs and jwt_validation_pubkeys, and here are 2"},
@@ -142,14 +142,14 @@ func TestVaultConfigErrors(t *testing.T) {
 		{"a role", wholeRole, "line 6, column 11: the server takes exactly one of oidc_discovery_url, jwks_url, jwks_pairs and jwt_validation_pubkeys, and here are 0"},
 		{"role alone", `{"role": {}}`, `line 1, column 1: the document has no "config"`},
 	} {
-		_, err := ParseVaultConfig([]byte(row.text))
+		_, err := ParseConfig([]byte(row.text))
 		if err == nil || err.Error() != row.want || fault.KindOf(err) != fault.Usage {
 			t.Errorf("%s:\ngot  %v\nwant %s", row.name, err, row.want)
 		}
 	}
-	c, err := ParseVaultConfig([]byte(`{"data": {"oidc_discovery_url": "https://oidc.circleci.com/org/x", "bound_issuer": "https://oidc.circleci.com/org/x",
+	c, err := ParseConfig([]byte(`{"data": {"oidc_discovery_url": "https://oidc.circleci.com/org/x", "bound_issuer": "https://oidc.circleci.com/org/x",
 		"jwt_supported_algs": "RS256,RS512", "default_role": "deploy", "namespace_in_state": true, "jwks_pairs": null, "provider_config": {}}}`))
-	served, servedErr := ParseVaultConfig([]byte(`{"request_id": "r", "wrap_info": null, "data": {"jwks_url": "https://x", "status": "valid", "new_one": true}, "tomorrow": 1}`))
+	served, servedErr := ParseConfig([]byte(`{"request_id": "r", "wrap_info": null, "data": {"jwks_url": "https://x", "status": "valid", "new_one": true}, "tomorrow": 1}`))
 	if servedErr != nil || len(served.Unknown) != 1 || served.Unknown[0] != "new_one" {
 		t.Errorf("%+v, %v", served, servedErr)
 	}

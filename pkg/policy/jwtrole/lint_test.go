@@ -181,7 +181,7 @@ func lintCases() []lintCase {
 	}
 }
 
-func TestVaultLint(t *testing.T) {
+func TestLint(t *testing.T) {
 	for _, row := range lintCases() {
 		r, cfg := lintParse(t, row.name, lintRole(row.role), lintConfig(row.cfg))
 		findings := r.Lint(cfg, now)
@@ -253,14 +253,14 @@ func lintAddress(r *Role) (a netip.Addr) {
 
 func lintParse(t testing.TB, name, role, config string) (*Role, *Config) {
 	t.Helper()
-	r, err := ParseVaultRole([]byte(role))
+	r, err := ParseRole([]byte(role))
 	if err != nil {
 		t.Fatalf("%s: %v\n%s", name, err, role)
 	}
 	if config == "none" {
 		return r, nil
 	}
-	cfg, err := ParseVaultConfig([]byte(config))
+	cfg, err := ParseConfig([]byte(config))
 	if err != nil {
 		t.Fatalf("%s: %v\n%s", name, err, config)
 	}
@@ -269,7 +269,7 @@ func lintParse(t testing.TB, name, role, config string) (*Role, *Config) {
 
 // A fix, written into the document in place of what it had, ends its finding,
 // and the job that the role was for gets in.
-func TestVaultFixes(t *testing.T) {
+func TestFixes(t *testing.T) {
 	for _, row := range lintCases() {
 		role, config := lintRole(row.role), lintConfig(row.cfg)
 		r, cfg := lintParse(t, row.name, role, config)
@@ -308,7 +308,7 @@ func TestVaultFixes(t *testing.T) {
 }
 
 // A fix keeps what is good in the document.
-func TestVaultFixKeeps(t *testing.T) {
+func TestFixKeeps(t *testing.T) {
 	r, cfg := lintParse(t, "", lintRole(map[string]string{"bound_claims": `{"oidc.circleci.com/project-id": "` + lintProject + `", "oidc.circleci.com/org-id": "` + lintOrg + `",
 		"oidc.circleci.com/context-ids": ["0f0f0f0f-1212-4343-9494-565656565656"], "oidc.circleci.com/vcs-origin": "github.com/acme/widget"}`}), lintConfig(""))
 	const want = `{"bound_subject": "", "bound_claims_type": "string", "bound_claims": {"oidc.circleci.com/context-ids":["0f0f0f0f-1212-4343-9494-565656565656"],` +
@@ -344,19 +344,19 @@ func lintMerge(t testing.TB, document, fix string) string {
 
 // Lint never panics, its witnesses get in, and whoever is refused everything
 // is told so.
-func FuzzVaultLint(f *testing.F) {
+func FuzzLint(f *testing.F) {
 	for _, row := range lintCases() {
 		f.Add([]byte(lintRole(row.role)), []byte(lintConfig(row.cfg)))
 	}
 	f.Fuzz(func(t *testing.T, role, config []byte) {
-		r, err := ParseVaultRole(role)
+		r, err := ParseRole(role)
 		if err != nil {
 			if fault.KindOf(err) != fault.Usage {
 				t.Fatal(err)
 			}
 			return
 		}
-		cfg, err := ParseVaultConfig(config)
+		cfg, err := ParseConfig(config)
 		if err != nil {
 			cfg = nil
 		}

@@ -50,7 +50,7 @@ func role(t testing.TB, members map[string]string) *Role {
 			lines = append(lines, `"`+name+`": `+value)
 		}
 	}
-	r, err := ParseVaultRole([]byte("{" + strings.Join(lines, ",\n") + "}"))
+	r, err := ParseRole([]byte("{" + strings.Join(lines, ",\n") + "}"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -74,7 +74,7 @@ func orgConfig() *Config {
 	return &Config{BoundIssuer: oidc.OrgIssuer(oidc.SampleOrg), OIDCDiscoveryURL: oidc.OrgIssuer(oidc.SampleOrg)}
 }
 
-func TestVaultLoginRefusals(t *testing.T) {
+func TestLoginRefusals(t *testing.T) {
 	type members = map[string]string
 	type change = map[string]any
 	unix := now.Unix()
@@ -179,7 +179,7 @@ func TestVaultLoginRefusals(t *testing.T) {
 }
 
 // Without a bound issuer any is as good as the organisation's.
-func TestVaultLoginWithoutIssuer(t *testing.T) {
+func TestLoginWithoutIssuer(t *testing.T) {
 	token := token(oidc.Variant{RootIssuer: true}, nil)
 	for name, cfg := range map[string]*Config{"no configuration": nil, "no issuer": {JWKSURL: "https://oidc.circleci.com/x"}} {
 		if _, got := role(t, nil).Login(token, cfg, now); got != "" {
@@ -188,7 +188,7 @@ func TestVaultLoginWithoutIssuer(t *testing.T) {
 	}
 }
 
-func TestVaultLoginIdentity(t *testing.T) {
+func TestLoginIdentity(t *testing.T) {
 	r := role(t, map[string]string{
 		"claim_mappings": `{"oidc.circleci.com/vcs-ref": "ref", "/oidc.circleci.com~1context-ids/0": "context", "email": "email"}`,
 		"groups_claim":   `"oidc.circleci.com/context-ids"`,
@@ -200,7 +200,7 @@ func TestVaultLoginIdentity(t *testing.T) {
 	}
 }
 
-func TestVaultGlob(t *testing.T) {
+func TestGlob(t *testing.T) {
 	for _, row := range []struct {
 		pattern, text string
 		want          bool
@@ -217,7 +217,7 @@ func TestVaultGlob(t *testing.T) {
 }
 
 // The matcher agrees with a regular expression that is anchored at both ends.
-func FuzzVaultGlob(f *testing.F) {
+func FuzzGlob(f *testing.F) {
 	for _, s := range []string{"", "*", "a*b", "*a*", "a**b", "(.+)*", "\n*"} {
 		f.Add(s, "a/b\nab")
 	}
@@ -238,12 +238,12 @@ func FuzzVaultGlob(f *testing.F) {
 
 // No role and no token makes Login panic, and no refusal comes with an
 // identity.
-func FuzzVaultLogin(f *testing.F) {
+func FuzzLogin(f *testing.F) {
 	f.Add([]byte(wholeRole), []byte(`{"aud": "2a3b4c5d-1111-4222-8333-444455556666", "exp": 1}`))
 	f.Add([]byte(`{"user_claim": "/a/0", "user_claim_json_pointer": true, "role_type": "jwt"}`), []byte(`{"a": ["x"], "exp": 9e99}`))
 	f.Add([]byte(`{"user_claim": "a", "role_type": "jwt", "bound_claims_type": "glob", "bound_claims": {"/": [1, "*"]}}`), []byte(`{"": [{}, [[]], null], "a": "x", "iat": 1795000000}`))
 	f.Fuzz(func(t *testing.T, role, token []byte) {
-		r, err := ParseVaultRole(role)
+		r, err := ParseRole(role)
 		if err != nil {
 			return
 		}

@@ -36,7 +36,7 @@ func setupJobs() map[string]Setup {
 
 // What is written is clean by its own lint, lets the job in that it was made
 // for, and nobody else whom the server can tell apart.
-func TestVaultSetupIsSafe(t *testing.T) {
+func TestSetupIsSafe(t *testing.T) {
 	for name, s := range setupJobs() {
 		out, err := s.Write("json")
 		if err != nil {
@@ -97,7 +97,7 @@ func setupJudge(t *testing.T, name string, r *Role, cfg *Config, v oidc.Variant,
 	}
 }
 
-func TestVaultSetupText(t *testing.T) {
+func TestSetupText(t *testing.T) {
 	s := setupJobs()["branch"]
 	s.Policy = "ci"
 	const role = `{
@@ -190,7 +190,7 @@ resource "vault_generic_endpoint" "deploy" {
 	}
 }
 
-func TestVaultSetupErrors(t *testing.T) {
+func TestSetupErrors(t *testing.T) {
 	good := setupJobs()["branch"]
 	for _, row := range []struct {
 		name   string
@@ -222,7 +222,7 @@ func TestVaultSetupErrors(t *testing.T) {
 }
 
 // The script gives the CLI the same documents, whatever the shell.
-func TestVaultSetupScript(t *testing.T) {
+func TestSetupScript(t *testing.T) {
 	if runtime.GOOS == "windows" {
 		t.Skip("sh")
 	}
@@ -262,7 +262,7 @@ func TestVaultSetupScript(t *testing.T) {
 
 // Terraform's own formatter has nothing to change, and what it makes of the
 // role is the role.
-func TestVaultSetupTerraform(t *testing.T) {
+func TestSetupTerraform(t *testing.T) {
 	testenv.NeedFull(t, "starts Terraform")
 	terraform := testenv.Program(t, "terraform")
 	for name, s := range setupJobs() {
@@ -297,7 +297,7 @@ func TestVaultSetupTerraform(t *testing.T) {
 			t.Fatal(err)
 		}
 		want, _ := lintParse(t, name, string(whole.Text), string(whole.Text))
-		got, err := ParseVaultRole([]byte(encoded))
+		got, err := ParseRole([]byte(encoded))
 		if err != nil || shown(roleDocument(got)) != shown(roleDocument(want)) {
 			t.Errorf("%s: %v\n%s", name, err, encoded)
 		}

@@ -9,7 +9,7 @@ import (
 // Language is Google's workload identity federation, for RunCases.
 func Language() policy.Language {
 	return policy.Language{Name: "gcp", Options: []string{"iam-policy"}, Open: func(d policy.CaseDocument, read policy.Reader, now time.Time) (func(policy.Claims) policy.Judgement, error) {
-		p, err := policy.ReadDocument(read, d.GCP, ParseGCP)
+		p, err := policy.ReadDocument(read, d.GCP, Parse)
 		if err != nil {
 			return nil, err
 		}

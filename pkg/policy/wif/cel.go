@@ -186,7 +186,7 @@ type run struct {
 	left int64 // of what all of them may cost together
 }
 
-func newGCPRun(c policy.Claims, cost int64) *run {
+func newRun(c policy.Claims, cost int64) *run {
 	nothing := map[string]any{}
 	return &run{map[string]any{assertion: plainJSON(c), googleNamespace: nothing, attribute: nothing}, cost}
 }

@@ -13,7 +13,7 @@ import (
 )
 
 // The examples of Google's documentation of extract, and what they leave open.
-func TestGCPExtract(t *testing.T) {
+func TestExtract(t *testing.T) {
 	const name = "projects/_/buckets/acme-orders-aaa/objects/data_lake/orders/order_date=2019-11-03/aef87g87ae0876"
 	for _, row := range []struct{ s, template, want string }{
 		{name, "/order_date={date}/", "2019-11-03"},
@@ -48,7 +48,7 @@ func TestGCPExtract(t *testing.T) {
 	}
 }
 
-func FuzzGCPExtract(f *testing.F) {
+func FuzzExtract(f *testing.F) {
 	f.Add("projects/_/buckets/b/x", "buckets/", "/")
 	f.Add("aaa", "a", "a")
 	f.Add("", "", "")
@@ -80,7 +80,7 @@ func FuzzGCPExtract(f *testing.F) {
 }
 
 // What expressions over CircleCI's tokens give, as it was found with cel-go.
-func TestGCPGolden(t *testing.T) {
+func TestGolden(t *testing.T) {
 	job := oidc.Variant{}
 	ssh := oidc.Variant{SSHRerun: true}
 	evil := oidc.Variant{Branch: evil}
@@ -121,7 +121,7 @@ func TestGCPGolden(t *testing.T) {
 		{"assertion.iat + 1.0 > 0.0", v2(job), true},
 		{"size(assertion) > 10", v2(job), true},
 	} {
-		language, err := newGCPLanguage(assertion)
+		language, err := newLanguage(assertion)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -130,7 +130,7 @@ func TestGCPGolden(t *testing.T) {
 			t.Errorf("%s: %v", row.expression, err)
 			continue
 		}
-		o := newGCPRun(row.claims, maxCost).eval(x)
+		o := newRun(row.claims, maxCost).eval(x)
 		if text, ok := row.want.(string); ok && o.err != "" {
 			if !strings.HasPrefix(o.err, text) {
 				t.Errorf("%s: %s, want %s", row.expression, o.err, text)
@@ -142,7 +142,7 @@ func TestGCPGolden(t *testing.T) {
 }
 
 // How the subjects of CircleCI's tokens fit into Google's 127 bytes.
-func TestGCPSubjectSizes(t *testing.T) {
+func TestSubjectSizes(t *testing.T) {
 	for _, row := range []struct {
 		mapping    string
 		v1, v2, wh int // 0: refused
@@ -164,7 +164,7 @@ func TestGCPSubjectSizes(t *testing.T) {
 }
 
 // A condition is shown by the operands of its && as they were written.
-func TestGCPOperands(t *testing.T) {
+func TestOperands(t *testing.T) {
 	for condition, want := range map[string][]string{
 		"true":                                                     {"true"},
 		"true||false":                                              {"true||false"},
@@ -178,7 +178,7 @@ func TestGCPOperands(t *testing.T) {
 		"!(true && false) && true":                                 {"!(true && false)", "true"},
 		"has(assertion.a) && true && true && true && true && true": {"has(assertion.a)", "true", "true", "true", "true", "true"},
 	} {
-		p, err := ParseGCP(marshal(t, doc(withCondition(condition))))
+		p, err := Parse(marshal(t, doc(withCondition(condition))))
 		if err != nil {
 			if want != nil {
 				t.Errorf("%s: %v", condition, err)
@@ -197,7 +197,7 @@ func TestGCPOperands(t *testing.T) {
 
 // Whatever the expressions are: nothing panics or hangs, undecided and an error
 // never admit, and the operands together say what the whole condition says.
-func FuzzGCPExpression(f *testing.F) {
+func FuzzExpression(f *testing.F) {
 	for _, s := range []string{
 		"assertion.sub == 'x' && assertion.iat > 1", "has(assertion.sub) || assertion.nothing", "'a' in assertion && assertion['a'] == true",
 		"assertion.sub.extract('/user/{id}/') != ''", "[1, 2].all(x, x > 0) && !(false && true)", "google.subject.startsWith('org') && attribute.x == 'y'",
@@ -216,7 +216,7 @@ func FuzzGCPExpression(f *testing.F) {
 			t.Skip()
 		}
 		start := time.Now()
-		p, err := ParseGCP(b)
+		p, err := Parse(b)
 		if err != nil {
 			return
 		}
@@ -225,11 +225,11 @@ func FuzzGCPExpression(f *testing.F) {
 		if spent := time.Since(start); spent > 20*time.Second {
 			t.Fatalf("%s", spent)
 		}
-		attributes, results := p.evaluate(claims, newGCPRun(claims, maxCost))
+		attributes, results := p.evaluate(claims, newRun(claims, maxCost))
 		if p.condition == nil || j.Verdict == policy.Undecided || len(results) == 0 {
 			return
 		}
-		whole := newGCPRun(claims, maxCost)
+		whole := newRun(claims, maxCost)
 		whole.know(attributes)
 		o := whole.eval(p.condition)
 		if (o.value == true) != (j.Verdict == policy.Allow) && !o.gaveUp {

@@ -24,7 +24,7 @@ const (
 // one, and with an IAM policy, whether the identity may then impersonate the
 // service account. The checks stand in the order in which Google refuses.
 func (p *Provider) Check(r Request) policy.Judgement {
-	return p.check(r, newGCPRun(r.Claims, maxCost))
+	return p.check(r, newRun(r.Claims, maxCost))
 }
 
 func (p *Provider) check(r Request, run *run) policy.Judgement {

@@ -13,7 +13,7 @@ import (
 	"github.com/oidc-broker/oidc-broker/pkg/policy"
 )
 
-func TestGCPCheck(t *testing.T) {
+func TestCheck(t *testing.T) {
 	v1, v2 := v1Claims(oidc.Variant{}), v2(oidc.Variant{})
 	rejected := "Google says: The given credential is rejected by the attribute condition."
 	ssh := func(op string) map[string]any { return withCondition("assertion['oidc.circleci.com/ssh-rerun'] " + op) }
@@ -111,7 +111,7 @@ func TestGCPCheck(t *testing.T) {
 
 // A condition that asks for an attribute whose value is not known is not known
 // either, unless another operand refuses.
-func TestGCPUnknownAttribute(t *testing.T) {
+func TestUnknownAttribute(t *testing.T) {
 	webhook := v1Claims(oidc.Variant{Webhook: true})
 	changes := withMapping("attribute.ref", "assertion['oidc.circleci.com/vcs-ref']")
 	changes["attributeCondition"] = "attribute.ref != 'refs/heads/evil'"
@@ -121,7 +121,7 @@ func TestGCPUnknownAttribute(t *testing.T) {
 }
 
 // Without a subject there is no identity, and so there are no names of it.
-func TestGCPNoPrincipals(t *testing.T) {
+func TestNoPrincipals(t *testing.T) {
 	j := parse(t, withMapping("google.subject", "assertion.nothing")).Check(Request{Claims: v1Claims(oidc.Variant{})})
 	if j.Principals != nil {
 		t.Errorf("%q", j.Principals)
@@ -129,7 +129,7 @@ func TestGCPNoPrincipals(t *testing.T) {
 }
 
 // All expressions of a provider share what may be spent on a token.
-func TestGCPBudget(t *testing.T) {
+func TestBudget(t *testing.T) {
 	list := "[" + strings.Repeat("1,", 99) + "1]"
 	dear := list + ".all(a, " + list + ".all(b, a + b > 0))" // a tenth of what there is
 	var parts []string
@@ -143,7 +143,7 @@ func TestGCPBudget(t *testing.T) {
 	}
 	undecided("many", map[string]any{"attributeMapping": many}, v1Claims(oidc.Variant{}), "it takes more than this program spends on a token").run(t, Request{})
 	p := parse(t, map[string]any{"attributeMapping": many})
-	run := newGCPRun(v1Claims(oidc.Variant{}), maxCost)
+	run := newRun(v1Claims(oidc.Variant{}), maxCost)
 	if attributes, _ := p.evaluate(v1Claims(oidc.Variant{}), run); len(attributes) > 15 || run.left > 0 {
 		t.Errorf("%d attributes were mapped, and %d is left", len(attributes), run.left)
 	}
@@ -158,7 +158,7 @@ func TestGCPBudget(t *testing.T) {
 }
 
 // Google would not have let anybody create these.
-func TestGCPLimits(t *testing.T) {
+func TestLimits(t *testing.T) {
 	v1 := v1Claims(oidc.Variant{})
 	many := map[string]any{"google.subject": "'x'"}
 	for i := range 51 {
@@ -184,7 +184,7 @@ func TestGCPLimits(t *testing.T) {
 	}
 }
 
-func TestGCPDefaultAudience(t *testing.T) {
+func TestDefaultAudience(t *testing.T) {
 	none := map[string]any{"oidc": map[string]any{"issuerUri": testIssuer}}
 	for _, row := range []row{
 		allow("https", none, v1Claims(oidc.Variant{Audience: "https://iam.googleapis.com/" + testName})),
@@ -198,7 +198,7 @@ func TestGCPDefaultAudience(t *testing.T) {
 }
 
 // Terraform knows the project's number only after it has applied.
-func TestGCPTerraform(t *testing.T) {
+func TestTerraform(t *testing.T) {
 	attributes := map[string]any{
 		"workload_identity_pool_id": "circleci", "workload_identity_pool_provider_id": "jobs", "project": "my-project", "id": "x", "timeouts": nil,
 		"aws": []any{}, "saml": []any{}, "x509": []any{}, "display_name": "", "disabled": nil,
@@ -217,7 +217,7 @@ func TestGCPTerraform(t *testing.T) {
 		"plan": map[string]any{"planned_values": map[string]any{"root_module": map[string]any{"resources": []any{resource}}}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			p, err := ParseGCP(marshal(t, doc))
+			p, err := Parse(marshal(t, doc))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -257,7 +257,7 @@ func grant(role string, members ...string) map[string]any {
 	return map[string]any{"role": role, "members": members}
 }
 
-func TestGCPBinding(t *testing.T) {
+func TestBinding(t *testing.T) {
 	user, set := userRole, "principalSet:"+testPool
 	subject := "principal:" + testPool + "subject/org/" + oidc.SampleOrg + "/project/" + oidc.SampleProject + "/user/" + oidc.SampleUser
 	project := set + "attribute.project/" + oidc.SampleProject
@@ -312,9 +312,9 @@ func TestGCPBinding(t *testing.T) {
 }
 
 // The policy beside the provider counts, but for one that is given.
-func TestGCPPolicyBeside(t *testing.T) {
+func TestPolicyBeside(t *testing.T) {
 	beside := map[string]any{"provider": doc(nil), "iamPolicy": map[string]any{"bindings": []any{grant(userRole, "user:a@example.com")}}}
-	p, err := ParseGCP(marshal(t, beside))
+	p, err := Parse(marshal(t, beside))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -328,7 +328,7 @@ func TestGCPPolicyBeside(t *testing.T) {
 }
 
 // The sandbox judges many tokens at once.
-func TestGCPParallel(t *testing.T) {
+func TestParallel(t *testing.T) {
 	p := parse(t, nil)
 	var all sync.WaitGroup
 	for i := range 8 {
@@ -346,8 +346,8 @@ func TestGCPParallel(t *testing.T) {
 }
 
 // With the number of the project unknown, no binding is known to match.
-func TestGCPBindingOfPlan(t *testing.T) {
-	p, err := ParseGCP(marshal(t, map[string]any{
+func TestBindingOfPlan(t *testing.T) {
+	p, err := Parse(marshal(t, map[string]any{
 		"workload_identity_pool_id": "circleci", "attribute_mapping": map[string]string{"google.subject": "'s'"},
 		"oidc": map[string]any{"issuer_uri": testIssuer, "allowed_audiences": []string{oidc.SampleOrg}}}))
 	if err != nil {
@@ -365,7 +365,7 @@ func TestGCPBindingOfPlan(t *testing.T) {
 	}
 }
 
-func TestGCPJudge(t *testing.T) {
+func TestJudge(t *testing.T) {
 	p := parse(t, withMapping("google.groups", "['a', 'b']"))
 	j := p.Judge(v2(oidc.Variant{RootIssuer: true, Expired: true})) // which are not its to judge
 	want := map[string]any{
@@ -399,7 +399,7 @@ func TestGCPJudge(t *testing.T) {
 }
 
 // A clock of nobody's judges no times.
-func TestGCPNoClock(t *testing.T) {
+func TestNoClock(t *testing.T) {
 	j := parse(t, nil).Check(Request{Claims: v1Claims(oidc.Variant{Expired: true})})
 	if j.Verdict != policy.Allow || !strings.Contains(words(j), "the token's times were not judged") {
 		t.Error(words(j))
@@ -412,7 +412,7 @@ func TestGCPNoClock(t *testing.T) {
 	}
 }
 
-func TestGCPAccessors(t *testing.T) {
+func TestAccessors(t *testing.T) {
 	p := parse(t, nil)
 	pool, ok := p.Pool()
 	if p.Name() != testName || pool != strings.TrimSuffix(testName, "/providers/jobs") || !ok || p.Issuer() != testIssuer ||
@@ -430,7 +430,7 @@ func TestGCPAccessors(t *testing.T) {
 }
 
 // The whole judgement is data that a machine reads.
-func TestGCPJudgementJSON(t *testing.T) {
+func TestJudgementJSON(t *testing.T) {
 	b, err := json.Marshal(parse(t, nil).Check(Request{Claims: v1Claims(oidc.Variant{}), Now: testNow}))
 	if err != nil || !strings.Contains(string(b), `"attribute.project":"`+oidc.SampleProject+`"`) || strings.Contains(string(b), `"checks":null`) {
 		t.Errorf("%v %s", err, b)

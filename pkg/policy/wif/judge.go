@@ -97,7 +97,7 @@ func deciding(all []result) *result {
 // Judge maps the claims and evaluates the condition, which is the one place
 // where that is done.
 func (p *Provider) Judge(c policy.Claims) Judgement {
-	attributes, results := p.evaluate(c, newGCPRun(c, maxCost))
+	attributes, results := p.evaluate(c, newRun(c, maxCost))
 	j := Judgement{Attributes: attributes, Verdict: policy.Allow, Admitted: true}
 	if d := deciding(results); d != nil {
 		j.Verdict, j.Admitted = d.Verdict, false

@@ -34,15 +34,15 @@ type language struct {
 	costs   *cost.Tracker // to be cloned for each evaluation
 }
 
-func newGCPLanguage(variables ...string) (language, error) {
-	l, err := assembleGCPLanguage(variables)
+func newLanguage(variables ...string) (language, error) {
+	l, err := assembleLanguage(variables)
 	if err != nil {
 		return language{}, fault.New(fault.Internal, "cannot set up CEL: %w", err)
 	}
 	return l, nil
 }
 
-func assembleGCPLanguage(variables []string) (language, error) {
+func assembleLanguage(variables []string) (language, error) {
 	own, costs, err := functions()
 	if err != nil {
 		return language{}, err

@@ -102,7 +102,7 @@ func celText(v ref.Val) string {
 }
 
 func oracleVars(c policy.Claims) map[string]any {
-	r := newGCPRun(c, maxCost)
+	r := newRun(c, maxCost)
 	r.know(map[string]any{"google.subject": "org/1/project/2", "attribute.branch": "main", "attribute.list": []any{"a", 1.0}})
 	return r.vars
 }
@@ -156,9 +156,9 @@ func celExpressions() []string {
 		"charAt('a')", "`a`", "assertion.`a-b`", "if (true)", "'\\q'", "0x", "1.", "18446744073709551616u", "99999999999999999999")
 }
 
-func TestGCPLanguageIsCEL(t *testing.T) {
+func TestLanguageIsCEL(t *testing.T) {
 	oracle, vars := newCELOracle(t), oracleVars(v2(oidc.Variant{}))
-	l, err := newGCPLanguage(assertion, googleNamespace, attribute)
+	l, err := newLanguage(assertion, googleNamespace, attribute)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -176,14 +176,14 @@ func TestGCPLanguageIsCEL(t *testing.T) {
 
 // FuzzGCPLanguage: whatever the expression, it is refused where cel-go refuses it,
 // and otherwise has the type, the value, the error and the cost that it has there.
-func FuzzGCPLanguage(f *testing.F) {
+func FuzzLanguage(f *testing.F) {
 	for i, text := range celExpressions() {
 		if i%8 == 0 { // the test above has them all
 			f.Add(text)
 		}
 	}
 	oracle, vars := newCELOracle(f), oracleVars(v2(oidc.Variant{}))
-	l, err := newGCPLanguage(assertion, googleNamespace, attribute)
+	l, err := newLanguage(assertion, googleNamespace, attribute)
 	if err != nil {
 		f.Fatal(err)
 	}
@@ -209,7 +209,7 @@ func FuzzGCPLanguage(f *testing.F) {
 }
 
 // What depends on format is undecided; what does not is decided.
-func TestGCPFormatIsUndecided(t *testing.T) {
+func TestFormatIsUndecided(t *testing.T) {
 	for condition, want := range map[string]policy.Verdict{
 		"'%s'.format([assertion.aud]) == 'x'":                                 policy.Undecided,
 		"assertion.nothing == 'x' || '%s'.format([1]) == 'x'":                 policy.Undecided,

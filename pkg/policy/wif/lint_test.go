@@ -179,7 +179,7 @@ func guardedRef() string {
 	return "'oidc.circleci.com/vcs-ref' in assertion ? assertion['oidc.circleci.com/vcs-ref'] : ''"
 }
 
-func TestGCPLint(t *testing.T) {
+func TestLint(t *testing.T) {
 	for _, row := range lintRows() {
 		t.Run(row.name, func(t *testing.T) {
 			p := parse(t, row.changes)
@@ -247,7 +247,7 @@ func proved(t *testing.T, p *Provider, iam *IAMPolicy, f policy.Finding) {
 
 // What a finding says to write instead is clean, keeps its witness out, and
 // lets those in who came in rightly.
-func TestGCPLintFixes(t *testing.T) {
+func TestLintFixes(t *testing.T) {
 	for _, row := range lintRows() {
 		t.Run(row.name, func(t *testing.T) {
 			p := parse(t, row.changes)
@@ -283,7 +283,7 @@ func TestGCPLintFixes(t *testing.T) {
 				fixed[f.ID] = true
 			}
 			doc["attributeMapping"] = mapping
-			again, err := ParseGCP(marshal(t, doc))
+			again, err := Parse(marshal(t, doc))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -310,7 +310,7 @@ func TestGCPLintFixes(t *testing.T) {
 }
 
 // A comment in the condition does not swallow what the fix adds.
-func TestGCPLintFixComment(t *testing.T) {
+func TestLintFixComment(t *testing.T) {
 	p := parse(t, withCondition(projectIs+" // https: ours\n && assertion.aud != 'x' // why\n"))
 	found := p.Lint(nil, testNow)
 	want := `assertion["oidc.circleci.com/project-id"] == "` + oidc.SampleProject + `" && assertion.aud != "x" && ` + noRerun("'")
@@ -321,10 +321,10 @@ func TestGCPLintFixComment(t *testing.T) {
 
 // The places of findings are the document's; those in a policy of its own are
 // not, and those in a policy beside the provider are.
-func TestGCPLintPlaces(t *testing.T) {
+func TestLintPlaces(t *testing.T) {
 	text := "{\n \"provider\": " + string(marshal(t, doc(withMapping("attribute.org", "assertion.aud")))) +
 		",\n \"iamPolicy\": {\"bindings\": [{\"role\": \"roles/iam.workloadIdentityUser\",\n  \"members\": [\"principalSet:" + testPool + "attribute.org/" + oidc.SampleOrg + "\"]}]}\n}"
-	p, err := ParseGCP([]byte(text))
+	p, err := Parse([]byte(text))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -343,10 +343,10 @@ func TestGCPLintPlaces(t *testing.T) {
 }
 
 // What Write writes is clean, in every form and for every kind of job.
-func TestGCPSetupIsClean(t *testing.T) {
+func TestSetupIsClean(t *testing.T) {
 	for name, job := range shapes() {
 		out := write(t, setup(job), "json")
-		p, err := ParseGCP(out.Text)
+		p, err := Parse(out.Text)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -361,7 +361,7 @@ func TestGCPSetupIsClean(t *testing.T) {
 }
 
 // However an expression costs, lint ends.
-func TestGCPLintEnds(t *testing.T) {
+func TestLintEnds(t *testing.T) {
 	long := "[" + strings.Repeat("1,", 200) + "1]"
 	dear := long + ".all(a, " + long + ".all(b, a + b > 0))"
 	p := parse(t, map[string]any{
@@ -378,7 +378,7 @@ func TestGCPLintEnds(t *testing.T) {
 	}
 }
 
-func FuzzGCPLint(f *testing.F) {
+func FuzzLint(f *testing.F) {
 	for i, row := range lintRows() {
 		if i%7 != 0 {
 			continue // the fuzzer finds the rest, and every run of the tests takes the seeds
@@ -390,7 +390,7 @@ func FuzzGCPLint(f *testing.F) {
 		f.Add(marshal(f, doc(row.changes)), policy)
 	}
 	f.Fuzz(func(t *testing.T, provider, iamPolicy []byte) {
-		p, err := ParseGCP(provider)
+		p, err := Parse(provider)
 		if err != nil {
 			return
 		}

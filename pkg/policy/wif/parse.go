@@ -17,7 +17,7 @@ import (
 //   - {"provider": ..., "iamPolicy": ...}: one of these beside a service account's policy
 //
 // An error is a fault.Usage with line and column.
-func ParseGCP(b []byte) (*Provider, error) {
+func Parse(b []byte) (*Provider, error) {
 	n, err := parseDocument(b, "a provider")
 	if err != nil {
 		return nil, err
@@ -369,7 +369,7 @@ func (p *Provider) readCondition(n *document.Node, m document.Member) error {
 
 // compile makes programs of the expressions that read has found.
 func (p *Provider) compile() error {
-	mapping, err := newGCPLanguage(assertion)
+	mapping, err := newLanguage(assertion)
 	if err != nil {
 		return err
 	}
@@ -382,7 +382,7 @@ func (p *Provider) compile() error {
 	if p.condition == nil {
 		return nil
 	}
-	language, err := newGCPLanguage(assertion, googleNamespace, attribute)
+	language, err := newLanguage(assertion, googleNamespace, attribute)
 	if err != nil {
 		return err
 	}

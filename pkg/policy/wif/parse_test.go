@@ -15,7 +15,7 @@ func line(rest string) string {
 	return `{"oidc": {"issuerUri": "` + testIssuer + `"}, ` + "\n" + rest + `}`
 }
 
-func TestGCPParseErrors(t *testing.T) {
+func TestParseErrors(t *testing.T) {
 	snake := func(rest string) string {
 		return `{"oidc": {"issuer_uri": "x"}, "attribute_mapping": {},` + "\n" + rest + `}`
 	}
@@ -77,7 +77,7 @@ func TestGCPParseErrors(t *testing.T) {
 		{"broken policy beside it", `{"provider": {}, "iamPolicy": []}`, "line 1, column 31: a list where an IAM policy belongs"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			p, err := ParseGCP([]byte(row.text))
+			p, err := Parse([]byte(row.text))
 			if err == nil {
 				t.Fatalf("taken: %+v", p)
 			}
@@ -95,7 +95,7 @@ func TestGCPParseErrors(t *testing.T) {
 }
 
 // What gcloud prints, all of it, and Terraform's whole set.
-func TestGCPParseMembers(t *testing.T) {
+func TestParseMembers(t *testing.T) {
 	for name, text := range map[string]string{
 		"gcloud": `{"actorProviders": [], "attributeCondition": "true", "attributeMapping": {"google.subject": "'x'"}, "description": "d", "disabled": false,
 			"displayName": "d", "expireTime": "2026-01-01T00:00:00Z", "name": "` + testName + `", "state": "ACTIVE",
@@ -106,7 +106,7 @@ func TestGCPParseMembers(t *testing.T) {
 			"oidc": {"allowed_audiences": null, "issuer_uri": "https://x", "jwks_json": ""}}`,
 		"beside a policy": `{"iamPolicy": {"bindings": []}, "provider": {"name": "` + testName + `", "oidc": {"issuerUri": "https://x"}, "attributeMapping": {"google.subject": "'x'"}}}`,
 	} {
-		p, err := ParseGCP([]byte(text))
+		p, err := Parse([]byte(text))
 		if err != nil {
 			t.Errorf("%s: %v", name, err)
 			continue
@@ -121,8 +121,8 @@ func TestGCPParseMembers(t *testing.T) {
 }
 
 // The places that findings name are the document's.
-func TestGCPPlaces(t *testing.T) {
-	p, err := ParseGCP([]byte("{\n  \"oidc\": {\n    \"issuerUri\": \"https://x\"},\n  \"attributeMapping\": {\n    \"google.subject\":\n      \"'x'\"},\n  \"attributeCondition\": \"true\"\n}"))
+func TestPlaces(t *testing.T) {
+	p, err := Parse([]byte("{\n  \"oidc\": {\n    \"issuerUri\": \"https://x\"},\n  \"attributeMapping\": {\n    \"google.subject\":\n      \"'x'\"},\n  \"attributeCondition\": \"true\"\n}"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -140,7 +140,7 @@ func TestGCPPlaces(t *testing.T) {
 	}
 }
 
-func TestGCPParsePolicyErrors(t *testing.T) {
+func TestParsePolicyErrors(t *testing.T) {
 	binding := func(b string) string { return "{\"bindings\": [\n" + b + "]}" }
 	for _, row := range []struct{ name, text, want string }{
 		{"not JSON", "x", "line 1, column 1: not JSON"},
@@ -172,7 +172,7 @@ func TestGCPParsePolicyErrors(t *testing.T) {
 	}
 }
 
-func FuzzGCPParse(f *testing.F) {
+func FuzzParse(f *testing.F) {
 	f.Add(marshal(f, doc(nil)), []byte(`{"bindings": [{"role": "roles/iam.workloadIdentityUser", "members": ["principalSet:`+testPool+`*"]}]}`))
 	f.Add([]byte(`{"attribute_mapping": {"google.subject": "assertion.sub"}, "oidc": [{"issuer_uri": "`+testIssuer+`"}]}`), []byte(`{}`))
 	f.Add([]byte(`{"values": {"root_module": {"resources": [{"type": "google_iam_workload_identity_pool_provider", "values": {"id": ""}}]}}}`), []byte(`{"bindings": [{"role": "r", "condition": {}}]}`))
@@ -183,7 +183,7 @@ func FuzzGCPParse(f *testing.F) {
 		if err != nil && fault.KindOf(err) != fault.Usage {
 			t.Fatal(err)
 		}
-		p, err := ParseGCP(provider)
+		p, err := Parse(provider)
 		if err != nil {
 			if fault.KindOf(err) != fault.Usage {
 				t.Fatal(err)

@@ -56,10 +56,10 @@ func write(t *testing.T, s Setup, format string) policy.Setup {
 	return out
 }
 
-func TestGCPSetup(t *testing.T) {
+func TestSetup(t *testing.T) {
 	read := map[string]func(*testing.T, []byte) *Provider{
 		"json": func(t *testing.T, b []byte) *Provider {
-			p, err := ParseGCP(b)
+			p, err := Parse(b)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -206,7 +206,7 @@ func fromTerraform(t *testing.T, b []byte) *Provider {
 	if value("service_account_id") != "projects/my-project/serviceAccounts/deploy@my-project.iam.gserviceaccount.com" {
 		t.Errorf("the account is %q", value("service_account_id"))
 	}
-	p, err := ParseGCP(marshal(t, doc))
+	p, err := Parse(marshal(t, doc))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -259,7 +259,7 @@ func fromScript(t *testing.T, b []byte) *Provider {
 	} else {
 		audiences = strings.Split(audiences[0], ",")
 	}
-	p, err := ParseGCP(marshal(t, map[string]any{
+	p, err := Parse(marshal(t, map[string]any{
 		"provider": map[string]any{"name": calls[2][4], "attributeMapping": mapping, "attributeCondition": flags["--attribute-condition"],
 			"oidc": map[string]any{"issuerUri": flags["--issuer-uri"], "allowedAudiences": audiences}},
 		"iamPolicy": map[string]any{"bindings": []any{grant(flags["--role"], flags["--member"])}},
@@ -271,7 +271,7 @@ func fromScript(t *testing.T, b []byte) *Provider {
 }
 
 // The real gcloud reads the script's arguments as they are meant.
-func TestGCPScriptWithGcloud(t *testing.T) {
+func TestScriptWithGcloud(t *testing.T) {
 	testenv.NeedFull(t, "starts gcloud")
 	testenv.Program(t, "gcloud")
 	var lock sync.Mutex
@@ -311,7 +311,7 @@ func TestGCPScriptWithGcloud(t *testing.T) {
 	}
 	provider["name"] = testName
 	policy, _ := sent["/v1/projects/my-project/serviceAccounts/deploy@my-project.iam.gserviceaccount.com:setIamPolicy"]["policy"].(map[string]any)
-	p, err := ParseGCP(marshal(t, map[string]any{"provider": provider, "iamPolicy": policy}))
+	p, err := Parse(marshal(t, map[string]any{"provider": provider, "iamPolicy": policy}))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -322,7 +322,7 @@ func TestGCPScriptWithGcloud(t *testing.T) {
 	admitsOnly(t, p, settled)
 }
 
-func TestGCPSetupErrors(t *testing.T) {
+func TestSetupErrors(t *testing.T) {
 	for _, row := range []struct {
 		name   string
 		change func(*Setup)
@@ -357,7 +357,7 @@ func TestGCPSetupErrors(t *testing.T) {
 	}
 }
 
-func TestGCPSetupNotes(t *testing.T) {
+func TestSetupNotes(t *testing.T) {
 	for _, row := range []struct {
 		job         policy.Job
 		format      string
@@ -379,7 +379,7 @@ func TestGCPSetupNotes(t *testing.T) {
 }
 
 // The accounts of other kinds of project have their project's id elsewhere.
-func TestGCPSetupAccounts(t *testing.T) {
+func TestSetupAccounts(t *testing.T) {
 	for account, want := range map[string]string{
 		"deploy@my-project.iam.gserviceaccount.com":             "projects/my-project/serviceAccounts/deploy@my-project.iam.gserviceaccount.com",
 		"123456789012-compute@developer.gserviceaccount.com":    "projects/-/serviceAccounts/123456789012-compute@developer.gserviceaccount.com",
@@ -403,7 +403,7 @@ func ExampleSetup() {
 	if err != nil {
 		panic(err)
 	}
-	p, err := ParseGCP(out.Text)
+	p, err := Parse(out.Text)
 	if err != nil {
 		panic(err)
 	}

@@ -44,7 +44,7 @@ func doc(changes map[string]any) map[string]any {
 
 func parse(t testing.TB, changes map[string]any) *Provider {
 	t.Helper()
-	p, err := ParseGCP(marshal(t, doc(changes)))
+	p, err := Parse(marshal(t, doc(changes)))
 	if err != nil {
 		t.Fatal(err)
 	}
