@@ -97,7 +97,7 @@ func groups(online bool) []group {
 		{"vault", fault.Local, vaultChecks()},
 		{"shell", fault.Local, shellChecks()},
 		{"machine", fault.Local, machineChecks()},
-		{"leaks", fault.Local, leakChecks()},
+		{"leaks", fault.Local, checkoutChecks()},
 	}
 	if online {
 		all = append(all, group{"online", fault.Unavailable, onlineChecks()})

@@ -129,7 +129,7 @@ func (v *view) unportable(name string, err error) finding {
 	// "X" cannot be a profile's name: WHY
 	_, why, _ := strings.Cut(f.Message, "cannot be a profile's name: ")
 	f.Message = "a profile has a name that not every SDK finds: " + why
-	if len(credentialsIn([]byte(name), v.now)) == 0 && len(name) <= 40 {
+	if !hasCredentials(name) && len(name) <= 40 {
 		f.Message = fmt.Sprintf("the profile %q has a name that not every SDK finds: %s", name, why)
 	}
 	return f.because("one tool works with it, another takes other credentials or none")

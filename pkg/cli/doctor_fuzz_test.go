@@ -17,27 +17,8 @@ func FuzzCredentials(f *testing.F) {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, text string) {
-		if left := credentialsIn([]byte(withoutCredentials(text)), doctorNow); len(left) > 0 {
-			t.Errorf("%q still holds %v", withoutCredentials(text), left)
-		}
-	})
-}
-
-// FuzzDockerRules: whatever the file says, it is read; a name without anything
-// special ignores itself, an exception takes that back.
-func FuzzDockerRules(f *testing.F) {
-	for _, s := range []string{"**/x", "[a-", "\\", "!", "# c\n\uFEFFx", "a/../b", "**/**", "[^a]", "[]a]", "*\n!x"} {
-		f.Add(s, "x")
-	}
-	f.Fuzz(func(t *testing.T, text, name string) {
-		ignoredBy(dockerRules(text), name)
-		if strings.Trim(name, "abcdefghijklmnopqrstuvwxyz0123456789-_()+$|{}") != "" || name == "" {
-			return
-		}
-		if !ignoredBy(dockerRules(text+"\n"+name), name) || ignoredBy(dockerRules(text+"\n!"+name), name) {
-			if strings.Count(text, "\n") < 900 { // the rules beyond a thousand are not read
-				t.Errorf("%q after %q is not the last word", name, text)
-			}
+		if left := withoutCredentials(text); hasCredentials(left) {
+			t.Errorf("%q still holds credentials", left)
 		}
 	})
 }
@@ -47,7 +28,7 @@ func FuzzDoctor(f *testing.F) {
 	for _, s := range []string{
 		"[a]\ncredential_process = 'x\n", "{\"type\":\"external_account\",\"credential_source\":{\"executable\":{\"command\":\"\\u0000\"}}}",
 		"# >>> oidc-broker aws >>>\nexport AWS_CREDENTIAL_EXPIRATION='2000-01-01T00:00:00Z'\n# <<< oidc-broker aws <<<\nexit 1\n",
-		"*\n!x", "~", "\x1b[31m", "arn:aws:iam::1:role/x", "$X", "https://u:p@h/", "http://[::1", "\xff\xfe",
+		"~", "\x1b[31m", "arn:aws:iam::1:role/x", "$X", "https://u:p@h/", "http://[::1", "\xff\xfe",
 	} {
 		f.Add(s)
 	}
@@ -56,7 +37,7 @@ func FuzzDoctor(f *testing.F) {
 		v := r.view(t)
 		v.client.Transport = answering{}
 		dir := filepath.Dir(v.dir)
-		for _, name := range []string{"work/f", "adc.json", "work/.dockerignore", "work/Dockerfile"} {
+		for _, name := range []string{"work/f", "adc.json"} {
 			if err := os.WriteFile(filepath.Join(dir, filepath.FromSlash(name)), []byte(text), 0o600); err != nil {
 				t.Fatal(err)
 			}

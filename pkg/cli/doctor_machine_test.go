@@ -3,7 +3,6 @@ package cli
 import (
 	"os"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"testing"
 
@@ -123,32 +122,8 @@ func leftBy(t *testing.T, then, now string) func(*view) {
 	}
 }
 
-func TestDoctorLeaks(t *testing.T) {
-	const (
-		aws    = "AKIAABCDEFGHIJKLMNOP"
-		docker = "-- work/Dockerfile --\nFROM x\n"
-	)
+func TestDoctorCheckout(t *testing.T) {
 	visits(t, "leaks", []visit{
-		{check: "leak-file", name: "none", files: "-- work/README --\nhello\n"},
-		{check: "leak-file", name: "AWS", files: "-- work/a/.env --\nKEY=" + aws + "\n", want: `warning "a/.env" in the checkout holds an AWS access key`},
-		{check: "leak-file", name: "AWS, temporary", files: "-- work/x --\n" + strings.Replace(aws, "AKIA", "ASIA", 1) + "\n", want: "warning an AWS access key"},
-		{check: "leak-file", name: "AWS's own example", files: "-- work/x --\nAKIAIOSFODNN7EXAMPLE\n"},
-		{check: "leak-file", name: "a part of something longer", files: "-- work/x --\nx" + aws + "Q\n"},
-		{check: "leak-file", name: "Google", files: "-- work/k.json --\n" + `{"private_key": "-----BEGIN PRIVATE KEY-----\nMII"}` + "\n", want: "warning the private key of a Google service account"},
-		{check: "leak-file", name: "another private key", files: "-- work/k.pem --\n-----BEGIN PRIVATE KEY-----\nMII\n"},
-		{check: "leak-file", name: "a token", files: "-- work/t --\n{token v1}\n", want: "warning a token of CircleCI's"},
-		{check: "leak-file", name: "an expired token", files: "-- work/t --\n{token v1 expired}\n", want: "note an expired token of CircleCI's"},
-		{check: "leak-file", name: "another token", files: "-- work/t --\neyJhbGciOiJub25lIn0.eyJpc3MiOiJhIiwic3ViIjoiYiIsImF1ZCI6ImMiLCJleHAiOjE5MDAwMDAwMDB9.YWFhYWFhYWE\n"},
-		{check: "leak-file", name: "Vault", files: "-- work/t --\nhvs.ABCDEFGHIJKLMNOPQRSTUVWX\n", want: "warning a Vault token"},
-		{check: "leak-file", name: "Vault, by its name", files: "-- work/.vault-token --\ns.abc\n", want: "warning a Vault token"},
-		{check: "leak-file", name: "two in one", files: "-- work/t --\nhvs.ABCDEFGHIJKLMNOPQRSTUVWX " + aws + "\n", want: "warning an AWS access key and a Vault token"},
-		{check: "leak-file", name: "a configuration", files: "-- work/c.json --\n" + external(`{"file": "/x"}`), want: "note a Google credential configuration"},
-		{check: "leak-file", name: "not in .git", files: "-- work/.git/x --\n" + aws + "\n-- work/node_modules/x --\n" + aws + "\n"},
-		{check: "leak-file", name: "CircleCI's working directory", env: "CIRCLE_WORKING_DIRECTORY=~/project", files: "-- home/project/x --\n" + aws + "\n-- work/y --\n" + aws + "\n", want: `warning "x" in the checkout`},
-		{check: "leak-file", name: "a home in the checkout", env: "HOME=$DIR/work", files: "-- work/.aws/credentials --\n" + aws + "\n"},
-		{check: "leak-file", name: "a home beside it", files: "-- work/.aws/credentials --\n" + aws + "\n", want: `warning ".aws/credentials"`},
-		{check: "leak-file", name: "many", files: manyLeaks(aws), want: strings.Repeat("warning in the checkout holds an AWS access key\n", maxLeakShown) + "warning 3 files more"},
-
 		{check: "leak-path", name: "outside", env: "AWS_SHARED_CREDENTIALS_FILE=$DIR/c", files: "-- c --\nx\n"},
 		{check: "leak-path", name: "nothing there yet", env: "AWS_SHARED_CREDENTIALS_FILE=$DIR/work/c"},
 		{check: "leak-path", name: "a profile", env: "AWS_SHARED_CREDENTIALS_FILE=$DIR/work/c", files: "-- work/c --\nx\n", want: `warning AWS_SHARED_CREDENTIALS_FILE names "c", in the checkout`},
@@ -156,102 +131,5 @@ func TestDoctorLeaks(t *testing.T) {
 		{check: "leak-path", name: "Google's", env: "GOOGLE_APPLICATION_CREDENTIALS=$DIR/adc.json", files: "-- adc.json --\n" + external(`{"file": "$DIR/work/sub/token"}`) + "-- work/sub/token --\nx\n", want: `warning the credential configuration names "sub/token"`},
 		{check: "leak-path", name: "beside the checkout", env: "BASH_ENV=$DIR/work2", files: "-- work2 --\nx\n"},
 		{check: "leak-path", name: "a home in the checkout", env: "HOME=$DIR/work\nAWS_CONFIG_FILE=$DIR/work/.aws/config\nAWS_SHARED_CREDENTIALS_FILE=$DIR/work/.aws/credentials", files: "-- work/.aws/credentials --\nx\n"},
-
-		{check: "leak-docker", name: "no docker", files: "-- work/x --\n" + aws + "\n"},
-		{check: "leak-docker", name: "no credentials", files: docker},
-		{check: "leak-docker", name: "sent", files: docker + "-- work/x --\n" + aws + "\n", want: `warning 1 file with credentials would go along with 'docker build'`},
-		{check: "leak-docker", name: "ignored", files: docker + "-- work/x/y --\n" + aws + "\n-- work/.dockerignore --\n# c\n/x\n"},
-		{check: "leak-docker", name: "ignored, but for it", files: docker + "-- work/x/y --\n" + aws + "\n-- work/.dockerignore --\n*\n!x\n", want: `warning "x/y"`},
-		{check: "leak-docker", name: "delivered there", env: "AWS_SHARED_CREDENTIALS_FILE=$DIR/work/c", files: "-- work/app.dockerfile --\n-- work/c --\nx\n", want: `warning "c"`},
 	})
-}
-
-func manyLeaks(text string) string {
-	var b strings.Builder
-	for _, name := range strings.Split(strings.Repeat("x", maxLeakShown+3), "") {
-		b.WriteString("-- work/" + name + string(rune('a'+b.Len()%26)) + strings.Repeat("y", b.Len()/30) + " --\n" + text + "\n")
-	}
-	return b.String()
-}
-
-// TestLeakBounds: links are not followed, and a tree without end has one.
-func TestLeakBounds(t *testing.T) {
-	v := visit{files: "-- secret --\nAKIAABCDEFGHIJKLMNOP\n"}.view(t)
-	top := filepath.Dir(v.dir)
-	deep := v.dir
-	for range maxLeakDepth + 3 {
-		deep = filepath.Join(deep, "d")
-	}
-	if err := os.MkdirAll(deep, 0o700); err != nil {
-		t.Fatal(err)
-	}
-	for name, text := range map[string]string{
-		filepath.Join(deep, "x"):      "AKIAABCDEFGHIJKLMNOP", // too deep
-		filepath.Join(v.dir, "large"): strings.Repeat("x", maxLeakHead) + " AKIAABCDEFGHIJKLMNOP",
-	} {
-		if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if runtime.GOOS != "windows" {
-		for link, to := range map[string]string{"out": top, "file": filepath.Join(top, "secret"), "round": "."} {
-			if err := os.Symlink(to, filepath.Join(v.dir, link)); err != nil {
-				t.Fatal(err)
-			}
-		}
-	}
-	w := v.leaks()
-	if len(w.leaks) != 0 || !w.cut || w.files != 1 {
-		t.Errorf("%+v", w)
-	}
-	found := leakFiles(v)
-	if len(found) != 1 || found[0].Severity != remark || !strings.Contains(found[0].Message, "larger than what is looked at") {
-		t.Errorf("%+v", found)
-	}
-}
-
-func TestDockerRules(t *testing.T) {
-	for _, row := range []struct {
-		rules, name string
-		ignored     bool
-	}{
-		{"", "x", false},
-		{"x", "x", true},
-		{"x", "a/x", false},
-		{"/x", "x", true},
-		{"./x/", "x", true},
-		{"x", "x/y/z", true},
-		{"x", "xy", false},
-		{"*.json", "k.json", true},
-		{"*.json", "a/k.json", false},
-		{"*/*.json", "a/k.json", true},
-		{"**/*.json", "a/b/k.json", true},
-		{"**/*.json", "k.json", true},
-		{"**", "a/b", true},
-		{"a/**", "a/b/c", true},
-		{"a/**", "b/a", false},
-		{"k.json", "kxjson", false},
-		{"k?json", "k.json", true},
-		{"k?json", "k/json", false},
-		{"[a-c]x", "bx", true},
-		{"[a-c]x", "dx", false},
-		{"[", "[", false},
-		{`\*`, "*", true},
-		{`\*`, "x", false},
-		{"*\n!x", "x", false},
-		{"*\n!x", "y", true},
-		{"!x\n*", "x", true},
-		{"*\n!x\nx/secret", "x/secret", true},
-		{"# x\n", "# x", false},
-		{"  x  ", "x", true},
-		{"x\r\ny\r\n", "y", true},
-		{"\uFEFFx", "x", true},
-		{".", "x", false},
-		{"ü", "ü", true},
-		{"(x", "(x", true},
-	} {
-		if got := ignoredBy(dockerRules(row.rules), row.name); got != row.ignored {
-			t.Errorf("%q: %q is ignored: %v", row.rules, row.name, got)
-		}
-	}
 }

@@ -131,7 +131,7 @@ func bashEnvMode(v *view) []finding {
 	}
 	exported := shell.Exported(f.text)
 	secrets := slices.ContainsFunc(secretVariables(), func(name string) bool { _, there := exported[name]; return there })
-	if len(f.blocks) == 0 && !secrets && len(credentialsIn(f.text, v.now)) == 0 {
+	if len(f.blocks) == 0 && !secrets && !hasCredentials(string(f.text)) {
 		return nil
 	}
 	return []finding{warns("%s holds credentials, and its mode %#o lets others read it", v.place(f.path), f.info.Mode().Perm()).

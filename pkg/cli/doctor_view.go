@@ -55,7 +55,6 @@ type view struct {
 	aws     func() awsState
 	google  func() []googleFile
 	bashEnv func() bashEnvFile
-	leaks   func() leakWalk
 	reached func() []reachedServer
 }
 
@@ -86,7 +85,6 @@ func (v *view) prepared() *view {
 	v.aws = sync.OnceValue(v.lookForAWS)
 	v.google = sync.OnceValue(v.lookForGoogle)
 	v.bashEnv = sync.OnceValue(v.lookForBashEnv)
-	v.leaks = sync.OnceValue(v.lookForLeaks)
 	v.reached = sync.OnceValue(v.reach)
 	return v
 }
@@ -179,7 +177,7 @@ const (
 func (v *view) place(path string) string {
 	_, err := os.Stat(v.abs(path))
 	likely := filepath.IsAbs(path) || strings.HasPrefix(path, "~") || strings.HasPrefix(path, ".") || err == nil
-	if !likely || len(path) > 1000 || strings.ContainsAny(path, "{}\r\n") || len(credentialsIn([]byte(path), v.now)) > 0 {
+	if !likely || len(path) > 1000 || strings.ContainsAny(path, "{}\r\n") || hasCredentials(path) {
 		return noPath
 	}
 	return strconv.Quote(path)
@@ -195,7 +193,7 @@ func profileName(name string) string {
 
 // likelyProfile is false for what may be a key that somebody took for a name.
 func likelyProfile(name string) bool {
-	return ini.ProfileName(name) == nil && len(name) <= 36 && len(credentialsIn([]byte(name), time.Time{})) == 0
+	return ini.ProfileName(name) == nil && len(name) <= 36 && !hasCredentials(name)
 }
 
 // host shows where a URL leads, or says that it is none.

@@ -27,7 +27,6 @@ var openers = map[string][]string{
 // openedElsewhere are the places that open a file by themselves, and why they may.
 var openedElsewhere = map[string]string{
 	"pkg/internal/child/child_unix.go os.Open":  "/dev/tty is the device that is wanted; it is opened when a signal comes",
-	"pkg/cli/doctor_leaks.go os.Open":           "a directory, to read some of its entries",
 	"pkg/cli/doctor_view.go buildinfo.ReadFile": "a program on PATH, which is a regular file",
 	"pkg/cli/doctor_machine.go os.CreateTemp":   "a new file in a directory that doctor tries",
 }
