@@ -95,7 +95,7 @@ func tokenMalformed(v *view) []finding {
 		return []finding{failed(j.err).orRemedy("name a file that is there and that this user can read")}
 	}
 	if j.found {
-		if err := j.CheckAlgorithm(); err != nil {
+		if err := oidc.CheckAlgorithm(j.Token); err != nil {
 			return []finding{failed(err)}
 		}
 	}
@@ -198,11 +198,11 @@ func tokenVariables(v *view) []finding {
 			continue
 		}
 		tokens = append(tokens, t)
-		if parts, ok := t.Parts(); ok && name == oidc.EnvV1 && parts.VCSOrigin != "" {
+		if parts, ok := oidc.ParseSubject(t); ok && name == oidc.EnvV1 && parts.VCSOrigin != "" {
 			all = append(all, warns("%s holds a token with a V2 subject", name).
 				because("a trust policy that compares V1 subjects refuses it").
 				remedy("let the variable be what CircleCI sets; minted tokens go into another one, with --token-env"))
-		} else if ok && name == oidc.EnvV2 && parts.VCSOrigin == "" && t.CircleCI("vcs-origin") != nil {
+		} else if ok && name == oidc.EnvV2 && parts.VCSOrigin == "" && oidc.CircleCIClaim(t, "vcs-origin") != nil {
 			all = append(all, warns("%s holds a token with a V1 subject", name).
 				because("a trust policy that compares V2 subjects, with the repository and the branch, refuses it").
 				remedy("let the variable be what CircleCI sets"))
@@ -232,13 +232,13 @@ func variablesTogether(v *view, tokens []oidc.Token) []finding {
 				remedy("let both be what CircleCI sets; minted tokens go into a variable of their own")}
 		}
 	}
-	return []finding{passes("%s is %s, %s is %s", oidc.EnvV1, tokens[0].Version(), oidc.EnvV2, tokens[1].Version())}
+	return []finding{passes("%s is %s, %s is %s", oidc.EnvV1, oidc.Version(tokens[0]), oidc.EnvV2, oidc.Version(tokens[1]))}
 }
 
 // usualAudience says whether an audience is CircleCI's default, or the name that a
 // cloud gives to itself.
 func usualAudience(v *view, t oidc.Token, aud string) bool {
-	return aud == t.OrgID() || aud == v.get("CIRCLE_ORGANIZATION_ID") || aud == "sts.amazonaws.com" ||
+	return aud == oidc.OrgID(t) || aud == v.get("CIRCLE_ORGANIZATION_ID") || aud == "sts.amazonaws.com" ||
 		strings.HasPrefix(strings.TrimPrefix(aud, "https:"), "//iam.googleapis.com/projects/")
 }
 
@@ -270,7 +270,7 @@ func tokenIssuer(v *view) []finding {
 			because("a provider that was set up for the organisation's own issuer refuses it; one for this issuer lets everybody in whom its conditions do not keep out").
 			remedy("mint without --root-issuer; where it is meant, let every trust policy check oidc.circleci.com/org-id and project-id")}
 	case strings.HasPrefix(j.Issuer, oidc.RootIssuer+"/"):
-		org := j.OrgID()
+		org := oidc.OrgID(j.Token)
 		if org == "" {
 			org = v.get("CIRCLE_ORGANIZATION_ID")
 		}
@@ -294,7 +294,7 @@ func tokenProject(v *view) []finding {
 		return nil
 	}
 	for _, c := range []struct{ claim, has, variable string }{
-		{"project-id", j.ProjectID(), "CIRCLE_PROJECT_ID"}, {"org-id", j.OrgID(), "CIRCLE_ORGANIZATION_ID"},
+		{"project-id", oidc.ProjectID(j.Token), "CIRCLE_PROJECT_ID"}, {"org-id", oidc.OrgID(j.Token), "CIRCLE_ORGANIZATION_ID"},
 	} {
 		if want := v.get(c.variable); c.has != "" && want != "" && c.has != want {
 			return []finding{warns("the token's %s is not the one in %s", c.claim, c.variable).
@@ -307,7 +307,7 @@ func tokenProject(v *view) []finding {
 
 func tokenSSHRerun(v *view) []finding {
 	j := v.job()
-	if rerun, _ := j.CircleCI("ssh-rerun").(bool); !j.found || !rerun {
+	if rerun, _ := oidc.CircleCIClaim(j.Token, "ssh-rerun").(bool); !j.found || !rerun {
 		return nil
 	}
 	return []finding{warns("this job was rerun with SSH").
@@ -318,7 +318,7 @@ func tokenSSHRerun(v *view) []finding {
 func tokenFork(v *view) []finding {
 	const remedy = "let every trust policy check oidc.circleci.com/vcs-origin, or the V2 subject; AWS sees the V2 subject alone"
 	j := v.job()
-	origin, _ := j.CircleCI("vcs-origin").(string)
+	origin, _ := oidc.CircleCIClaim(j.Token, "vcs-origin").(string)
 	own := oidc.Origin(v.get("CIRCLE_REPOSITORY_URL"))
 	switch {
 	case !j.found:
@@ -333,7 +333,7 @@ func tokenFork(v *view) []finding {
 
 func tokenWebhook(v *view) []finding {
 	j := v.job()
-	if _, circle := j.Parts(); !j.found || !circle || j.CircleCI("vcs-origin") != nil {
+	if _, circle := oidc.ParseSubject(j.Token); !j.found || !circle || oidc.CircleCIClaim(j.Token, "vcs-origin") != nil {
 		return nil
 	}
 	return []finding{notes("the token names no repository and no branch").

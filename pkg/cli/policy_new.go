@@ -139,8 +139,8 @@ func (n *policyNew) fromToken(ctx context.Context) error {
 			*p = claim
 		}
 	}
-	take(&n.job.Org, t.OrgID())
-	take(&n.job.Project, t.ProjectID())
+	take(&n.job.Org, oidc.OrgID(t))
+	take(&n.job.Project, oidc.ProjectID(t))
 	if n.job.VCSRef != "" {
 		take(&n.job.VCSOrigin, t.Text("oidc.circleci.com/vcs-origin"))
 	}

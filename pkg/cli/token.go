@@ -144,20 +144,20 @@ func (a *app) tokenRows(t oidc.Token, v *oidc.Verification) [][2]string {
 			rows = append(rows, [2]string{name, value})
 		}
 	}
-	if s, ok := t.Parts(); ok {
+	if s, ok := oidc.ParseSubject(t); ok {
 		add("  org", s.Org)
 		add("  project", s.Project)
 		add("  user", s.User)
 		add("  vcs-origin", s.VCSOrigin)
 		add("  vcs-ref", s.VCSRef)
 	}
-	add("version", t.Version())
-	add("organisation", t.OrgID())
-	add("project", t.ProjectID())
-	add("repository", text(t.CircleCI("vcs-origin")))
-	add(refName(text(t.CircleCI("vcs-ref"))))
-	add("contexts", contexts(t.CircleCI("context-ids")))
-	add("ssh-rerun", text(t.CircleCI("ssh-rerun")))
+	add("version", oidc.Version(t))
+	add("organisation", oidc.OrgID(t))
+	add("project", oidc.ProjectID(t))
+	add("repository", text(oidc.CircleCIClaim(t, "vcs-origin")))
+	add(refName(text(oidc.CircleCIClaim(t, "vcs-ref"))))
+	add("contexts", contexts(oidc.CircleCIClaim(t, "context-ids")))
+	add("ssh-rerun", text(oidc.CircleCIClaim(t, "ssh-rerun")))
 	for _, name := range otherClaims(t) {
 		add(strings.TrimPrefix(name, "oidc.circleci.com/"), text(t.Claims[name]))
 	}
@@ -231,7 +231,7 @@ func (a *app) tokenJSON(t oidc.Token, v *oidc.Verification) error {
 		"source":           t.Source,
 		"header":           map[string]string{"alg": t.Algorithm, "kid": t.KeyID},
 		"claims":           t.Claims,
-		"version":          t.Version(),
+		"version":          oidc.Version(t),
 		"secondsLeft":      int64(t.Expiry.Sub(a.Now()).Seconds()),
 		"expires":          t.Expiry.Format(time.RFC3339),
 		"signatureChecked": v != nil,
@@ -240,7 +240,7 @@ func (a *app) tokenJSON(t oidc.Token, v *oidc.Verification) error {
 		out["secondsOld"] = int64(a.Now().Sub(t.IssuedAt).Seconds())
 		out["issued"] = t.IssuedAt.Format(time.RFC3339)
 	}
-	if s, ok := t.Parts(); ok {
+	if s, ok := oidc.ParseSubject(t); ok {
 		out["subject"] = map[string]string{"org": s.Org, "project": s.Project, "user": s.User, "vcs-origin": s.VCSOrigin, "vcs-ref": s.VCSRef}
 	}
 	if v != nil {

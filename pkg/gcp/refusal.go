@@ -227,7 +227,7 @@ func (r refusalOf) hints(row refusal) []string {
 	}
 	switch row.reason {
 	case condition:
-		all = append(all, r.token.SubjectHint(), r.token.ClaimsHint(), checkStep, r.token.IssuerHint())
+		all = append(all, r.token.SubjectHint(), oidc.ClaimsHint(r.token), checkStep, r.token.IssuerHint())
 	case issuer:
 		all = append(all, r.token.IssuerHint(), r.token.SubjectHint())
 	case binding:

@@ -132,7 +132,7 @@ func (f Finder) judged(t Token, err error) (Token, error) {
 		f.Found(t.Raw)
 	}
 	if f.Log != nil {
-		f.Log("token from %s, %s, valid until %s", t.Source, t.Version(), t.Expiry.Format(time.RFC3339))
+		f.Log("token from %s, %s, valid until %s", t.Source, Version(t), t.Expiry.Format(time.RFC3339))
 	}
 	return t, nil
 }

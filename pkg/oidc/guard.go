@@ -42,7 +42,7 @@ func (g Guards) settle() error {
 func (g Guards) check(t Token, now time.Time) error {
 	for _, c := range g.Claims {
 		name, want, _ := strings.Cut(c, "=")
-		got, there := t.claim(name)
+		got, there := claimOf(t, name)
 		if there && holds(got, want) {
 			continue
 		}
@@ -52,7 +52,7 @@ func (g Guards) check(t Token, now time.Time) error {
 		}
 		return e
 	}
-	if rerun, there := t.claim("ssh-rerun"); g.RefuseSSHRerun && (!there || !holds(rerun, "false")) {
+	if rerun, there := claimOf(t, "ssh-rerun"); g.RefuseSSHRerun && (!there || !holds(rerun, "false")) {
 		return fault.New(fault.Refused, "--refuse-ssh-rerun: the token's ssh-rerun is %s", shown(rerun, there)).
 			Hint("another user may be logged in to this job: run it again without SSH")
 	}
@@ -63,8 +63,8 @@ func (g Guards) check(t Token, now time.Time) error {
 	return nil
 }
 
-// claim returns a claim by its name, or by its name without CircleCI's prefix.
-func (t Token) claim(name string) (any, bool) {
+// claimOf returns a claim by its name, or by its name without CircleCI's prefix.
+func claimOf(t Token, name string) (any, bool) {
 	if v, ok := t.Claims[name]; ok {
 		return v, true
 	}

@@ -41,7 +41,7 @@ func (f Finder) Identity(ctx context.Context) ([]string, error) {
 	}
 	id := []string{"env", f.Env, "file", path, "audience", f.Audience, "version", f.Version, "guards", string(guards)}
 	if found {
-		claims, err := t.lasting()
+		claims, err := lasting(t)
 		return append(id, "claims", claims), err
 	}
 	if f.Getenv("CIRCLE_WORKFLOW_JOB_ID") == "" {
@@ -62,7 +62,7 @@ func jobVariables() []string {
 }
 
 // lasting are the claims but those in which two tokens of one job differ.
-func (t Token) lasting() (string, error) {
+func lasting(t Token) (string, error) {
 	claims := maps.Clone(t.Claims)
 	for _, name := range []string{"iat", "nbf", "exp", "jti"} {
 		delete(claims, name)

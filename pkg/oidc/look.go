@@ -90,7 +90,7 @@ func Origin(repository string) string {
 
 // CheckAlgorithm returns a fault.Token for a token that no cloud takes, whoever
 // signed it: one that everybody could have signed.
-func (t Token) CheckAlgorithm() error {
+func CheckAlgorithm(t Token) error {
 	for _, a := range algorithms {
 		if string(a) == t.Algorithm {
 			return nil

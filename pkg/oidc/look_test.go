@@ -102,7 +102,7 @@ func TestMissing(t *testing.T) {
 
 func TestCheckAlgorithm(t *testing.T) {
 	for alg, ok := range map[string]bool{"RS256": true, "ES512": true, "none": false, "HS256": false, "": false, "rs256": false} {
-		err := Token{Algorithm: alg, Source: "X"}.CheckAlgorithm()
+		err := CheckAlgorithm(Token{Algorithm: alg, Source: "X"})
 		if (err == nil) != ok || err != nil && fault.KindOf(err) != fault.Token {
 			t.Errorf("%q: %v", alg, err)
 		}

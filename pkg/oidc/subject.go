@@ -2,6 +2,34 @@ package oidc
 
 import "strings"
 
+// claimPrefix is how the names of CircleCI's own claims begin.
+const claimPrefix = "oidc.circleci.com/"
+
+// CircleCIClaim returns one of CircleCI's own claims by its name after
+// "oidc.circleci.com/", or nil.
+func CircleCIClaim(t Token, name string) any { return t.Claims[claimPrefix+name] }
+
+// ProjectID returns the claim oidc.circleci.com/project-id, or "".
+func ProjectID(t Token) string { return t.Text(claimPrefix + "project-id") }
+
+// OrgID returns the claim oidc.circleci.com/org-id, or "".
+func OrgID(t Token) string { return t.Text(claimPrefix + "org-id") }
+
+// Choice is what a command line needs beside the defaults to find this token
+// again, with a space in front: " --token-version v2", or nothing.
+func Choice(t Token) string {
+	if t.Source == EnvV2 {
+		return " --token-version v2"
+	}
+	return ""
+}
+
+// ClaimsHint is the first of the two steps that compare the token with a trust
+// document: the job has the token, and mostly no right to read the document.
+func ClaimsHint(t Token) string {
+	return "in the job: oidc-broker token" + Choice(t) + " --format json > claims.json"
+}
+
 // Subject is CircleCI's sub claim split into its parts:
 //
 //	org/<uuid>/project/<uuid>/user/<uuid>                                    V1
@@ -12,9 +40,9 @@ type Subject struct {
 	VCSRef             string // e.g. "refs/heads/main"; "" in V1
 }
 
-// Parts splits the subject. It returns false when sub is not of CircleCI's
+// ParseSubject splits the token's subject. It returns false when sub is not of CircleCI's
 // form.
-func (t Token) Parts() (Subject, bool) {
+func ParseSubject(t Token) (Subject, bool) {
 	p := strings.SplitN(t.Subject, "/", 7)
 	if len(p) < 6 || p[0] != "org" || p[2] != "project" || p[4] != "user" {
 		return Subject{}, false
@@ -42,14 +70,14 @@ func (t Token) Parts() (Subject, bool) {
 // Version returns "V1" or "V2", by the form of the subject. A pipeline without
 // a repository (a custom webhook) has the same subject in both; then the
 // variable that the token came from decides, and "V1 or V2" is what is left.
-func (t Token) Version() string {
-	s, ok := t.Parts()
+func Version(t Token) string {
+	s, ok := ParseSubject(t)
 	switch {
 	case !ok:
 		return ""
 	case s.VCSOrigin != "":
 		return "V2"
-	case t.CircleCI("vcs-origin") != nil:
+	case CircleCIClaim(t, "vcs-origin") != nil:
 		return "V1" // wherever it was found: a V2 subject would have the claim in it
 	case t.Source == EnvV2:
 		return "V2"

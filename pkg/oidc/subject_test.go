@@ -42,11 +42,11 @@ func TestParts(t *testing.T) {
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			tok := job(t, row.source, row.sub, row.origin, row.ref)
-			got, ok := tok.Parts()
+			got, ok := ParseSubject(tok)
 			if want := (Subject{org, project, user, row.wantOrigin, row.wantRef}); !ok || got != want {
 				t.Errorf("parts %+v %t, want %+v", got, ok, want)
 			}
-			if got := tok.Version(); got != row.version {
+			if got := Version(tok); got != row.version {
 				t.Errorf("version %q, want %q", got, row.version)
 			}
 		})
@@ -59,10 +59,10 @@ func TestParts(t *testing.T) {
 		"x" + subject, "/" + subject,
 	} {
 		tok := job(t, EnvV2, sub, origin, "refs/heads/main")
-		if got, ok := tok.Parts(); ok || got != (Subject{}) {
+		if got, ok := ParseSubject(tok); ok || got != (Subject{}) {
 			t.Errorf("%q has the parts %+v", sub, got)
 		}
-		if got := tok.Version(); got != "" {
+		if got := Version(tok); got != "" {
 			t.Errorf("%q is %s", sub, got)
 		}
 	}
@@ -70,7 +70,7 @@ func TestParts(t *testing.T) {
 
 func TestClaims(t *testing.T) {
 	tok := parse(t, compact(header, claims[:len(claims)-1]+`,"oidc.circleci.com/org-id":"o","oidc.circleci.com/project-id":"p","n":1}`), EnvV1)
-	if tok.OrgID() != "o" || tok.ProjectID() != "p" || tok.Text("n") != "" || tok.Text("none") != "" || tok.CircleCI("none") != nil {
+	if OrgID(tok) != "o" || ProjectID(tok) != "p" || tok.Text("n") != "" || tok.Text("none") != "" || CircleCIClaim(tok, "none") != nil {
 		t.Errorf("claims %+v", tok.Claims)
 	}
 }

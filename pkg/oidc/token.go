@@ -24,8 +24,6 @@ const (
 	// apart: a token counts as expired this long after its exp, and one that
 	// has less than this left is minted anew where that is possible.
 	Slack = 60 * time.Second
-	// prefix of CircleCI's own claims.
-	claimPrefix = "oidc.circleci.com/"
 )
 
 // Token is a JSON Web Token (RFC 7519) that was read but not verified.
@@ -123,25 +121,6 @@ func (t Token) Text(claim string) string {
 	return s
 }
 
-// CircleCI returns one of CircleCI's own claims by its name after
-// "oidc.circleci.com/", or nil.
-func (t Token) CircleCI(name string) any { return t.Claims[claimPrefix+name] }
-
-// ProjectID returns the claim oidc.circleci.com/project-id, or "".
-func (t Token) ProjectID() string { return t.Text(claimPrefix + "project-id") }
-
-// OrgID returns the claim oidc.circleci.com/org-id, or "".
-func (t Token) OrgID() string { return t.Text(claimPrefix + "org-id") }
-
-// Choice is what a command line needs beside the defaults to find this token
-// again, with a space in front: " --token-version v2", or nothing.
-func (t Token) Choice() string {
-	if t.Source == EnvV2 {
-		return " --token-version v2"
-	}
-	return ""
-}
-
 // The lines about a token that providers put under a refusal. Each fits into a
 // line of a job's log, for CircleCI's tokens.
 
@@ -151,12 +130,6 @@ func (t Token) SubjectHint() string { return fmt.Sprintf("the token's subject is
 // IssuerHint names the token's issuer and audience.
 func (t Token) IssuerHint() string {
 	return fmt.Sprintf("the token's issuer is %s, audience %s", t.Issuer, strings.Join(t.Audience, ", "))
-}
-
-// ClaimsHint is the first of the two steps that compare the token with a trust
-// document: the job has the token, and mostly no right to read the document.
-func (t Token) ClaimsHint() string {
-	return "in the job: oidc-broker token" + t.Choice() + " --format json > claims.json"
 }
 
 // Redact replaces the token, and each piece of it that could be used or matched,
