@@ -12,7 +12,7 @@ func job(t *testing.T, source, sub, origin, ref string) Token {
 	if origin != "" {
 		payload += `,"oidc.circleci.com/vcs-origin":"` + origin + `","oidc.circleci.com/vcs-ref":"` + ref + `"`
 	}
-	return parse(t, compact(header, payload+"}"), source)
+	return mustParse(t, compact(header, payload+"}"), source)
 }
 
 func TestParts(t *testing.T) {
@@ -69,7 +69,7 @@ func TestParts(t *testing.T) {
 }
 
 func TestClaims(t *testing.T) {
-	tok := parse(t, compact(header, claims[:len(claims)-1]+`,"oidc.circleci.com/org-id":"o","oidc.circleci.com/project-id":"p","n":1}`), EnvV1)
+	tok := mustParse(t, compact(header, claims[:len(claims)-1]+`,"oidc.circleci.com/org-id":"o","oidc.circleci.com/project-id":"p","n":1}`), EnvV1)
 	if OrgID(tok) != "o" || ProjectID(tok) != "p" || tok.Text("n") != "" || tok.Text("none") != "" || CircleCIClaim(tok, "none") != nil {
 		t.Errorf("claims %+v", tok.Claims)
 	}

@@ -91,14 +91,14 @@ func TestParse(t *testing.T) {
 		"as it is": good, "new line after": good + "\n", "CRLF after": good + "\r\n", "white space around": " \t\n" + good + " \n\n",
 	} {
 		t.Run(name, func(t *testing.T) {
-			got, err := Parse(raw, EnvV1)
+			got, err := Parse(raw, "TOKEN")
 			if err != nil {
 				t.Fatal(err)
 			}
 			if got.Raw.Reveal() != good {
 				t.Error("the token is not what was read")
 			}
-			if got.Algorithm != "RS256" || got.KeyID != "c1d2e3f4-0000-4000-8000-000000000001" || got.Issuer != issuer || got.Subject != subject || got.Source != EnvV1 {
+			if got.Algorithm != "RS256" || got.KeyID != "c1d2e3f4-0000-4000-8000-000000000001" || got.Issuer != issuer || got.Subject != subject || got.Source != "TOKEN" {
 				t.Errorf("read %+v", got)
 			}
 			if diff := cmp.Diff([]string{org}, got.Audience); diff != "" {
@@ -212,7 +212,7 @@ func TestParseAccepts(t *testing.T) {
 			}},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			got, err := Parse(row.raw, EnvV1)
+			got, err := Parse(row.raw, "TOKEN")
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -231,7 +231,7 @@ func TestParseNamesAnySource(t *testing.T) {
 // No printer shows a token that was parsed.
 func TestTokenPrintsNoSecret(t *testing.T) {
 	raw := compact(header, claims)
-	tok := parse(t, raw, EnvV1)
+	tok := mustParse(t, raw, "TOKEN")
 	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q"} {
 		// The claims are for showing, the three parts in base64 are not.
 		if text, ok := leaks(raw, fmt.Sprintf(verb, tok), fmt.Sprintf(verb, &tok)); ok {
@@ -240,7 +240,7 @@ func TestTokenPrintsNoSecret(t *testing.T) {
 	}
 }
 
-func parse(t *testing.T, raw, source string) Token {
+func mustParse(t *testing.T, raw, source string) Token {
 	t.Helper()
 	tok, err := Parse(raw, source)
 	if err != nil {
@@ -250,7 +250,7 @@ func parse(t *testing.T, raw, source string) Token {
 }
 
 func TestExpired(t *testing.T) {
-	tok := parse(t, compact(header, claims), EnvV1)
+	tok := mustParse(t, compact(header, claims), "TOKEN")
 	for after, want := range map[time.Duration]bool{
 		-time.Hour: false, 0: false, Slack - 1: false, Slack: false, Slack + 1: true, time.Hour: true,
 	} {
@@ -263,7 +263,7 @@ func TestExpired(t *testing.T) {
 func TestRedact(t *testing.T) {
 	raw := compact(header, claims)
 	parts := strings.Split(raw, ".")
-	tok := parse(t, raw, EnvV1)
+	tok := mustParse(t, raw, "TOKEN")
 	for _, row := range []struct{ text, want string }{
 		{"nothing in it", "nothing in it"},
 		{"", ""},
@@ -301,7 +301,7 @@ func FuzzParse(f *testing.F) {
 	f.Add("..")
 	f.Fuzz(func(t *testing.T, raw string) {
 		check := func(raw string) {
-			tok, err := Parse(raw, EnvV1)
+			tok, err := Parse(raw, "TOKEN")
 			if err != nil {
 				if fault.KindOf(err) != fault.Token {
 					t.Errorf("kind %d of %v", fault.KindOf(err), err)

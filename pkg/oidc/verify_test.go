@@ -122,7 +122,7 @@ func sign(t *testing.T, issuer string, alg jose.SignatureAlgorithm, kid string, 
 	if err != nil {
 		t.Fatal(err)
 	}
-	return parse(t, raw, EnvV1)
+	return mustParse(t, raw, "TOKEN")
 }
 
 func TestVerify(t *testing.T) {
@@ -175,7 +175,7 @@ func TestVerifyRefuses(t *testing.T) {
 	resigned := func(header string) func(string) Token {
 		return func(issuer string) Token {
 			parts := strings.Split(sign(t, issuer, jose.RS256, "a", k.rsa).Raw.Reveal(), ".")
-			return parse(t, b64(header)+"."+parts[1]+"."+parts[2], EnvV1)
+			return mustParse(t, b64(header)+"."+parts[1]+"."+parts[2], "TOKEN")
 		}
 	}
 	signed := func(alg jose.SignatureAlgorithm, kid string, key any) func(string) Token {
@@ -207,7 +207,7 @@ func TestVerifyRefuses(t *testing.T) {
 		{"private key alone", []any{jose.JSONWebKey{Key: k.rsa, KeyID: "a"}}, signed(jose.RS256, "a", k.rsa), "does not publish the key of the token", 2},
 		{"changed payload", good, func(issuer string) Token {
 			parts := strings.Split(sign(t, issuer, jose.RS256, "a", k.rsa).Raw.Reveal(), ".")
-			return parse(t, parts[0]+"."+b64(fmt.Sprintf(`{"iss":%q,"sub":"other","aud":%q,"exp":%d}`, issuer, org, expires))+"."+parts[2], EnvV1)
+			return mustParse(t, parts[0]+"."+b64(fmt.Sprintf(`{"iss":%q,"sub":"other","aud":%q,"exp":%d}`, issuer, org, expires))+"."+parts[2], "TOKEN")
 		}, "is not by its issuer", 2},
 		{"a key of its own in the header", good, func(issuer string) Token {
 			s, err := jose.NewSigner(jose.SigningKey{Algorithm: jose.RS256, Key: jose.JSONWebKey{Key: k.stranger, KeyID: "a"}}, &jose.SignerOptions{EmbedJWK: true})
@@ -219,7 +219,7 @@ func TestVerifyRefuses(t *testing.T) {
 				t.Fatal(err)
 			}
 			raw, _ := signed.CompactSerialize()
-			return parse(t, raw, EnvV1)
+			return mustParse(t, raw, "TOKEN")
 		}, "is not by its issuer", 2},
 	} {
 		t.Run(row.name, func(t *testing.T) {
