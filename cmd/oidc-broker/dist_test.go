@@ -27,8 +27,8 @@ import (
 	"github.com/goccy/go-yaml"
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/oidc-broker/oidc-broker/pkg/ci"
 	"github.com/oidc-broker/oidc-broker/pkg/cli"
-	"github.com/oidc-broker/oidc-broker/pkg/oidc"
 	"github.com/oidc-broker/oidc-broker/testdata/testenv"
 )
 
@@ -299,7 +299,7 @@ func TestInstalling(t *testing.T) {
 	}
 	c := exec.Command("bash", "-exo", "pipefail", "-c", text)
 	c.Dir = filepath.Join(root, "work")
-	c.Env = append(os.Environ(), "ROOT="+root, "SNAPSHOT="+version, distEnv+"="+dir, "PROJECT="+oidc.SampleProject,
+	c.Env = append(os.Environ(), "ROOT="+root, "SNAPSHOT="+version, distEnv+"="+dir, "PROJECT="+ci.SampleProject,
 		"MANPATH="+filepath.Join(root, "usr", "share", "man"), "MANPAGER=cat", "LC_ALL=C",
 		"PATH="+strings.Join([]string{
 			filepath.Join(repository(t), "testdata", "docs", "release"),

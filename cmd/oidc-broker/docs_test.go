@@ -21,7 +21,7 @@ import (
 	"github.com/goccy/go-yaml"
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/oidc-broker/oidc-broker/pkg/oidc"
+	"github.com/oidc-broker/oidc-broker/pkg/ci"
 	"github.com/oidc-broker/oidc-broker/pkg/sandbox"
 	"github.com/oidc-broker/oidc-broker/testdata/testenv"
 )
@@ -380,7 +380,7 @@ func (j *job) useReal(t *testing.T, m *motos, text string) {
 // filled puts values for the names in a script that a reader puts his own for.
 func filled(script string) string {
 	for _, name := range []struct{ pattern, value string }{
-		{`\bORG(_UUID)?\b`, oidc.SampleOrg}, {`\bPROJECT(_UUID)?\b`, oidc.SampleProject},
+		{`\bORG(_UUID)?\b`, ci.SampleOrg}, {`\bPROJECT(_UUID)?\b`, ci.SampleProject},
 		{`go run \./cmd/oidc-broker`, "oidc-broker"},
 	} {
 		script = regexp.MustCompile(name.pattern).ReplaceAllString(script, name.value)
@@ -471,7 +471,7 @@ func (j *job) prints(t *testing.T, where, command, want string) {
 		t.Fatalf("%s: %s: %v", where, command, err)
 	}
 	// The names that the page shows in place of values.
-	text := strings.NewReplacer(oidc.SampleOrg, "ORG_UUID", oidc.SampleProject, "PROJECT_UUID").Replace(string(got))
+	text := strings.NewReplacer(ci.SampleOrg, "ORG_UUID", ci.SampleProject, "PROJECT_UUID").Replace(string(got))
 	if diff := cmp.Diff(want, strings.TrimSuffix(text, "\n")+"\n"); diff != "" {
 		t.Errorf("%s: not what '%s' prints (- page, + command):\n%s", where, command, diff)
 	}

@@ -1,7 +1,7 @@
 package main
 
 import (
-	"github.com/oidc-broker/oidc-broker/pkg/oidc"
+	"github.com/oidc-broker/oidc-broker/pkg/ci"
 	"github.com/oidc-broker/oidc-broker/pkg/sandbox"
 )
 
@@ -76,7 +76,7 @@ func leakRows() []leakRow {
 		{command: "aws credential-process", prints: true, writes: []string{awsCache}, calls: true},
 		{command: "aws credential-process", args: "--no-cache", prints: true, calls: true},
 		{command: "aws whoami", says: "assumed-role/deploy", calls: true, second: true},
-		{command: "aws whoami", args: "--audience " + oidc.SampleOrg, says: "assumed-role/deploy", job: true, mints: true, calls: true, second: true},
+		{command: "aws whoami", args: "--audience " + ci.SampleOrg, says: "assumed-role/deploy", job: true, mints: true, calls: true, second: true},
 
 		{command: "gcp", writes: []string{gcpToken}, calls: true, second: true},
 		{command: "gcp login", writes: []string{gcpToken}, calls: true, second: true},

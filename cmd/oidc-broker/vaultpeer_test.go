@@ -18,7 +18,7 @@ import (
 	"github.com/go-jose/go-jose/v4"
 	"github.com/rogpeppe/go-internal/testscript"
 
-	"github.com/oidc-broker/oidc-broker/pkg/oidc"
+	"github.com/oidc-broker/oidc-broker/pkg/ci"
 	"github.com/oidc-broker/oidc-broker/pkg/sandbox"
 	"github.com/oidc-broker/oidc-broker/testdata/testenv"
 )
@@ -45,20 +45,20 @@ func missingVaultPeer() bool {
 // and the secrets of the sandbox's own.
 func peerConfig(jwks string) map[string]any {
 	role := map[string]any{
-		"role_type": "jwt", "bound_audiences": []string{oidc.SampleOrg}, "user_claim": "oidc.circleci.com/project-id",
+		"role_type": "jwt", "bound_audiences": []string{ci.SampleOrg}, "user_claim": "oidc.circleci.com/project-id",
 		"bound_claims": map[string]any{
-			"oidc.circleci.com/project-id": oidc.SampleProject, "oidc.circleci.com/vcs-origin": oidc.SampleOrigin, "oidc.circleci.com/ssh-rerun": false,
+			"oidc.circleci.com/project-id": ci.SampleProject, "oidc.circleci.com/vcs-origin": ci.SampleOrigin, "oidc.circleci.com/ssh-rerun": false,
 		},
 		"token_policies": []string{"ci"}, "token_ttl": "15m", "token_max_ttl": "1h",
 	}
-	bare := map[string]any{"role_type": "jwt", "bound_audiences": []string{oidc.SampleOrg}, "user_claim": "oidc.circleci.com/project-id", "token_policies": []string{"ci"}, "token_no_default_policy": true}
-	batch := map[string]any{"role_type": "jwt", "bound_audiences": []string{oidc.SampleOrg}, "user_claim": "oidc.circleci.com/project-id", "token_policies": []string{"ci"}, "token_type": "batch"}
+	bare := map[string]any{"role_type": "jwt", "bound_audiences": []string{ci.SampleOrg}, "user_claim": "oidc.circleci.com/project-id", "token_policies": []string{"ci"}, "token_no_default_policy": true}
+	batch := map[string]any{"role_type": "jwt", "bound_audiences": []string{ci.SampleOrg}, "user_claim": "oidc.circleci.com/project-id", "token_policies": []string{"ci"}, "token_type": "batch"}
 	mount := map[string]any{
-		"config": map[string]any{"jwks_url": jwks, "bound_issuer": oidc.OrgIssuer(oidc.SampleOrg)},
+		"config": map[string]any{"jwks_url": jwks, "bound_issuer": ci.OrgIssuer(ci.SampleOrg)},
 		"roles":  map[string]any{"deploy": role, "bare": bare, "batch": batch},
 	}
 	away := map[string]any{
-		"config": map[string]any{"jwks_url": "http://127.0.0.1:1/keys", "bound_issuer": oidc.OrgIssuer(oidc.SampleOrg)},
+		"config": map[string]any{"jwks_url": "http://127.0.0.1:1/keys", "bound_issuer": ci.OrgIssuer(ci.SampleOrg)},
 		"roles":  map[string]any{"deploy": role}, "unchecked": true,
 	}
 	return map[string]any{
@@ -207,10 +207,10 @@ func TestTheSandboxAnswersAsHashiCorpsPlugins(t *testing.T) {
 	// As the sandbox's own mount has it: with keys that are fetched, two of the
 	// plugin's texts are others.
 	config["auth"].(map[string]any)["jwt"].(map[string]any)["config"] = map[string]any{
-		"jwt_validation_pubkeys": []string{publicKey(t, env["CIRCLE_OIDC_JWKS_URL"])}, "bound_issuer": oidc.OrgIssuer(oidc.SampleOrg),
+		"jwt_validation_pubkeys": []string{publicKey(t, env["CIRCLE_OIDC_JWKS_URL"])}, "bound_issuer": ci.OrgIssuer(ci.SampleOrg),
 	}
 	delete(config["auth"].(map[string]any), "away")
-	good, _, err := s.Mint(oidc.Variant{})
+	good, _, err := s.Mint(ci.Variant{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -220,7 +220,7 @@ func TestTheSandboxAnswersAsHashiCorpsPlugins(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer stop()
-	mint := func(v oidc.Variant) string {
+	mint := func(v ci.Variant) string {
 		v1, _, err := s.Mint(v)
 		if err != nil {
 			t.Fatal(err)
@@ -238,14 +238,14 @@ func TestTheSandboxAnswersAsHashiCorpsPlugins(t *testing.T) {
 		{"auth/jwt/login", "deploy", "$CIRCLE_OIDC_TOKEN"},
 		{"auth/jwt/login", "deploy", good[:len(good)-8] + "AAAAAAAA"},
 		{"auth/other/login", "deploy", good},
-		{"auth/jwt/login", "deploy", mint(oidc.Variant{Expired: true})},
-		{"auth/jwt/login", "deploy", mint(oidc.Variant{Audience: "other"})},
-		{"auth/jwt/login", "deploy", mint(oidc.Variant{RootIssuer: true})},
-		{"auth/jwt/login", "deploy", mint(oidc.Variant{Org: "11111111-1111-4111-8111-111111111111", Audience: oidc.SampleOrg})},
-		{"auth/jwt/login", "deploy", mint(oidc.Variant{Project: "11111111-1111-4111-8111-111111111111"})},
-		{"auth/jwt/login", "deploy", mint(oidc.Variant{Fork: true})},
-		{"auth/jwt/login", "deploy", mint(oidc.Variant{Webhook: true})},
-		{"auth/jwt/login", "deploy", mint(oidc.Variant{SSHRerun: true})},
+		{"auth/jwt/login", "deploy", mint(ci.Variant{Expired: true})},
+		{"auth/jwt/login", "deploy", mint(ci.Variant{Audience: "other"})},
+		{"auth/jwt/login", "deploy", mint(ci.Variant{RootIssuer: true})},
+		{"auth/jwt/login", "deploy", mint(ci.Variant{Org: "11111111-1111-4111-8111-111111111111", Audience: ci.SampleOrg})},
+		{"auth/jwt/login", "deploy", mint(ci.Variant{Project: "11111111-1111-4111-8111-111111111111"})},
+		{"auth/jwt/login", "deploy", mint(ci.Variant{Fork: true})},
+		{"auth/jwt/login", "deploy", mint(ci.Variant{Webhook: true})},
+		{"auth/jwt/login", "deploy", mint(ci.Variant{SSHRerun: true})},
 	} {
 		b, err := json.Marshal(map[string]string{"role": l.role, "jwt": l.jwt})
 		if err != nil {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/aws/smithy-go"
 
+	"github.com/oidc-broker/oidc-broker/pkg/ci"
 	"github.com/oidc-broker/oidc-broker/pkg/internal/fault"
 	"github.com/oidc-broker/oidc-broker/pkg/internal/remote"
 	"github.com/oidc-broker/oidc-broker/pkg/internal/secret"
@@ -230,7 +231,7 @@ func (a refusalOf) hints(row refusal) []string {
 	}
 	if t := a.token; t != nil && row.reason != otherReason {
 		if row.reason == condition {
-			all = append(all, t.SubjectHint(), oidc.ClaimsHint(*t),
+			all = append(all, t.SubjectHint(), ci.ClaimsHint(*t),
 				"on a laptop: aws iam get-role --role-name "+shortName(a.role.name)+" | oidc-broker policy check aws - --claims claims.json")
 		}
 		all = append(all, t.IssuerHint())
@@ -251,7 +252,7 @@ func shortName(name string) string {
 func (a refusalOf) fill(hint string) string {
 	pairs := []string{"{role}", a.role.arn, "{account}", a.role.account, "{name}", a.role.name, "{by}", a.by, "{duration}", a.duration.String()}
 	if t := a.token; t != nil {
-		org := oidc.OrgID(*t)
+		org := ci.OrgID(*t)
 		if org == "" {
 			org = t.Audience[0]
 		}

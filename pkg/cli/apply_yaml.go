@@ -15,8 +15,8 @@ import (
 	"github.com/goccy/go-yaml/parser"
 	"github.com/goccy/go-yaml/token"
 
+	"github.com/oidc-broker/oidc-broker/pkg/ci"
 	"github.com/oidc-broker/oidc-broker/pkg/internal/fault"
-	"github.com/oidc-broker/oidc-broker/pkg/oidc"
 )
 
 // The library scans and parses YAML; what the nodes mean is read here. Its own
@@ -468,7 +468,7 @@ func (s slot) judge(e entry) error {
 	switch {
 	case e.text == "":
 		return misplaced(e.at, "%s is empty", s.name).Hint("leave it out to take its default")
-	case oidc.LooksLikeToken(e.text):
+	case ci.LooksLikeToken(e.text):
 		// It would end up in a message, a file's name or the cloud's logs.
 		return misplaced(e.at, "%s is given a token itself", s.name).
 			Hint("a file that is checked in holds no token: token-env and token-file name where it is")

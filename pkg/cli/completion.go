@@ -12,9 +12,9 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/oidc-broker/oidc-broker/pkg/aws"
+	"github.com/oidc-broker/oidc-broker/pkg/ci"
 	"github.com/oidc-broker/oidc-broker/pkg/internal/files"
 	"github.com/oidc-broker/oidc-broker/pkg/internal/ini"
-	"github.com/oidc-broker/oidc-broker/pkg/oidc"
 )
 
 func (a *app) completionCommand() *cobra.Command {
@@ -196,7 +196,7 @@ func sectionsOf(path string) []ini.Section {
 func (a *app) tokenVariables() []string {
 	var names []string
 	for _, v := range a.Environ() {
-		if name, value, _ := strings.Cut(v, "="); oidc.LooksLikeToken(value) {
+		if name, value, _ := strings.Cut(v, "="); ci.LooksLikeToken(value) {
 			names = append(names, name)
 		}
 	}

@@ -10,11 +10,11 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/oidc-broker/oidc-broker/pkg/ci"
 	"github.com/oidc-broker/oidc-broker/pkg/internal/child"
 	"github.com/oidc-broker/oidc-broker/pkg/internal/fault"
 	"github.com/oidc-broker/oidc-broker/pkg/internal/secret"
 	"github.com/oidc-broker/oidc-broker/pkg/internal/shell"
-	"github.com/oidc-broker/oidc-broker/pkg/oidc"
 )
 
 // envOutput is the env output of any provider.
@@ -86,7 +86,7 @@ func (e *envOutput) load() string {
 func (e *envOutput) deliver(ctx context.Context, env child.Environment, d delivery) error {
 	if e.bashEnv {
 		// The file's commands see the job's environment, but for its tokens.
-		names := []string{oidc.EnvV1, oidc.EnvV2}
+		names := []string{ci.EnvV1, ci.EnvV2}
 		environ := child.Environment{Unset: append(names, holding(e.Environ(), names, e.found.all())...)}.Apply(e.Environ())
 		if err := e.commit(ctx, shell.EffectiveBashEnv(ctx, environ, e.path, e.block, env)); err != nil {
 			return fault.New(fault.KindOf(err), "cannot write $BASH_ENV: %w", err)
@@ -131,7 +131,7 @@ func (f *foundTokens) all() []secret.Value {
 // environment, whatever variables hold them, and the variable that the token came from
 // with them: what the command needs is the credentials.
 func (a *app) child(ctx context.Context, argv []string, env child.Environment, tokenEnv string) error {
-	names := []string{oidc.EnvV1, oidc.EnvV2}
+	names := []string{ci.EnvV1, ci.EnvV2}
 	if tokenEnv != "" {
 		names = append(names, tokenEnv)
 	}

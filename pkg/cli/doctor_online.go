@@ -7,9 +7,9 @@ import (
 	"time"
 
 	"github.com/oidc-broker/oidc-broker/pkg/aws"
+	"github.com/oidc-broker/oidc-broker/pkg/ci"
 	"github.com/oidc-broker/oidc-broker/pkg/internal/fault"
 	"github.com/oidc-broker/oidc-broker/pkg/internal/remote"
-	"github.com/oidc-broker/oidc-broker/pkg/oidc"
 	"github.com/oidc-broker/oidc-broker/pkg/vault"
 )
 
@@ -99,7 +99,7 @@ func (v *view) issuerURL() string {
 	if j := v.job(); j.found {
 		issuer = j.Issuer
 	} else if org := v.get("CIRCLE_ORGANIZATION_ID"); v.inJob() && org != "" {
-		issuer = oidc.OrgIssuer(org)
+		issuer = ci.OrgIssuer(org)
 	}
 	if keys := v.get("CIRCLE_OIDC_JWKS_URL"); keys != "" && issuer != "" {
 		return keys // the sandbox's issuer has its name only

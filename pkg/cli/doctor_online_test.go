@@ -10,8 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/oidc-broker/oidc-broker/pkg/ci"
 	"github.com/oidc-broker/oidc-broker/pkg/internal/fault"
-	"github.com/oidc-broker/oidc-broker/pkg/oidc"
 )
 
 // A net answers for each host with a status, or with nothing (0). What is not
@@ -127,7 +127,7 @@ func TestOnlineAsksOnce(t *testing.T) {
 	v.client.Transport = n
 	examine(v, groups(true))
 	want := []string{
-		hostGIAM, hostIssuer + "/org/" + oidc.SampleOrg + "/.well-known/openid-configuration", hostSTS, hostGSTS, hostVault + "/v1/sys/health",
+		hostGIAM, hostIssuer + "/org/" + ci.SampleOrg + "/.well-known/openid-configuration", hostSTS, hostGSTS, hostVault + "/v1/sys/health",
 	}
 	if len(n.asked) != len(want) {
 		t.Errorf("asked: %v", n.asked)

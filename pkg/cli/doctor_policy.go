@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strconv"
 
+	"github.com/oidc-broker/oidc-broker/pkg/ci"
 	"github.com/oidc-broker/oidc-broker/pkg/internal/fault"
 	"github.com/oidc-broker/oidc-broker/pkg/oidc"
 	"github.com/oidc-broker/oidc-broker/pkg/policy"
@@ -72,7 +73,7 @@ func (v *view) candidates() []oidc.Token {
 	if v.token.Env != "" || v.token.File != "" {
 		return all
 	}
-	for _, name := range []string{oidc.EnvV1, oidc.EnvV2} {
+	for _, name := range []string{ci.EnvV1, ci.EnvV2} {
 		if t, err := oidc.Parse(v.get(name), name); err == nil && name != j.Source {
 			all = append(all, t)
 		}
@@ -102,25 +103,25 @@ func (v *view) judgedBy(t trust) finding {
 	first := tokens[0]
 	j := t.judge(policy.Claims(first.Claims))
 	if j.Verdict == policy.Allow {
-		return passes("%s lets in the token in %s (%s)", what, first.Source, oidc.Version(first))
+		return passes("%s lets in the token in %s (%s)", what, first.Source, ci.Version(first))
 	}
 	for _, other := range tokens[1:] {
 		if t.judge(policy.Claims(other.Claims)).Verdict != policy.Allow {
 			continue
 		}
-		f := fails("%s refuses the token in %s (%s), and lets in the one in %s (%s)", what, first.Source, oidc.Version(first), other.Source, oidc.Version(other)).
+		f := fails("%s refuses the token in %s (%s), and lets in the one in %s (%s)", what, first.Source, ci.Version(first), other.Source, ci.Version(other)).
 			because("it is written for the subject of the other one: %s", firstNo(j))
-		if other.Source == oidc.EnvV2 {
+		if other.Source == ci.EnvV2 {
 			return f.remedy("take that one: --token-version v2, or OIDC_BROKER_TOKEN_VERSION=v2")
 		}
 		return f.remedy("take that one: leave --token-version and OIDC_BROKER_TOKEN_VERSION out")
 	}
-	f := fails("%s refuses the token in %s (%s)", what, first.Source, oidc.Version(first))
+	f := fails("%s refuses the token in %s (%s)", what, first.Source, ci.Version(first))
 	if j.Verdict != policy.Deny {
 		f = warns("whether %s lets in the token in %s is not decided", what, first.Source)
 	}
 	if len(tokens) > 1 {
-		f.Message += fmt.Sprintf(", and so it is with the one in %s (%s)", tokens[1].Source, oidc.Version(tokens[1]))
+		f.Message += fmt.Sprintf(", and so it is with the one in %s (%s)", tokens[1].Source, ci.Version(tokens[1]))
 	}
 	return f.because("%s", firstNo(j)).remedy("oidc-broker policy check %s %s explains each condition", t.cloud, v.place(t.path))
 }

@@ -18,9 +18,9 @@ import (
 
 	"github.com/rogpeppe/go-internal/txtar"
 
+	"github.com/oidc-broker/oidc-broker/pkg/ci"
 	"github.com/oidc-broker/oidc-broker/pkg/internal/child"
 	"github.com/oidc-broker/oidc-broker/pkg/internal/fault"
-	"github.com/oidc-broker/oidc-broker/pkg/oidc"
 	"github.com/oidc-broker/oidc-broker/testdata/testenv"
 )
 
@@ -43,7 +43,7 @@ var doctorNow = time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
 // unsigned returns a token by its words: v1 or v2, then what differs.
 func unsigned(t *testing.T, words string) string {
 	t.Helper()
-	v := oidc.Variant{}
+	v := ci.Variant{}
 	now := doctorNow.Add(-time.Minute)
 	second := false
 	var more map[string]any

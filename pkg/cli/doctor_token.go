@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/oidc-broker/oidc-broker/pkg/ci"
 	"github.com/oidc-broker/oidc-broker/pkg/internal/fault"
 	"github.com/oidc-broker/oidc-broker/pkg/oidc"
 )
@@ -31,7 +32,7 @@ type minter struct {
 func (v *view) lookForToken() jobToken {
 	var j jobToken
 	j.Token, j.found, j.err = v.finder.Look(v.ctx)
-	for _, name := range oidc.Minters() {
+	for _, name := range ci.Minters() {
 		if path, err := v.lookPath(name); err == nil {
 			j.minters = append(j.minters, minter{name, path, v.localCLI(path)})
 		}
@@ -82,7 +83,7 @@ func tokenMissing(v *view) []finding {
 	}
 	err := v.finder.Missing(j.canMint())
 	if err == nil {
-		return []finding{warns("neither %s nor %s is set; each command mints a token of its own", oidc.EnvV1, oidc.EnvV2).
+		return []finding{warns("neither %s nor %s is set; each command mints a token of its own", ci.EnvV1, ci.EnvV2).
 			because("tools that read the variables by themselves, as scripts and orbs do, find none").
 			remedy("inside docker run, sudo or ssh, pass the variables on; else have commands mint with --audience")}
 	}
@@ -95,7 +96,7 @@ func tokenMalformed(v *view) []finding {
 		return []finding{failed(j.err).orRemedy("name a file that is there and that this user can read")}
 	}
 	if j.found {
-		if err := oidc.CheckAlgorithm(j.Token); err != nil {
+		if err := ci.CheckAlgorithm(j.Token); err != nil {
 			return []finding{failed(err)}
 		}
 	}
@@ -184,7 +185,7 @@ func tokenVariables(v *view) []finding {
 	}
 	var tokens []oidc.Token
 	var all []finding
-	for _, name := range []string{oidc.EnvV1, oidc.EnvV2} {
+	for _, name := range []string{ci.EnvV1, ci.EnvV2} {
 		value := v.get(name)
 		if value == "" {
 			continue
@@ -198,11 +199,11 @@ func tokenVariables(v *view) []finding {
 			continue
 		}
 		tokens = append(tokens, t)
-		if parts, ok := oidc.ParseSubject(t); ok && name == oidc.EnvV1 && parts.VCSOrigin != "" {
+		if parts, ok := ci.ParseSubject(t); ok && name == ci.EnvV1 && parts.VCSOrigin != "" {
 			all = append(all, warns("%s holds a token with a V2 subject", name).
 				because("a trust policy that compares V1 subjects refuses it").
 				remedy("let the variable be what CircleCI sets; minted tokens go into another one, with --token-env"))
-		} else if ok && name == oidc.EnvV2 && parts.VCSOrigin == "" && oidc.CircleCIClaim(t, "vcs-origin") != nil {
+		} else if ok && name == ci.EnvV2 && parts.VCSOrigin == "" && ci.CircleCIClaim(t, "vcs-origin") != nil {
 			all = append(all, warns("%s holds a token with a V1 subject", name).
 				because("a trust policy that compares V2 subjects, with the repository and the branch, refuses it").
 				remedy("let the variable be what CircleCI sets"))
@@ -215,9 +216,9 @@ func tokenVariables(v *view) []finding {
 func variablesTogether(v *view, tokens []oidc.Token) []finding {
 	switch {
 	case len(tokens) == 1 && v.inJob():
-		other := oidc.EnvV1
-		if tokens[0].Source == oidc.EnvV1 {
-			other = oidc.EnvV2
+		other := ci.EnvV1
+		if tokens[0].Source == ci.EnvV1 {
+			other = ci.EnvV2
 		}
 		return []finding{notes("%s is set, %s is not", tokens[0].Source, other).
 			because("a trust policy that is written for the subject of the other one refuses this token").
@@ -227,18 +228,18 @@ func variablesTogether(v *view, tokens []oidc.Token) []finding {
 	}
 	for _, claim := range []string{"iss", "aud", "oidc.circleci.com/project-id", "oidc.circleci.com/job-id"} {
 		if a, b := fmt.Sprint(tokens[0].Claims[claim]), fmt.Sprint(tokens[1].Claims[claim]); a != b {
-			return []finding{warns("the claim %s differs between %s and %s", claim, oidc.EnvV1, oidc.EnvV2).
+			return []finding{warns("the claim %s differs between %s and %s", claim, ci.EnvV1, ci.EnvV2).
 				because("they are not of the same job, or one was minted for something else: which one a tool reads decides whether it gets in").
 				remedy("let both be what CircleCI sets; minted tokens go into a variable of their own")}
 		}
 	}
-	return []finding{passes("%s is %s, %s is %s", oidc.EnvV1, oidc.Version(tokens[0]), oidc.EnvV2, oidc.Version(tokens[1]))}
+	return []finding{passes("%s is %s, %s is %s", ci.EnvV1, ci.Version(tokens[0]), ci.EnvV2, ci.Version(tokens[1]))}
 }
 
 // usualAudience says whether an audience is CircleCI's default, or the name that a
 // cloud gives to itself.
 func usualAudience(v *view, t oidc.Token, aud string) bool {
-	return aud == oidc.OrgID(t) || aud == v.get("CIRCLE_ORGANIZATION_ID") || aud == "sts.amazonaws.com" ||
+	return aud == ci.OrgID(t) || aud == v.get("CIRCLE_ORGANIZATION_ID") || aud == "sts.amazonaws.com" ||
 		strings.HasPrefix(strings.TrimPrefix(aud, "https:"), "//iam.googleapis.com/projects/")
 }
 
@@ -265,16 +266,16 @@ func tokenIssuer(v *view) []finding {
 	switch {
 	case !j.found:
 		return nil
-	case j.Issuer == oidc.RootIssuer:
-		return []finding{warns("the issuer is %s, which signs for every organisation", oidc.RootIssuer).
+	case j.Issuer == ci.RootIssuer:
+		return []finding{warns("the issuer is %s, which signs for every organisation", ci.RootIssuer).
 			because("a provider that was set up for the organisation's own issuer refuses it; one for this issuer lets everybody in whom its conditions do not keep out").
 			remedy("mint without --root-issuer; where it is meant, let every trust policy check oidc.circleci.com/org-id and project-id")}
-	case strings.HasPrefix(j.Issuer, oidc.RootIssuer+"/"):
-		org := oidc.OrgID(j.Token)
+	case strings.HasPrefix(j.Issuer, ci.RootIssuer+"/"):
+		org := ci.OrgID(j.Token)
 		if org == "" {
 			org = v.get("CIRCLE_ORGANIZATION_ID")
 		}
-		if org != "" && j.Issuer != oidc.OrgIssuer(org) {
+		if org != "" && j.Issuer != ci.OrgIssuer(org) {
 			return []finding{warns("the token's issuer is another organisation's than its claims or CIRCLE_ORGANIZATION_ID say").
 				because("the clouds know an issuer by its whole name").
 				remedy("is it the token of this job? 'oidc-broker token' shows it")}
@@ -294,7 +295,7 @@ func tokenProject(v *view) []finding {
 		return nil
 	}
 	for _, c := range []struct{ claim, has, variable string }{
-		{"project-id", oidc.ProjectID(j.Token), "CIRCLE_PROJECT_ID"}, {"org-id", oidc.OrgID(j.Token), "CIRCLE_ORGANIZATION_ID"},
+		{"project-id", ci.ProjectID(j.Token), "CIRCLE_PROJECT_ID"}, {"org-id", ci.OrgID(j.Token), "CIRCLE_ORGANIZATION_ID"},
 	} {
 		if want := v.get(c.variable); c.has != "" && want != "" && c.has != want {
 			return []finding{warns("the token's %s is not the one in %s", c.claim, c.variable).
@@ -307,7 +308,7 @@ func tokenProject(v *view) []finding {
 
 func tokenSSHRerun(v *view) []finding {
 	j := v.job()
-	if rerun, _ := oidc.CircleCIClaim(j.Token, "ssh-rerun").(bool); !j.found || !rerun {
+	if rerun, _ := ci.CircleCIClaim(j.Token, "ssh-rerun").(bool); !j.found || !rerun {
 		return nil
 	}
 	return []finding{warns("this job was rerun with SSH").
@@ -318,8 +319,8 @@ func tokenSSHRerun(v *view) []finding {
 func tokenFork(v *view) []finding {
 	const remedy = "let every trust policy check oidc.circleci.com/vcs-origin, or the V2 subject; AWS sees the V2 subject alone"
 	j := v.job()
-	origin, _ := oidc.CircleCIClaim(j.Token, "vcs-origin").(string)
-	own := oidc.Origin(v.get("CIRCLE_REPOSITORY_URL"))
+	origin, _ := ci.CircleCIClaim(j.Token, "vcs-origin").(string)
+	own := ci.Origin(v.get("CIRCLE_REPOSITORY_URL"))
 	switch {
 	case !j.found:
 		return nil // token-missing has it
@@ -333,7 +334,7 @@ func tokenFork(v *view) []finding {
 
 func tokenWebhook(v *view) []finding {
 	j := v.job()
-	if _, circle := oidc.ParseSubject(j.Token); !j.found || !circle || oidc.CircleCIClaim(j.Token, "vcs-origin") != nil {
+	if _, circle := ci.ParseSubject(j.Token); !j.found || !circle || ci.CircleCIClaim(j.Token, "vcs-origin") != nil {
 		return nil
 	}
 	return []finding{notes("the token names no repository and no branch").

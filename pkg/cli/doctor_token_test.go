@@ -4,11 +4,11 @@ import (
 	"testing"
 	"time"
 
-	"github.com/oidc-broker/oidc-broker/pkg/oidc"
+	"github.com/oidc-broker/oidc-broker/pkg/ci"
 )
 
 const (
-	jobEnv   = "CIRCLECI=true\nCIRCLE_ORGANIZATION_ID=" + oidc.SampleOrg + "\nCIRCLE_PROJECT_ID=" + oidc.SampleProject + "\nCIRCLE_REPOSITORY_URL=git@github.com:my-org/app.git\n"
+	jobEnv   = "CIRCLECI=true\nCIRCLE_ORGANIZATION_ID=" + ci.SampleOrg + "\nCIRCLE_PROJECT_ID=" + ci.SampleProject + "\nCIRCLE_REPOSITORY_URL=git@github.com:my-org/app.git\n"
 	withV1   = jobEnv + "CIRCLE_OIDC_TOKEN={token v1}\n"
 	withBoth = withV1 + "CIRCLE_OIDC_TOKEN_V2={token v2}\n"
 
@@ -56,10 +56,10 @@ func TestDoctorToken(t *testing.T) {
 		{check: "token-expiring", name: "another is minted", env: "CIRCLE_OIDC_TOKEN={token v1 ttl=2m}", files: agent, want: "note ends in 1m0s"},
 
 		{check: "token-guards", name: "none", env: withV1},
-		{check: "token-guards", name: "met", env: withV1, token: tokenOptions{Guards: oidc.Guards{Claims: []string{"vcs-ref=refs/heads/main"}, RefuseSSHRerun: true, MinValidity: time.Minute}}},
-		{check: "token-guards", name: "a claim", env: withV1, token: tokenOptions{Guards: oidc.Guards{Claims: []string{"vcs-ref=refs/heads/x"}}}, want: `error --require-claim: the token's vcs-ref is "refs/heads/main"`},
-		{check: "token-guards", name: "ends too soon", env: withV1, token: tokenOptions{Guards: oidc.Guards{MinValidity: 2 * time.Hour}}, want: "error --min-validity: the token from CIRCLE_OIDC_TOKEN is still valid for 59m0s, less than 2h0m0s"},
-		{check: "token-guards", name: "ends too soon, and another is minted", env: withV1, files: mints, token: tokenOptions{Guards: oidc.Guards{MinValidity: 2 * time.Hour}}, want: "note another one is minted"},
+		{check: "token-guards", name: "met", env: withV1, token: tokenOptions{Guards: ci.Guards{Claims: []string{"vcs-ref=refs/heads/main"}, RefuseSSHRerun: true, MinValidity: time.Minute}}},
+		{check: "token-guards", name: "a claim", env: withV1, token: tokenOptions{Guards: ci.Guards{Claims: []string{"vcs-ref=refs/heads/x"}}}, want: `error --require-claim: the token's vcs-ref is "refs/heads/main"`},
+		{check: "token-guards", name: "ends too soon", env: withV1, token: tokenOptions{Guards: ci.Guards{MinValidity: 2 * time.Hour}}, want: "error --min-validity: the token from CIRCLE_OIDC_TOKEN is still valid for 59m0s, less than 2h0m0s"},
+		{check: "token-guards", name: "ends too soon, and another is minted", env: withV1, files: mints, token: tokenOptions{Guards: ci.Guards{MinValidity: 2 * time.Hour}}, want: "note another one is minted"},
 
 		{check: "token-minter", name: "circleci", env: withV1, files: mints},
 		{check: "token-minter", name: "circleci-agent", env: withV1, files: agent},
@@ -91,7 +91,7 @@ func TestDoctorToken(t *testing.T) {
 		{check: "token-issuer", name: "none", env: jobEnv},
 		{check: "token-issuer", name: "the root", env: "CIRCLE_OIDC_TOKEN={token v1 root}", want: "warning which signs for every organisation"},
 		{check: "token-issuer", name: "another organisation's", env: `CIRCLE_OIDC_TOKEN={token v1 claim=iss:"https://oidc.circleci.com/org/other"}`, want: "warning another organisation's"},
-		{check: "token-issuer", name: "a slash more", env: `CIRCLE_OIDC_TOKEN={token v1 claim=iss:"https://oidc.circleci.com/org/` + oidc.SampleOrg + `/"}`, want: "warning another organisation's"},
+		{check: "token-issuer", name: "a slash more", env: `CIRCLE_OIDC_TOKEN={token v1 claim=iss:"https://oidc.circleci.com/org/` + ci.SampleOrg + `/"}`, want: "warning another organisation's"},
 		{check: "token-issuer", name: "a server's", env: jobEnv + `CIRCLE_OIDC_TOKEN={token v1 claim=iss:"https://ci.example.com/org/x"}`, want: "note the issuer is ci.example.com"},
 		{check: "token-issuer", name: "anybody's outside of a job", env: `CIRCLE_OIDC_TOKEN={token v1 claim=iss:"https://token.actions.githubusercontent.com"}`},
 

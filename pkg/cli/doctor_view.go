@@ -16,13 +16,13 @@ import (
 	"time"
 
 	"github.com/oidc-broker/oidc-broker/pkg/aws"
+	"github.com/oidc-broker/oidc-broker/pkg/ci"
 	"github.com/oidc-broker/oidc-broker/pkg/internal/child"
 	"github.com/oidc-broker/oidc-broker/pkg/internal/fault"
 	"github.com/oidc-broker/oidc-broker/pkg/internal/files"
 	"github.com/oidc-broker/oidc-broker/pkg/internal/ini"
 	"github.com/oidc-broker/oidc-broker/pkg/internal/remote"
 	"github.com/oidc-broker/oidc-broker/pkg/internal/secret"
-	"github.com/oidc-broker/oidc-broker/pkg/oidc"
 )
 
 // A view is what doctor's checks see of the world.
@@ -33,7 +33,7 @@ type view struct {
 	goos    string
 	temp    string // where temporary files go without TMPDIR
 	dir     string // the working directory; "" when it cannot be known
-	finder  oidc.Finder
+	finder  ci.Finder
 	token   tokenOptions
 	record  *files.Journal // nil: there is no place for one
 	trusts  []trust        // documents to hold the token against
@@ -61,7 +61,7 @@ type view struct {
 func (a *app) view(ctx context.Context, t tokenOptions) *view {
 	v := &view{
 		ctx: ctx, env: map[string]string{}, now: a.Now(), goos: runtime.GOOS, finder: a.finder(t), token: t, temp: a.TempDir(),
-		client: a.client(), record: a.journal(), version: versionOf().Version, localCLI: localCLI, noexec: oidc.NoExec, mounted: mountPoint,
+		client: a.client(), record: a.journal(), version: versionOf().Version, localCLI: localCLI, noexec: ci.NoExec, mounted: mountPoint,
 		lookPath: func(name string) (string, error) { return child.LookPath(name, a.Environ()) },
 		run: func(ctx context.Context, argv ...string) ([]byte, error) {
 			// With BASH_ENV or SHELLOPTS in its environment, bash would run what it is to look at.
@@ -242,7 +242,7 @@ func (v *view) harmless(value string) bool {
 // secretVariables hold what is never shown, wherever it turns up.
 func secretVariables() []string {
 	return []string{
-		oidc.EnvV1, oidc.EnvV2, "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_SECURITY_TOKEN", "AWS_ACCESS_KEY_ID", "AWS_CONTAINER_AUTHORIZATION_TOKEN",
+		ci.EnvV1, ci.EnvV2, "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_SECURITY_TOKEN", "AWS_ACCESS_KEY_ID", "AWS_CONTAINER_AUTHORIZATION_TOKEN",
 		"CLOUDSDK_AUTH_ACCESS_TOKEN", "GOOGLE_CREDENTIALS", "GOOGLE_OAUTH_ACCESS_TOKEN", "GOOGLE_CLOUD_KEYFILE_JSON", "GCLOUD_KEYFILE_JSON",
 		"VAULT_TOKEN", "BAO_TOKEN", "VAULT_HEADERS", "BAO_HEADERS",
 	}

@@ -14,12 +14,12 @@ import (
 // floors is the layout of docs/design.md: a package imports only packages on
 // lower floors.
 var floors = map[string]int{
-	"cmd/oidc-broker": 12,
-	"pkg/cli":         11,
-	"pkg/sandbox":     10,
-	"pkg/aws":         9, "pkg/gcp": 9, "pkg/vault": 9, "pkg/policy/iam": 9, "pkg/policy/wif": 9, "pkg/policy/jwtrole": 9,
-	"pkg/internal/broker": 8, "pkg/policy": 8,
-	"pkg/oidc":           7,
+	"cmd/oidc-broker": 13,
+	"pkg/cli":         12,
+	"pkg/sandbox":     11,
+	"pkg/aws":         10, "pkg/gcp": 10, "pkg/vault": 10, "pkg/policy/iam": 10, "pkg/policy/wif": 10, "pkg/policy/jwtrole": 10,
+	"pkg/internal/broker": 9, "pkg/policy": 9,
+	"pkg/ci": 8, "pkg/oidc": 7,
 	"pkg/internal/shell": 7,
 	"pkg/internal/ini":   6,
 	"pkg/internal/child": 5, "pkg/internal/remote": 5,

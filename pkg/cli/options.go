@@ -13,8 +13,8 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/oidc-broker/oidc-broker/pkg/ci"
 	"github.com/oidc-broker/oidc-broker/pkg/internal/fault"
-	"github.com/oidc-broker/oidc-broker/pkg/oidc"
 )
 
 // options declares a command's options. Each is settled from its flag, else
@@ -359,7 +359,7 @@ func checked(f *pflag.Flag, from string) error {
 
 func expanded(f *pflag.Flag, from string) error {
 	for _, v := range values(f) {
-		if oidc.LooksLikeToken(v) {
+		if ci.LooksLikeToken(v) {
 			// It would end up in a message, a file's name or the cloud's logs.
 			return fault.New(fault.Usage, "%s is given a token itself", from).
 				Hint("give the token with --token-env NAME or --token-file PATH")

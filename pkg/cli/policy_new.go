@@ -6,7 +6,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/oidc-broker/oidc-broker/pkg/oidc"
+	"github.com/oidc-broker/oidc-broker/pkg/ci"
 	"github.com/oidc-broker/oidc-broker/pkg/policy"
 	"github.com/oidc-broker/oidc-broker/pkg/policy/iam"
 	"github.com/oidc-broker/oidc-broker/pkg/policy/jwtrole"
@@ -125,7 +125,7 @@ func (n *policyNew) fromToken(ctx context.Context) error {
 	if n.job.Org != "" && n.job.Project != "" && (n.job.VCSRef == "" || n.job.VCSOrigin != "") {
 		return nil
 	}
-	if n.Getenv(oidc.EnvV1) == "" && n.Getenv(oidc.EnvV2) == "" {
+	if n.Getenv(ci.EnvV1) == "" && n.Getenv(ci.EnvV2) == "" {
 		return nil // what is missing is said by whoever needs it
 	}
 	ctx, cancel := n.bounded(ctx)
@@ -139,8 +139,8 @@ func (n *policyNew) fromToken(ctx context.Context) error {
 			*p = claim
 		}
 	}
-	take(&n.job.Org, oidc.OrgID(t))
-	take(&n.job.Project, oidc.ProjectID(t))
+	take(&n.job.Org, ci.OrgID(t))
+	take(&n.job.Project, ci.ProjectID(t))
 	if n.job.VCSRef != "" {
 		take(&n.job.VCSOrigin, t.Text("oidc.circleci.com/vcs-origin"))
 	}

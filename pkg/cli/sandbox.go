@@ -11,11 +11,11 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/oidc-broker/oidc-broker/pkg/ci"
 	"github.com/oidc-broker/oidc-broker/pkg/internal/child"
 	"github.com/oidc-broker/oidc-broker/pkg/internal/fault"
 	"github.com/oidc-broker/oidc-broker/pkg/internal/secret"
 	"github.com/oidc-broker/oidc-broker/pkg/internal/shell"
-	"github.com/oidc-broker/oidc-broker/pkg/oidc"
 	"github.com/oidc-broker/oidc-broker/pkg/policy"
 	"github.com/oidc-broker/oidc-broker/pkg/policy/iam"
 	"github.com/oidc-broker/oidc-broker/pkg/policy/wif"
@@ -72,7 +72,7 @@ and dyn/creds/*, unless --vault-role says who gets in.`,
 	o.text(&s.vaultRole, "vault-role", "OIDC_BROKER_SANDBOX_VAULT_ROLE", "`file` with what the Vault role "+sandbox.DefaultVaultRole+" is, as 'vault read -format=json' prints it (- is standard input)")
 	o.text(&s.token.Org, "org", "OIDC_BROKER_SANDBOX_ORG", "`UUID` of the organisation that the job is of, as your own documents name it (default: a made-up one)")
 	o.text(&s.token.Project, "project", "OIDC_BROKER_SANDBOX_PROJECT", "`UUID` of the project")
-	o.text(&s.token.Origin, "vcs-origin", "OIDC_BROKER_SANDBOX_VCS_ORIGIN", "`repository` of the project (default "+oidc.SampleOrigin+")")
+	o.text(&s.token.Origin, "vcs-origin", "OIDC_BROKER_SANDBOX_VCS_ORIGIN", "`repository` of the project (default "+ci.SampleOrigin+")")
 	o.text(&s.token.Branch, "branch", "OIDC_BROKER_SANDBOX_BRANCH", "`branch` the token is for (default main)")
 	o.text(&s.token.Tag, "tag", "OIDC_BROKER_SANDBOX_TAG", "`tag` the token is for, instead of a branch")
 	o.switches(&s.token.Fork, "fork", "OIDC_BROKER_SANDBOX_FORK", "a token of a forked pull request")

@@ -13,6 +13,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/oidc-broker/oidc-broker/pkg/ci"
 	"github.com/oidc-broker/oidc-broker/pkg/internal/child"
 	"github.com/oidc-broker/oidc-broker/pkg/internal/fault"
 	"github.com/oidc-broker/oidc-broker/pkg/oidc"
@@ -22,7 +23,7 @@ import (
 type tokenOptions struct {
 	Env, File, Audience, Version string
 	silent                       bool // an SDK asks, again and again: nothing is noted
-	oidc.Guards
+	ci.Guards
 }
 
 func (t *tokenOptions) declare(o options) {
@@ -38,7 +39,7 @@ func (t *tokenOptions) declare(o options) {
 
 // guardArgs are the guards as a command line has them, for a file that calls this
 // program back.
-func guardArgs(g oidc.Guards) []string {
+func guardArgs(g ci.Guards) []string {
 	var args []string
 	for _, c := range g.Claims {
 		args = append(args, "--require-claim", c)
@@ -55,12 +56,12 @@ func guardArgs(g oidc.Guards) []string {
 // mintedOutput bounds what a minting program may print.
 const mintedOutput = 64 << 10
 
-func (a *app) finder(t tokenOptions) oidc.Finder {
+func (a *app) finder(t tokenOptions) ci.Finder {
 	note := a.note
 	if t.silent {
 		note = nil
 	}
-	return oidc.Finder{
+	return ci.Finder{
 		Env: t.Env, File: t.File, Audience: t.Audience, Version: t.Version, Guards: t.Guards,
 		Getenv: a.Getenv, Stdin: a.Stdin, Now: a.Now, Log: a.progress, Note: note, Found: a.found.add,
 		Run: func(ctx context.Context, argv ...string) ([]byte, []byte, error) {
@@ -144,20 +145,20 @@ func (a *app) tokenRows(t oidc.Token, v *oidc.Verification) [][2]string {
 			rows = append(rows, [2]string{name, value})
 		}
 	}
-	if s, ok := oidc.ParseSubject(t); ok {
+	if s, ok := ci.ParseSubject(t); ok {
 		add("  org", s.Org)
 		add("  project", s.Project)
 		add("  user", s.User)
 		add("  vcs-origin", s.VCSOrigin)
 		add("  vcs-ref", s.VCSRef)
 	}
-	add("version", oidc.Version(t))
-	add("organisation", oidc.OrgID(t))
-	add("project", oidc.ProjectID(t))
-	add("repository", text(oidc.CircleCIClaim(t, "vcs-origin")))
-	add(refName(text(oidc.CircleCIClaim(t, "vcs-ref"))))
-	add("contexts", contexts(oidc.CircleCIClaim(t, "context-ids")))
-	add("ssh-rerun", text(oidc.CircleCIClaim(t, "ssh-rerun")))
+	add("version", ci.Version(t))
+	add("organisation", ci.OrgID(t))
+	add("project", ci.ProjectID(t))
+	add("repository", text(ci.CircleCIClaim(t, "vcs-origin")))
+	add(refName(text(ci.CircleCIClaim(t, "vcs-ref"))))
+	add("contexts", contexts(ci.CircleCIClaim(t, "context-ids")))
+	add("ssh-rerun", text(ci.CircleCIClaim(t, "ssh-rerun")))
 	for _, name := range otherClaims(t) {
 		add(strings.TrimPrefix(name, "oidc.circleci.com/"), text(t.Claims[name]))
 	}
@@ -231,7 +232,7 @@ func (a *app) tokenJSON(t oidc.Token, v *oidc.Verification) error {
 		"source":           t.Source,
 		"header":           map[string]string{"alg": t.Algorithm, "kid": t.KeyID},
 		"claims":           t.Claims,
-		"version":          oidc.Version(t),
+		"version":          ci.Version(t),
 		"secondsLeft":      int64(t.Expiry.Sub(a.Now()).Seconds()),
 		"expires":          t.Expiry.Format(time.RFC3339),
 		"signatureChecked": v != nil,
@@ -240,7 +241,7 @@ func (a *app) tokenJSON(t oidc.Token, v *oidc.Verification) error {
 		out["secondsOld"] = int64(a.Now().Sub(t.IssuedAt).Seconds())
 		out["issued"] = t.IssuedAt.Format(time.RFC3339)
 	}
-	if s, ok := oidc.ParseSubject(t); ok {
+	if s, ok := ci.ParseSubject(t); ok {
 		out["subject"] = map[string]string{"org": s.Org, "project": s.Project, "user": s.User, "vcs-origin": s.VCSOrigin, "vcs-ref": s.VCSRef}
 	}
 	if v != nil {

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"strings"
 
+	"github.com/oidc-broker/oidc-broker/pkg/ci"
 	"github.com/oidc-broker/oidc-broker/pkg/internal/fault"
 	"github.com/oidc-broker/oidc-broker/pkg/internal/remote"
 	"github.com/oidc-broker/oidc-broker/pkg/internal/secret"
@@ -227,7 +228,7 @@ func (r refusalOf) hints(row refusal) []string {
 	}
 	switch row.reason {
 	case condition:
-		all = append(all, r.token.SubjectHint(), oidc.ClaimsHint(r.token), checkStep, r.token.IssuerHint())
+		all = append(all, r.token.SubjectHint(), ci.ClaimsHint(r.token), checkStep, r.token.IssuerHint())
 	case issuer:
 		all = append(all, r.token.IssuerHint(), r.token.SubjectHint())
 	case binding:

@@ -18,8 +18,8 @@ import (
 )
 
 const (
-	// maxToken is the longest token AWS STS takes; CircleCI's have 1.5 KB.
-	maxToken = 20000
+	// MaxToken is the longest token AWS STS takes; CircleCI's have 1.5 KB.
+	MaxToken = 20000
 	// Slack is how far the clocks of this machine and of the issuer may be
 	// apart: a token counts as expired this long after its exp, and one that
 	// has less than this left is minted anew where that is possible.
@@ -56,8 +56,8 @@ func Parse(raw, source string) (Token, error) {
 		return Token{}, malformed(source, "is empty")
 	case raw[0] == '$' && regexp.MustCompile(unexpanded).MatchString(raw):
 		return Token{}, malformed(source, "is the literal text %s, not the value of that variable", raw)
-	case len(raw) > maxToken:
-		return Token{}, malformed(source, "has %d bytes, more than the %d of a token", len(raw), maxToken)
+	case len(raw) > MaxToken:
+		return Token{}, malformed(source, "has %d bytes, more than the %d of a token", len(raw), MaxToken)
 	}
 	parts := strings.Split(raw, ".")
 	if len(parts) != 3 {

@@ -311,7 +311,7 @@ func FuzzParse(f *testing.F) {
 			if tok.Issuer == "" || tok.Subject == "" || len(tok.Audience) == 0 || tok.Audience[0] == "" || tok.Expiry.Unix() <= 0 {
 				t.Errorf("parsed without its claims: %+v", tok)
 			}
-			if s := tok.Raw.Reveal(); strings.ContainsAny(s, " \t\r\n\x00") || len(s) > maxToken || strings.Count(s, ".") != 2 {
+			if s := tok.Raw.Reveal(); strings.ContainsAny(s, " \t\r\n\x00") || len(s) > MaxToken || strings.Count(s, ".") != 2 {
 				t.Errorf("takes %q for a token", s)
 			}
 			if text := tok.Redact(raw); strings.Contains(text, tok.Raw.Reveal()) {

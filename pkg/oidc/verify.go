@@ -14,9 +14,9 @@ import (
 	"github.com/oidc-broker/oidc-broker/pkg/internal/remote"
 )
 
-// The algorithms that the clouds accept. A symmetric one, or none, would let
+// Algorithms are those that the clouds accept. A symmetric one, or none, would let
 // anybody who knows the public key sign.
-var algorithms = []jose.SignatureAlgorithm{jose.RS256, jose.RS384, jose.RS512, jose.ES256, jose.ES384, jose.ES512}
+var Algorithms = []jose.SignatureAlgorithm{jose.RS256, jose.RS384, jose.RS512, jose.ES256, jose.ES384, jose.ES512}
 
 // Verification is a signature that was found good.
 type Verification struct {
@@ -32,7 +32,7 @@ type Verification struct {
 // that the issuer is one to trust.
 func (t Token) Verify(ctx context.Context, c *remote.Client, jwksURL string) (Verification, error) {
 	// Before the network: nothing that comes from there can mend it.
-	signed, err := jose.ParseSignedCompact(t.Raw.Reveal(), algorithms)
+	signed, err := jose.ParseSignedCompact(t.Raw.Reveal(), Algorithms)
 	var algorithm *jose.ErrUnexpectedSignatureAlgorithm
 	switch {
 	case errors.As(err, &algorithm):

@@ -8,8 +8,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/oidc-broker/oidc-broker/pkg/ci"
 	"github.com/oidc-broker/oidc-broker/pkg/internal/fault"
-	"github.com/oidc-broker/oidc-broker/pkg/oidc"
 )
 
 // CaseFile is what 'policy test' runs: documents, and which tokens each lets in.
@@ -186,7 +186,7 @@ func (t CaseToken) claims(read Reader, now time.Time) ([]caseClaims, error) {
 		}
 		return []caseClaims{{"", *c}}, nil
 	}
-	v := oidc.Variant{
+	v := ci.Variant{
 		Org: t.Org, Project: t.Project, User: t.User, Origin: t.Origin, Branch: t.Branch, Tag: t.Tag, Fork: t.Fork,
 		Webhook: t.Webhook, SSHRerun: t.SSHRerun, RootIssuer: t.RootIssuer, Audience: t.Audience, Claims: map[string]json.RawMessage{},
 	}

@@ -8,8 +8,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/oidc-broker/oidc-broker/pkg/ci"
 	"github.com/oidc-broker/oidc-broker/pkg/internal/fault"
-	"github.com/oidc-broker/oidc-broker/pkg/oidc"
 	"github.com/oidc-broker/oidc-broker/pkg/policy"
 	"github.com/oidc-broker/oidc-broker/pkg/policy/iam"
 	"github.com/oidc-broker/oidc-broker/pkg/policy/jwtrole"
@@ -18,8 +18,8 @@ import (
 
 // trusted is a role's trust policy.
 const trusted = `{"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "sts:AssumeRoleWithWebIdentity",
-	"Principal": {"Federated": "arn:aws:iam::111122223333:oidc-provider/oidc.circleci.com/org/` + oidc.SampleOrg + `"},
-	"Condition": {"StringEquals": {"oidc.circleci.com/org/` + oidc.SampleOrg + `:aud": "` + oidc.SampleOrg + `"}}}]}`
+	"Principal": {"Federated": "arn:aws:iam::111122223333:oidc-provider/oidc.circleci.com/org/` + ci.SampleOrg + `"},
+	"Condition": {"StringEquals": {"oidc.circleci.com/org/` + ci.SampleOrg + `:aud": "` + ci.SampleOrg + `"}}}]}`
 
 var noon = time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
 

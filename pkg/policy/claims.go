@@ -5,9 +5,9 @@ import (
 	"encoding/json"
 	"time"
 
+	"github.com/oidc-broker/oidc-broker/pkg/ci"
 	"github.com/oidc-broker/oidc-broker/pkg/internal/document"
 	"github.com/oidc-broker/oidc-broker/pkg/internal/fault"
-	"github.com/oidc-broker/oidc-broker/pkg/oidc"
 )
 
 // Claims are a token's payload. Values are of the types that JSON has: string,
@@ -47,7 +47,7 @@ func ParseClaims(b []byte) (Claims, error) {
 }
 
 // ClaimsOf returns the payloads of the V1 and the V2 token of a job.
-func ClaimsOf(v oidc.Variant, now time.Time) (v1, v2 Claims) {
+func ClaimsOf(v ci.Variant, now time.Time) (v1, v2 Claims) {
 	a, b := v.Payload(now)
 	return Plain(a), Plain(b)
 }

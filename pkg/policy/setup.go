@@ -4,8 +4,8 @@ import (
 	"regexp"
 	"strings"
 
+	"github.com/oidc-broker/oidc-broker/pkg/ci"
 	"github.com/oidc-broker/oidc-broker/pkg/internal/fault"
-	"github.com/oidc-broker/oidc-broker/pkg/oidc"
 )
 
 // A Job says for which of CircleCI's jobs a trust is made.
@@ -67,8 +67,8 @@ func (j Job) Settle() (Job, error) {
 }
 
 // variant returns the token that the trust is made for.
-func (j Job) Variant() oidc.Variant {
-	v := oidc.Variant{Org: j.Org, Project: j.Project, Origin: j.VCSOrigin, Audience: j.Audience}
+func (j Job) Variant() ci.Variant {
+	v := ci.Variant{Org: j.Org, Project: j.Project, Origin: j.VCSOrigin, Audience: j.Audience}
 	if branch, ok := strings.CutPrefix(j.VCSRef, "refs/heads/"); ok {
 		v.Branch = branch
 	}

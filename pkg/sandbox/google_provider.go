@@ -4,7 +4,7 @@ import (
 	"encoding/json"
 	"strings"
 
-	"github.com/oidc-broker/oidc-broker/pkg/oidc"
+	"github.com/oidc-broker/oidc-broker/pkg/ci"
 	"github.com/oidc-broker/oidc-broker/pkg/policy"
 	"github.com/oidc-broker/oidc-broker/pkg/policy/wif"
 )
@@ -88,7 +88,7 @@ func defaultProvider(own Variant) *workloadProvider {
 	return &workloadProvider{
 		pool:   defaultPool,
 		name:   DefaultGCPProvider,
-		issuer: oidc.OrgIssuer(own.OrgID()),
+		issuer: ci.OrgIssuer(own.OrgID()),
 		// Google's own default audiences count only where none are listed, so
 		// that a provider for both has to list them too.
 		audiences: []string{own.OrgID(), "https:" + googleAPIs + DefaultGCPProvider, googleAPIs + DefaultGCPProvider},

@@ -12,8 +12,8 @@ import (
 
 	"github.com/go-jose/go-jose/v4"
 
+	"github.com/oidc-broker/oidc-broker/pkg/ci"
 	"github.com/oidc-broker/oidc-broker/pkg/internal/fault"
-	"github.com/oidc-broker/oidc-broker/pkg/oidc"
 )
 
 const (
@@ -99,7 +99,7 @@ func (i *issuer) open(base string) (endpoint, map[string]string) {
 		case discoveryPath:
 			return reply(w, "discovery", http.StatusOK, discovery(rootIssuer, base))
 		case orgPath + discoveryPath:
-			return reply(w, "discovery", http.StatusOK, discovery(oidc.OrgIssuer(i.token.OrgID()), base+orgPath))
+			return reply(w, "discovery", http.StatusOK, discovery(ci.OrgIssuer(i.token.OrgID()), base+orgPath))
 		case keysPath, orgPath + keysPath:
 			return reply(w, "keys", http.StatusOK, jose.JSONWebKeySet{Keys: []jose.JSONWebKey{i.public}})
 		case mintPath:

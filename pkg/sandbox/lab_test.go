@@ -13,14 +13,14 @@ import (
 
 	"github.com/go-jose/go-jose/v4"
 
-	"github.com/oidc-broker/oidc-broker/pkg/oidc"
+	"github.com/oidc-broker/oidc-broker/pkg/ci"
 )
 
 // The sample project, which is the sandbox's unless its token is of another.
 const (
-	orgID     = oidc.SampleOrg
-	projectID = oidc.SampleProject
-	ownOrigin = oidc.SampleOrigin
+	orgID     = ci.SampleOrg
+	projectID = ci.SampleProject
+	ownOrigin = ci.SampleOrigin
 	orgIssuer = rootIssuer + "/org/" + orgID
 )
 

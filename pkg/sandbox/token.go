@@ -3,24 +3,24 @@ package sandbox
 import (
 	"maps"
 
-	"github.com/oidc-broker/oidc-broker/pkg/oidc"
+	"github.com/oidc-broker/oidc-broker/pkg/ci"
 )
 
 // What the job's environment and every token of the sandbox have in common.
 const (
-	jobID      = oidc.SampleJob
-	pipelineID = oidc.SamplePipeline
-	workflowID = oidc.SampleWorkflow
+	jobID      = ci.SampleJob
+	pipelineID = ci.SamplePipeline
+	workflowID = ci.SampleWorkflow
 	commit     = "3f786850e387550fdab836ed7e6dc881de23001b"
 
-	rootIssuer = oidc.RootIssuer
+	rootIssuer = ci.RootIssuer
 
 	// claimPrefix leads every claim that is CircleCI's own.
 	claimPrefix = "oidc.circleci.com/"
 )
 
 // Variant is what a job's token says.
-type Variant = oidc.Variant
+type Variant = ci.Variant
 
 // minted is the variant of a token that the job asks for while it runs: of the
 // same job, but fresh, and for the audience and issuer asked for.

@@ -9,11 +9,11 @@ import (
 	"net/url"
 	"strings"
 
+	"github.com/oidc-broker/oidc-broker/pkg/ci"
 	"github.com/oidc-broker/oidc-broker/pkg/internal/fault"
 	"github.com/oidc-broker/oidc-broker/pkg/internal/remote"
 	"github.com/oidc-broker/oidc-broker/pkg/internal/secret"
 	"github.com/oidc-broker/oidc-broker/pkg/internal/shell"
-	"github.com/oidc-broker/oidc-broker/pkg/oidc"
 )
 
 // A step is what a call was for.
@@ -255,7 +255,7 @@ func (s *Session) explain(what about, got remote.Answer, a answer, ours bool, un
 		filled := s.fill(h, what, text)
 		switch {
 		case h == explained:
-			_ = e.Hint("%s", s.job.SubjectHint()).Hint("%s", oidc.ClaimsHint(s.job)).Hint("%s", filled).Hint("%s", s.job.IssuerHint())
+			_ = e.Hint("%s", s.job.SubjectHint()).Hint("%s", ci.ClaimsHint(s.job)).Hint("%s", filled).Hint("%s", s.job.IssuerHint())
 		case filled != "":
 			_ = e.Hint("%s", filled)
 		}
@@ -328,7 +328,7 @@ func (s *Session) fill(hint string, what about, text string) string {
 		"{addr}", server.Addr, "{path}", what.path, "{mount}", "auth/"+unescaped(server.authPath),
 		"{rolename}", shell.Word(named), "{role}", role, "{namespace}", namespace,
 		"{iss}", t.Issuer, "{sub}", t.Subject, "{aud}", shell.Word(strings.Join(t.Audience, ",")),
-		"{choice}", oidc.Choice(t), "{claim}", remote.Clip(claim), "{kind}", kindOf(t.Claims, claim), "{value}", remote.Clip(string(value)),
+		"{choice}", ci.Choice(t), "{claim}", remote.Clip(claim), "{kind}", kindOf(t.Claims, claim), "{value}", remote.Clip(string(value)),
 		"{data}", dataHint(what.wanted), "{version}", what.wanted.ofVersion(),
 	).Replace(hint)
 	return filled

@@ -8,7 +8,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/oidc-broker/oidc-broker/pkg/oidc"
+	"github.com/oidc-broker/oidc-broker/pkg/ci"
 	"github.com/oidc-broker/oidc-broker/pkg/policy"
 )
 
@@ -343,7 +343,7 @@ func claims(provider string) []string {
 // circleCI says whether a provider issues CircleCI's tokens, and for which
 // organisation: for all of them, where it is the root issuer.
 func circleCI(provider string) (org string, ok bool) {
-	if "https://"+provider == oidc.RootIssuer {
+	if "https://"+provider == ci.RootIssuer {
 		return "", true
 	}
 	host, org, found := strings.Cut(provider, "/org/")

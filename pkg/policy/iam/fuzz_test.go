@@ -10,9 +10,9 @@ import (
 	"testing"
 	"unicode/utf8"
 
+	"github.com/oidc-broker/oidc-broker/pkg/ci"
 	"github.com/oidc-broker/oidc-broker/pkg/internal/document"
 	"github.com/oidc-broker/oidc-broker/pkg/internal/fault"
-	"github.com/oidc-broker/oidc-broker/pkg/oidc"
 	"github.com/oidc-broker/oidc-broker/pkg/policy"
 	"github.com/oidc-broker/oidc-broker/testdata/testenv"
 )
@@ -79,7 +79,7 @@ func FuzzPolicy(f *testing.F) {
 			}
 			return
 		}
-		v1, v2 := policy.ClaimsOf(oidc.Variant{}, now())
+		v1, v2 := policy.ClaimsOf(ci.Variant{}, now())
 		requests := []Request{{Claims: v1}, {Claims: v2, RoleARN: "arn:aws:iam::111122223333:role/deploy", RoleSessionName: "ci", Now: now()}, {}}
 		for _, finding := range p.Lint(now()) {
 			if finding.Witness != nil && !strings.Contains(finding.Message, "names its session") {
@@ -126,7 +126,7 @@ func TestProperties(t *testing.T) {
 func properties(t *testing.T, b []byte) policy.Verdict {
 	t.Helper()
 	p, rest := chosen(t, b)
-	v1, v2 := policy.ClaimsOf(oidc.Variant{}, now())
+	v1, v2 := policy.ClaimsOf(ci.Variant{}, now())
 	v2["amr"] = []any{"mfa", "pwd"}
 	request := Request{Claims: v1, RoleARN: "arn:aws:iam::111122223333:role/deploy"}
 	holds(t, p, request)
@@ -274,8 +274,8 @@ func TestWork(t *testing.T) {
 		part = 1
 	}
 	long := strings.Repeat("a", (longest-600)/part)
-	job := jobRequest(oidc.Variant{}, map[string]any{"sub": strings.Repeat("a", longestClaim/part)})
-	longer := jobRequest(oidc.Variant{}, map[string]any{"sub": strings.Repeat("a", document.MaxDocument)})
+	job := jobRequest(ci.Variant{}, map[string]any{"sub": strings.Repeat("a", longestClaim/part)})
+	longer := jobRequest(ci.Variant{}, map[string]any{"sub": strings.Repeat("a", document.MaxDocument)})
 	for _, pattern := range []string{long + "b", "*" + long + "b", strings.Repeat("*a", len(long)/2) + "b", strings.Repeat("?*", len(long)/2) + "b", "*" + strings.Repeat("?", len(long)-2) + "b"} {
 		p := parse(t, sub(pattern))
 		if j := p.Check(job); j.Verdict != policy.Deny {

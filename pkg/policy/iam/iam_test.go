@@ -7,19 +7,19 @@ import (
 	"testing"
 	"time"
 
+	"github.com/oidc-broker/oidc-broker/pkg/ci"
 	"github.com/oidc-broker/oidc-broker/pkg/internal/fault"
-	"github.com/oidc-broker/oidc-broker/pkg/oidc"
 	"github.com/oidc-broker/oidc-broker/pkg/policy"
 )
 
-const providerName = "oidc.circleci.com/org/" + oidc.SampleOrg
+const providerName = "oidc.circleci.com/org/" + ci.SampleOrg
 
 // fill writes what the rows of tables leave short: $P is the provider's
 // name, $A its ARN, $O the organisation, $J the project, $U the user, $M the
 // mask of a UUID.
 func fill(s string) string {
 	return strings.NewReplacer("$P", providerName, "$A", "arn:aws:iam::111122223333:oidc-provider/"+providerName,
-		"$O", oidc.SampleOrg, "$J", oidc.SampleProject, "$U", oidc.SampleUser, "$M", mask).Replace(s)
+		"$O", ci.SampleOrg, "$J", ci.SampleProject, "$U", ci.SampleUser, "$M", mask).Replace(s)
 }
 
 // with is a policy of one statement with this condition.
@@ -41,7 +41,7 @@ func now() time.Time { return time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC) }
 
 // jobRequest is a V2 token's request, with claims set over it. A nil value takes
 // the claim away.
-func jobRequest(v oidc.Variant, claims map[string]any) Request {
+func jobRequest(v ci.Variant, claims map[string]any) Request {
 	_, v2 := policy.ClaimsOf(v, now())
 	for name, value := range claims {
 		if v2[name] = value; value == nil {
@@ -51,7 +51,7 @@ func jobRequest(v oidc.Variant, claims map[string]any) Request {
 	return Request{Claims: v2, RoleARN: "arn:aws:iam::111122223333:role/deploy", RoleSessionName: "ci", Now: now()}
 }
 
-func v1(v oidc.Variant) Request {
+func v1(v ci.Variant) Request {
 	r := jobRequest(v, nil)
 	r.Claims, _ = policy.ClaimsOf(v, now())
 	return r
@@ -195,7 +195,7 @@ func TestFlaws(t *testing.T) {
 		{"far too long", with(`{"StringEquals":{"$P:aud":"` + strings.Repeat("x", longest) + `"}}`), "AWS keeps 2048 of a trust policy"},
 	} {
 		p := parse(t, row.document)
-		j := p.Check(jobRequest(oidc.Variant{}, nil))
+		j := p.Check(jobRequest(ci.Variant{}, nil))
 		if j.Verdict != policy.Undecided || !strings.Contains(j.Reason, fill(row.want)) || !strings.HasPrefix(j.Reason, "line ") {
 			t.Errorf("%s: %s %q, want undecided %q", row.name, j.Verdict, j.Reason, row.want)
 		}
@@ -211,12 +211,12 @@ func TestGetRole(t *testing.T) {
 		return `{"Role":{"RoleName":"x","AssumeRolePolicyDocument":` + with(`{"StringEquals":{"$P:aud":"$O"}}`) + `,"Arn":"` + arn + `","MaxSessionDuration":3600}}`
 	}
 	here, there := role("arn:aws:iam::111122223333:role/x"), role("arn:aws:iam::999988887777:role/x")
-	anywhere := jobRequest(oidc.Variant{}, nil)
+	anywhere := jobRequest(ci.Variant{}, nil)
 	anywhere.RoleARN = ""
 	judge(t, []row{
 		allow(here, anywhere),
 		deny(there, anywhere, "the provider has to be in the role's account: arn:aws:iam::999988887777"),
-		allow(there, jobRequest(oidc.Variant{}, nil), "the document is the trust policy of another role, arn:aws:iam::999988887777:role/x"),
+		allow(there, jobRequest(ci.Variant{}, nil), "the document is the trust policy of another role, arn:aws:iam::999988887777:role/x"),
 	})
 }
 
@@ -224,7 +224,7 @@ func TestPrincipals(t *testing.T) {
 	federated := func(arn string) string {
 		return policyOf(strings.Replace(allowing(`{}`), `{"Federated":"$A"}`, `{"Federated":`+arn+`}`, 1))
 	}
-	job := jobRequest(oidc.Variant{}, nil)
+	job := jobRequest(ci.Variant{}, nil)
 	unknown := job
 	unknown.RoleARN = ""
 	broken := job
@@ -236,7 +236,7 @@ func TestPrincipals(t *testing.T) {
 		r.RoleARN = arn
 		return r
 	}
-	google := jobRequest(oidc.Variant{}, map[string]any{"iss": "https://accounts.google.com"})
+	google := jobRequest(ci.Variant{}, map[string]any{"iss": "https://accounts.google.com"})
 	judge(t, []row{
 		allow(federated(`"$A"`), job, "unless a resource control policy (RCP) denies it", `has to list "$O" among its client ids`),
 		allow(federated(`["arn:aws:iam::111122223333:oidc-provider/gitlab.com","$A"]`), job),
@@ -250,7 +250,7 @@ func TestPrincipals(t *testing.T) {
 		allow(federated(`"arn:aws-cn:iam::111122223333:oidc-provider/$P"`), china),
 		deny(federated(`"arn:aws:iam::111122223333:oidc-provider/oidc.circleci.com/org/`+otherOrg+`"`), job, "the document names the organisation "+otherOrg, "no statement allows anything to the provider $A"),
 		deny(federated(`"arn:aws:iam::111122223333:oidc-provider/oidc.circleci.com"`), job, "is the root issuer, which lacks /org/$O"),
-		deny(federated(`"$A"`), jobRequest(oidc.Variant{RootIssuer: true}, nil), "the token is of the root issuer"),
+		deny(federated(`"$A"`), jobRequest(ci.Variant{RootIssuer: true}, nil), "the token is of the root issuer"),
 		deny(federated(`"arn:aws:iam::111122223333:oidc-provider/https://$P"`), job, "issuer without https://"),
 		deny(federated(`"$A/"`), job, "trailing slash"),
 		deny(federated(`"arn:aws:iam::111122223333:oidc-provider/OIDC.circleci.com/org/$O"`), job, "by letter case"),
@@ -266,8 +266,8 @@ func TestPrincipals(t *testing.T) {
 		undecided(federated(`"$A"`), role("arn:aws:iam::11112222333x:role/deploy")),
 		undecided(federated(`"$A"`), role("arn:azure:iam::111122223333:role/deploy")),
 		undecided(federated(`"$A"`), role("arn:aws:iam::111122223333")),
-		deny(federated(`"$A"`), jobRequest(oidc.Variant{}, map[string]any{"iss": providerName}), "issuer is no https:// address"),
-		deny(federated(`"$A"`), jobRequest(oidc.Variant{}, map[string]any{"iss": nil}), "the token has no claim iss"),
+		deny(federated(`"$A"`), jobRequest(ci.Variant{}, map[string]any{"iss": providerName}), "issuer is no https:// address"),
+		deny(federated(`"$A"`), jobRequest(ci.Variant{}, map[string]any{"iss": nil}), "the token has no claim iss"),
 		allow(federated(`"accounts.google.com"`), google),
 		deny(federated(`"accounts.google.com"`), job),
 		undecided(federated(`"*"`), job),
@@ -287,10 +287,10 @@ func TestActions(t *testing.T) {
 	action := func(a string) string {
 		return policyOf(strings.Replace(allowing(`{}`), `"Action":"sts:AssumeRoleWithWebIdentity"`, a, 1))
 	}
-	job := jobRequest(oidc.Variant{}, nil)
+	job := jobRequest(ci.Variant{}, nil)
 	tags := map[string]any{"principal_tags": map[string]any{"team": []any{"a"}}, "transitive_tag_keys": []any{"team"}}
-	tagged := jobRequest(oidc.Variant{}, map[string]any{tagsClaim: tags})
-	named := jobRequest(oidc.Variant{}, map[string]any{identityClaim: "me"})
+	tagged := jobRequest(ci.Variant{}, map[string]any{tagsClaim: tags})
+	named := jobRequest(ci.Variant{}, map[string]any{identityClaim: "me"})
 	tagging := strings.Replace(allowing(`{"StringEquals":{"aws:RequestTag/Team":"a"}}`), assume, tag, 1)
 	judge(t, []row{
 		allow(action(`"Action":"STS:assumerolewithwebidentity"`), job),
@@ -315,7 +315,7 @@ func TestActions(t *testing.T) {
 }
 
 func TestDenyWins(t *testing.T) {
-	job := jobRequest(oidc.Variant{}, nil)
+	job := jobRequest(ci.Variant{}, nil)
 	everybody := allowing(`{}`)
 	judge(t, []row{
 		deny(policyOf(everybody, denyingStatement(`{}`)), job, "Statement[1] denies it", "holds, in a statement that denies"),
@@ -333,22 +333,22 @@ func TestDenyWins(t *testing.T) {
 		deny(policyOf(allowing(`{"IpAddress":{"aws:SourceIp":"10.0.0.0/8"},"StringEquals":{"$P:aud":"x"}}`)), job),
 		deny(policyOf(denyingStatement(`{}`)), job, "Statement[0] denies it"),
 		// A Deny with a key that no token has never denies.
-		allow(policyOf(everybody, denyingStatement(`{"Bool":{"$P:oidc.circleci.com/ssh-rerun":"true"}}`)), jobRequest(oidc.Variant{SSHRerun: true}, nil), "AWS does not make this claim a condition key, so that the statement denies nothing"),
+		allow(policyOf(everybody, denyingStatement(`{"Bool":{"$P:oidc.circleci.com/ssh-rerun":"true"}}`)), jobRequest(ci.Variant{SSHRerun: true}, nil), "AWS does not make this claim a condition key, so that the statement denies nothing"),
 	})
 }
 
 func TestNotes(t *testing.T) {
-	j := parse(t, with(`{}`)).Check(jobRequest(oidc.Variant{Expired: true}, nil))
+	j := parse(t, with(`{}`)).Check(jobRequest(ci.Variant{Expired: true}, nil))
 	if j.Verdict != policy.Allow || !strings.Contains(said(j), "the token expired at 2026-11-22T11:00:00Z: AWS refuses it") {
 		t.Errorf("expired: %s", said(j))
 	}
-	early := jobRequest(oidc.Variant{}, map[string]any{"nbf": json.Number(fmt.Sprint(now().Add(time.Hour).Unix()))})
+	early := jobRequest(ci.Variant{}, map[string]any{"nbf": json.Number(fmt.Sprint(now().Add(time.Hour).Unix()))})
 	if said := said(parse(t, with(`{}`)).Check(early)); !strings.Contains(said, "the token's nbf is 2026-11-22T13:00:00Z, in the future") {
 		t.Errorf("not yet valid: %s", said)
 	}
 	for what, r := range map[string]Request{
-		"usual": jobRequest(oidc.Variant{}, nil), "no whole number": jobRequest(oidc.Variant{}, map[string]any{"exp": json.Number("1.5"), "nbf": "soon", "iat": true}),
-		"endless": jobRequest(oidc.Variant{}, map[string]any{"exp": json.Number(strings.Repeat("9", 40)), "iat": []any{}}),
+		"usual": jobRequest(ci.Variant{}, nil), "no whole number": jobRequest(ci.Variant{}, map[string]any{"exp": json.Number("1.5"), "nbf": "soon", "iat": true}),
+		"endless": jobRequest(ci.Variant{}, map[string]any{"exp": json.Number(strings.Repeat("9", 40)), "iat": []any{}}),
 	} {
 		for _, document := range []string{with(`{}`), namedRole("deploy", with(`{}`))} {
 			r.RoleARN = "arn:aws:iam::111122223333:role/ci/deploy"
@@ -365,7 +365,7 @@ func TestNotes(t *testing.T) {
 			}
 		}
 	}
-	grace := jobRequest(oidc.Variant{}, nil)
+	grace := jobRequest(ci.Variant{}, nil)
 	grace.Now = now().Add(time.Hour + 4*time.Minute)
 	if said := said(parse(t, with(`{}`)).Check(grace)); strings.Contains(said, "expired") {
 		t.Errorf("within AWS's five minutes: %s", said)

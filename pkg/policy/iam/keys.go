@@ -6,7 +6,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/oidc-broker/oidc-broker/pkg/oidc"
+	"github.com/oidc-broker/oidc-broker/pkg/ci"
 	"github.com/oidc-broker/oidc-broker/pkg/policy"
 )
 
@@ -209,7 +209,7 @@ func (sc *scene) fix(with keyFix) string {
 	name, org := sc.provider.name, sc.org
 	whole := map[string]any{"Condition": condition}
 	if sc.root {
-		if org == oidc.SampleOrg {
+		if org == ci.SampleOrg {
 			org = "ORG-ID"
 		}
 		name += "/org/" + org
@@ -235,7 +235,7 @@ func (sc *scene) fix(with keyFix) string {
 func (sc *scene) safeAudiences(org string) []string {
 	var auds []string
 	for _, aud := range sc.auds {
-		if sc.root && aud == oidc.SampleOrg {
+		if sc.root && aud == ci.SampleOrg {
 			aud = org
 		}
 		if !wild(aud) && !slices.Contains(auds, aud) {

@@ -8,7 +8,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/oidc-broker/oidc-broker/pkg/oidc"
+	"github.com/oidc-broker/oidc-broker/pkg/ci"
 	"github.com/oidc-broker/oidc-broker/pkg/policy"
 	"github.com/oidc-broker/oidc-broker/testdata/testenv"
 )
@@ -160,7 +160,7 @@ func TestLint(t *testing.T) {
 		{"a wider value", sub(repo+"refs/heads/main", repo+"*"), []string{"A22 high refs/heads/" + otherBranch}},
 		{"a wider statement", policyOf(allowing(safe), allowing(`{"StringEquals":{"$P:aud":"$O","$P:oidc.circleci.com/project-id":"$J"}}`)), []string{"A14 high", "A22 high refs/heads/" + otherBranch}},
 		{"another project's statement", policyOf(allowing(safe), allowing(`{"StringEquals":{"$P:aud":"$O","$P:oidc.circleci.com/project-id":"00000000-1111-4222-8333-444444444444"}}`)), nil},
-		{"letters of a UUID", sub(strings.Replace(job, "$J", strings.ToUpper(oidc.SampleProject), 1)), []string{"A23 medium is not the id of a project"}},
+		{"letters of a UUID", sub(strings.Replace(job, "$J", strings.ToUpper(ci.SampleProject), 1)), []string{"A23 medium is not the id of a project"}},
 		{"braces", with(`{"StringEquals":{"$P:aud":"$O","$P:oidc.circleci.com/project-id":"{$J}"}}`), []string{"A23 medium is not a project's id"}},
 		{"a slug", with(`{"StringEquals":{"$P:aud":"$O","$P:oidc.circleci.com/project-id":"gh/my-org/app"}}`), []string{"A23 medium"}},
 		{"a slug in sub", sub("org/gh/my-org/*"), []string{"A23 medium is not the id of an organisation"}},
@@ -233,7 +233,7 @@ func TestFixes(t *testing.T) {
 			if left := findings(t, policyOf(statement)); len(left) > 0 {
 				t.Errorf("%s: after the fix %s in %s\nthere is %s", f.ID, f.Fix, fill(document), listed(left))
 			}
-			own := jobRequest(oidc.Variant{}, nil)
+			own := jobRequest(ci.Variant{}, nil)
 			if strings.Contains(document, "ci.example.com") {
 				own.Claims["iss"] = fill("https://ci.example.com/org/$O")
 			}
@@ -299,10 +299,10 @@ func TestProviderNames(t *testing.T) {
 // The golden results for the patterns that are in use: what each admits.
 func TestGolden(t *testing.T) {
 	const pinned = "org/$O/project/$J/user/*/vcs-origin/github.com/my-org/app/vcs-ref/refs/heads/main"
-	swallow := jobRequest(oidc.Variant{Branch: "x/vcs-ref/refs/heads/main"}, nil)
-	whole := jobRequest(oidc.Variant{Branch: "x/vcs-origin/github.com/my-org/app/vcs-ref/refs/heads/main"}, nil)
-	good := jobRequest(oidc.Variant{}, nil)
-	logs := jobRequest(oidc.Variant{}, map[string]any{"sub": "org/" + oidc.SampleOrg + "/file-streaming/audit-logs", policy.ClaimProject: nil})
+	swallow := jobRequest(ci.Variant{Branch: "x/vcs-ref/refs/heads/main"}, nil)
+	whole := jobRequest(ci.Variant{Branch: "x/vcs-origin/github.com/my-org/app/vcs-ref/refs/heads/main"}, nil)
+	good := jobRequest(ci.Variant{}, nil)
+	logs := jobRequest(ci.Variant{}, map[string]any{"sub": "org/" + ci.SampleOrg + "/file-streaming/audit-logs", policy.ClaimProject: nil})
 	judge(t, []row{
 		allow(with(documented), good),
 		allow(with(documented), swallow),

@@ -7,9 +7,9 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/oidc-broker/oidc-broker/pkg/ci"
 	"github.com/oidc-broker/oidc-broker/pkg/internal/fault"
 	"github.com/oidc-broker/oidc-broker/pkg/internal/shell"
-	"github.com/oidc-broker/oidc-broker/pkg/oidc"
 	"github.com/oidc-broker/oidc-broker/pkg/policy"
 )
 
@@ -104,7 +104,7 @@ func (s Setup) settle(format string) (Setup, error) {
 }
 
 // provider is the issuer as IAM names it.
-func (s Setup) provider() string { return strings.TrimPrefix(oidc.OrgIssuer(s.Org), "https://") }
+func (s Setup) provider() string { return strings.TrimPrefix(ci.OrgIssuer(s.Org), "https://") }
 
 func (s Setup) providerARN() string {
 	return arnParts{s.Partition, s.AccountID, s.provider()}.String()
@@ -185,13 +185,13 @@ func (s Setup) cloudFormation() any {
 		"Description":              "A role for jobs of CircleCI, assumed with their OpenID Connect tokens",
 		"Parameters": object{"CreateProvider": object{
 			"Type": "String", "Default": strconv.FormatBool(!s.ExistingProvider), "AllowedValues": []string{"true", "false"},
-			"Description": "false where the account has the provider " + oidc.OrgIssuer(s.Org),
+			"Description": "false where the account has the provider " + ci.OrgIssuer(s.Org),
 		}},
 		"Conditions": object{"ProviderIsMissing": object{"Fn::Equals": []any{object{"Ref": "CreateProvider"}, "true"}}},
 		"Resources": object{
 			"Provider": object{
 				"Type": "AWS::IAM::OIDCProvider", "Condition": "ProviderIsMissing",
-				"Properties": object{"Url": oidc.OrgIssuer(s.Org), "ClientIdList": []string{s.Audience}},
+				"Properties": object{"Url": ci.OrgIssuer(s.Org), "ClientIdList": []string{s.Audience}},
 			},
 			"Role": object{
 				"Type":       "AWS::IAM::Role",
@@ -207,7 +207,7 @@ func (s Setup) cloudFormation() any {
 func (s Setup) script() string {
 	arn := s.providerARN()
 	add := line(map[string]any{"OpenIDConnectProviderArn": arn, "ClientID": s.Audience})
-	create := line(map[string]any{"Url": oidc.OrgIssuer(s.Org), "ClientIDList": []string{s.Audience}})
+	create := line(map[string]any{"Url": ci.OrgIssuer(s.Org), "ClientIDList": []string{s.Audience}})
 	if s.ExistingProvider {
 		return fmt.Sprintf(`#!/bin/sh
 # Adds the audience to the OpenID Connect provider, and makes the role.
@@ -233,13 +233,13 @@ func (s Setup) notes(format string) []string {
 	notes := []string{"the role has no permissions yet: attach a policy"}
 	switch {
 	case s.ExistingProvider && format == "terraform":
-		notes = append(notes, fmt.Sprintf("the client ids of the account's provider %s must have %s: Terraform does not add it here", oidc.OrgIssuer(s.Org), s.Audience))
+		notes = append(notes, fmt.Sprintf("the client ids of the account's provider %s must have %s: Terraform does not add it here", ci.OrgIssuer(s.Org), s.Audience))
 	case s.ExistingProvider:
 		format = "" // what is said of a new provider does not apply
 	}
 	switch format {
 	case "json":
-		notes = append(notes, fmt.Sprintf("the account needs the OpenID Connect provider %s with the client id %s; the other formats make it", oidc.OrgIssuer(s.Org), s.Audience))
+		notes = append(notes, fmt.Sprintf("the account needs the OpenID Connect provider %s with the client id %s; the other formats make it", ci.OrgIssuer(s.Org), s.Audience))
 	case "terraform":
 		if s.ExistingProvider {
 			break

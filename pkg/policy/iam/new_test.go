@@ -14,8 +14,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/oidc-broker/oidc-broker/pkg/ci"
 	"github.com/oidc-broker/oidc-broker/pkg/internal/fault"
-	"github.com/oidc-broker/oidc-broker/pkg/oidc"
 	"github.com/oidc-broker/oidc-broker/pkg/policy"
 	"github.com/oidc-broker/oidc-broker/testdata/testenv"
 )
@@ -23,7 +23,7 @@ import (
 // setups are all shapes of a job.
 func setups() map[string]Setup {
 	with := func(j policy.Job) Setup {
-		j.Org, j.Project = oidc.SampleOrg, oidc.SampleProject
+		j.Org, j.Project = ci.SampleOrg, ci.SampleProject
 		return Setup{Job: j, AccountID: "111122223333", RoleName: "deploy"}
 	}
 	return map[string]Setup{
@@ -33,8 +33,8 @@ func setups() map[string]Setup {
 		"branch":              with(policy.Job{VCSOrigin: "github.com/my-org/app", VCSRef: "refs/heads/main"}),
 		"branch with slashes": with(policy.Job{VCSOrigin: "gitlab.com/my-group/sub/app", VCSRef: "refs/heads/release/1.x", Audience: "sts.amazonaws.com"}),
 		"branch of templates": with(policy.Job{VCSOrigin: "github.com/my-org/app", VCSRef: "refs/heads/%{if-true}-{{x}}-%s"}),
-		"several projects":    several(with(policy.Job{}), false, oidc.SampleProject, "11111111-1111-4111-8111-111111111111"),
-		"each its repository": several(with(policy.Job{VCSRef: "refs/heads/main"}), true, oidc.SampleProject, "11111111-1111-4111-8111-111111111111"),
+		"several projects":    several(with(policy.Job{}), false, ci.SampleProject, "11111111-1111-4111-8111-111111111111"),
+		"each its repository": several(with(policy.Job{VCSRef: "refs/heads/main"}), true, ci.SampleProject, "11111111-1111-4111-8111-111111111111"),
 		"existing provider":   existing(with(policy.Job{VCSOrigin: "github.com/my-org/app"})),
 		"tag":                 with(policy.Job{VCSOrigin: "bitbucket.org/my-org/app", VCSRef: "refs/tags/v1.2.3"}),
 	}
@@ -84,34 +84,34 @@ func TestNew(t *testing.T) {
 		}
 		own := job.Variant()
 		repository, ref := s.VCSOrigin != "", s.VCSRef != ""
-		change := func(f func(*oidc.Variant)) oidc.Variant {
+		change := func(f func(*ci.Variant)) ci.Variant {
 			v := own
 			f(&v)
 			return v
 		}
 		for _, row := range []struct {
 			who    string
-			v      oidc.Variant
+			v      ci.Variant
 			v1, v2 bool // let in
 		}{
 			{"own", own, !repository, true},
-			{"own, by somebody else", change(func(v *oidc.Variant) { v.User = otherProject }), !repository, true},
-			{"own, with somebody logged in", change(func(v *oidc.Variant) { v.SSHRerun = true }), !repository, true},
-			{"fork", change(func(v *oidc.Variant) { v.Fork, v.Branch, v.Tag = true, "", "" }), !repository, !repository},
-			{"fork's branch of that name", change(func(v *oidc.Variant) { v.Fork = true }), !repository, !repository},
-			{"webhook", change(func(v *oidc.Variant) { v.Webhook = true }), !repository, !repository},
-			{"other branch", change(func(v *oidc.Variant) { v.Branch, v.Tag = "other", "" }), !repository, !ref},
-			{"longer branch", change(func(v *oidc.Variant) { v.Branch = own.BuiltBranch() + "-evil" }), !repository, !ref || own.Tag != ""},
-			{"tag", change(func(v *oidc.Variant) { v.Tag = "other" }), !repository, !ref},
-			{"other repository", change(func(v *oidc.Variant) { v.Origin = "github.com/my-org/app2" }), !repository, !repository},
-			{"other project", change(func(v *oidc.Variant) { v.Project = otherProject }), false, false},
-			{"other organisation", change(func(v *oidc.Variant) { v.Org = otherOrg }), false, false},
-			{"root issuer", change(func(v *oidc.Variant) { v.RootIssuer = true }), false, false},
-			{"other audience", change(func(v *oidc.Variant) { v.Audience = "other" }), false, false},
-			{"crafted branch", change(func(v *oidc.Variant) {
+			{"own, by somebody else", change(func(v *ci.Variant) { v.User = otherProject }), !repository, true},
+			{"own, with somebody logged in", change(func(v *ci.Variant) { v.SSHRerun = true }), !repository, true},
+			{"fork", change(func(v *ci.Variant) { v.Fork, v.Branch, v.Tag = true, "", "" }), !repository, !repository},
+			{"fork's branch of that name", change(func(v *ci.Variant) { v.Fork = true }), !repository, !repository},
+			{"webhook", change(func(v *ci.Variant) { v.Webhook = true }), !repository, !repository},
+			{"other branch", change(func(v *ci.Variant) { v.Branch, v.Tag = "other", "" }), !repository, !ref},
+			{"longer branch", change(func(v *ci.Variant) { v.Branch = own.BuiltBranch() + "-evil" }), !repository, !ref || own.Tag != ""},
+			{"tag", change(func(v *ci.Variant) { v.Tag = "other" }), !repository, !ref},
+			{"other repository", change(func(v *ci.Variant) { v.Origin = "github.com/my-org/app2" }), !repository, !repository},
+			{"other project", change(func(v *ci.Variant) { v.Project = otherProject }), false, false},
+			{"other organisation", change(func(v *ci.Variant) { v.Org = otherOrg }), false, false},
+			{"root issuer", change(func(v *ci.Variant) { v.RootIssuer = true }), false, false},
+			{"other audience", change(func(v *ci.Variant) { v.Audience = "other" }), false, false},
+			{"crafted branch", change(func(v *ci.Variant) {
 				v.Origin, v.Branch, v.Tag = "github.com/stranger/app", "x/vcs-origin/"+job.VCSOrigin+"/vcs-ref/"+job.VCSRef, ""
 			}), !repository, !repository},
-			{"own crafted branch", change(func(v *oidc.Variant) { v.Branch, v.Tag = "x/vcs-ref/"+job.VCSRef, "" }), !repository, !ref},
+			{"own crafted branch", change(func(v *ci.Variant) { v.Branch, v.Tag = "x/vcs-ref/"+job.VCSRef, "" }), !repository, !ref},
 		} {
 			v1, v2 := policy.ClaimsOf(row.v, now())
 			for version, c := range map[string]policy.Claims{"V1": v1, "V2": v2} {
@@ -131,7 +131,7 @@ func TestNewNotes(t *testing.T) {
 	setups := setups()
 	for _, row := range []struct{ name, format, want string }{
 		{"project", "json", "a fork's pull request too"},
-		{"project", "json", "needs the OpenID Connect provider https://oidc.circleci.com/org/" + oidc.SampleOrg},
+		{"project", "json", "needs the OpenID Connect provider https://oidc.circleci.com/org/" + ci.SampleOrg},
 		{"project, audience", "cli", "has to be minted"},
 		{"repository", "cli", "every branch and tag of the repository gets in"},
 		{"branch", "cli", "only V2 tokens ($CIRCLE_OIDC_TOKEN_V2) get in"},
@@ -285,7 +285,7 @@ func TestMoto(t *testing.T) {
 			t.Fatal(err)
 		}
 		_, own := policy.ClaimsOf(s.variantOf(t), now())
-		_, fork := policy.ClaimsOf(oidc.Variant{Fork: true, Audience: s.Audience}, now())
+		_, fork := policy.ClaimsOf(ci.Variant{Fork: true, Audience: s.Audience}, now())
 		if j := p.Check(Request{Claims: own}); j.Verdict != policy.Allow {
 			t.Errorf("%s: %s", role, said(j))
 		}
@@ -343,7 +343,7 @@ func TestScript(t *testing.T) {
 	}
 }
 
-func (s Setup) variantOf(t *testing.T) oidc.Variant {
+func (s Setup) variantOf(t *testing.T) ci.Variant {
 	t.Helper()
 	j, err := s.Settle()
 	if err != nil {
@@ -400,7 +400,7 @@ func startMoto(t *testing.T, program string) string {
 }
 
 func ExampleSetup_Write() {
-	s := Setup{Job: policy.Job{Org: oidc.SampleOrg, Project: oidc.SampleProject, VCSOrigin: "github.com/my-org/app", VCSRef: "refs/heads/main"}, AccountID: "111122223333"}
+	s := Setup{Job: policy.Job{Org: ci.SampleOrg, Project: ci.SampleProject, VCSOrigin: "github.com/my-org/app", VCSRef: "refs/heads/main"}, AccountID: "111122223333"}
 	out, err := s.Write("json")
 	if err != nil {
 		panic(err)
@@ -433,10 +433,10 @@ func ExampleSetup_Write() {
 // TestAWSNewOfMany: how projects and repositories go together, and how large a trust
 // policy may be, in which IAM counts no white space.
 func TestNewOfMany(t *testing.T) {
-	s := Setup{Job: policy.Job{Org: oidc.SampleOrg, Project: oidc.SampleProject}, AccountID: "111122223333", RoleName: "deploy"}
-	text, _ := written(t, several(s, true, oidc.SampleProject, otherProject), "json")
+	s := Setup{Job: policy.Job{Org: ci.SampleOrg, Project: ci.SampleProject}, AccountID: "111122223333", RoleName: "deploy"}
+	text, _ := written(t, several(s, true, ci.SampleProject, otherProject), "json")
 	for _, want := range []string{
-		"project/" + oidc.SampleProject + "/user/" + mask + "/vcs-origin/github.com/my-org/app/vcs-ref/*",
+		"project/" + ci.SampleProject + "/user/" + mask + "/vcs-origin/github.com/my-org/app/vcs-ref/*",
 		"project/" + otherProject + "/user/" + mask + "/vcs-origin/github.com/my-org/app2/vcs-ref/*",
 	} {
 		if !strings.Contains(text, want) {
@@ -446,7 +446,7 @@ func TestNewOfMany(t *testing.T) {
 	if strings.Count(text, "/vcs-origin/") != 2 {
 		t.Errorf("projects and repositories are mixed: %s", text)
 	}
-	terraform, notes := written(t, existing(several(s, true, oidc.SampleProject, otherProject)), "terraform")
+	terraform, notes := written(t, existing(several(s, true, ci.SampleProject, otherProject)), "terraform")
 	for _, want := range []string{"data \"aws_iam_openid_connect_provider\" \"circleci\" {\n  url = ", "= data.aws_iam_openid_connect_provider.circleci.arn }"} {
 		if !strings.Contains(terraform, want) || strings.Contains(terraform, "client_id_list") {
 			t.Errorf("%s lacks %s", terraform, want)
@@ -455,7 +455,7 @@ func TestNewOfMany(t *testing.T) {
 	if !strings.Contains(notes, "the client ids of the account's provider") {
 		t.Errorf("notes: %s", notes)
 	}
-	wrong := several(s, true, oidc.SampleProject, otherProject)
+	wrong := several(s, true, ci.SampleProject, otherProject)
 	wrong.Projects = append(wrong.Projects, "11111111-1111-4111-8111-111111111111")
 	if _, err := wrong.Write("json"); err == nil || !strings.Contains(err.Error(), "--project is given 3 times and --vcs-origin 2 times") {
 		t.Errorf("%v", err)

@@ -5,11 +5,11 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/oidc-broker/oidc-broker/pkg/oidc"
+	"github.com/oidc-broker/oidc-broker/pkg/ci"
 )
 
 func TestText(t *testing.T) {
-	job := jobRequest(oidc.Variant{}, nil)
+	job := jobRequest(ci.Variant{}, nil)
 	const sub = `org/$O/project/$J/user/$U/vcs-origin/github.com/my-org/app/vcs-ref/refs/heads/main`
 	judge(t, []row{
 		allow(with(`{"StringEquals":{"$P:sub":"`+sub+`"}}`), job),
@@ -30,7 +30,7 @@ func TestText(t *testing.T) {
 		deny(with(`{"StringNotEquals":{"$P:aud":["a","$O"]}}`), job, "the condition excludes this value", `wanted not "a" or "$O"`),
 		deny(with(`{"StringNotEqualsIgnoreCase":{"$P:sub":"`+strings.ToUpper("x")+`","$P:aud":"$O"}}`), job),
 		allow(with(`{"StringNotEqualsIgnoreCase":{"$P:aud":"x"}}`), job),
-		deny(with(`{"StringNotEqualsIgnoreCase":{"$P:aud":"`+strings.ToUpper(oidc.SampleOrg)+`"}}`), job),
+		deny(with(`{"StringNotEqualsIgnoreCase":{"$P:aud":"`+strings.ToUpper(ci.SampleOrg)+`"}}`), job),
 		allow(with(`{"StringNotLike":{"$P:sub":["*/tags/*","*/pull/*"]}}`), job),
 		deny(with(`{"StringNotLike":{"$P:sub":["*/tags/*","*/heads/*"]}}`), job),
 		allow(with(`{"StringNotEquals":{"$P:sub":"org/*"}}`), job), // no wildcard here
@@ -38,17 +38,17 @@ func TestText(t *testing.T) {
 		deny(with(`{"StringEquals":{"$P:aud":"$O","$P:oidc.circleci.com/project-id":"x"},"StringLike":{"$P:sub":"org/*"}}`), job, `oidc.circleci.com/project-id"]: they differ at character 1`),
 		deny(with(`{"StringEquals":{"$P:aud":"$O"},"StringLike":{"$P:sub":"x*"}}`), job),
 		// A number and true are compared as text.
-		allow(with(`{"StringEquals":{"$P:sub":12}}`), jobRequest(oidc.Variant{}, map[string]any{"sub": json.Number("12")})),
-		allow(with(`{"StringEquals":{"$P:sub":true}}`), jobRequest(oidc.Variant{}, map[string]any{"sub": true})),
-		allow(with(`{"StringLike":{"$P:sub":"a?c"}}`), jobRequest(oidc.Variant{}, map[string]any{"sub": "aüc"})),
+		allow(with(`{"StringEquals":{"$P:sub":12}}`), jobRequest(ci.Variant{}, map[string]any{"sub": json.Number("12")})),
+		allow(with(`{"StringEquals":{"$P:sub":true}}`), jobRequest(ci.Variant{}, map[string]any{"sub": true})),
+		allow(with(`{"StringLike":{"$P:sub":"a?c"}}`), jobRequest(ci.Variant{}, map[string]any{"sub": "aüc"})),
 	})
 }
 
 func TestMissing(t *testing.T) {
-	none := jobRequest(oidc.Variant{}, map[string]any{"sub": nil, "email": nil})
-	null := jobRequest(oidc.Variant{}, nil)
+	none := jobRequest(ci.Variant{}, map[string]any{"sub": nil, "email": nil})
+	null := jobRequest(ci.Variant{}, nil)
 	null.Claims["sub"] = nil
-	empty := jobRequest(oidc.Variant{}, map[string]any{"sub": ""})
+	empty := jobRequest(ci.Variant{}, map[string]any{"sub": ""})
 	for _, r := range []Request{none, null} {
 		judge(t, []row{
 			deny(with(`{"StringEquals":{"$P:sub":"x"}}`), r, "the token has no claim sub"),
@@ -96,14 +96,14 @@ func TestMissing(t *testing.T) {
 		undecided(with(`{"StringLike":{"$P:sub":"*"}}`), empty, "an empty value is not documented"),
 		undecided(with(`{"StringNotEquals":{"$P:sub":"x"}}`), empty),
 		undecided(with(`{"StringEqualsIfExists":{"$P:sub":""}}`), empty),
-		deny(with(`{"Null":{"$P:sub":"true"}}`), jobRequest(oidc.Variant{}, nil), "the token has the claim"),
-		allow(with(`{"Null":{"$P:sub":"false"}}`), jobRequest(oidc.Variant{}, nil)),
-		deny(with(`{"StringEqualsIfExists":{"$P:aud":"x"}}`), jobRequest(oidc.Variant{}, nil)),
+		deny(with(`{"Null":{"$P:sub":"true"}}`), jobRequest(ci.Variant{}, nil), "the token has the claim"),
+		allow(with(`{"Null":{"$P:sub":"false"}}`), jobRequest(ci.Variant{}, nil)),
+		deny(with(`{"StringEqualsIfExists":{"$P:aud":"x"}}`), jobRequest(ci.Variant{}, nil)),
 	})
 }
 
 func TestNumbersAndDates(t *testing.T) {
-	sub := func(s string) Request { return jobRequest(oidc.Variant{}, map[string]any{"sub": s}) }
+	sub := func(s string) Request { return jobRequest(ci.Variant{}, map[string]any{"sub": s}) }
 	judge(t, []row{
 		allow(with(`{"NumericEquals":{"$P:sub":"10.0"}}`), sub("10")),
 		allow(with(`{"NumericEquals":{"$P:sub":[1,10]}}`), sub("10")),
@@ -134,7 +134,7 @@ func TestNumbersAndDates(t *testing.T) {
 }
 
 func TestOtherTypes(t *testing.T) {
-	sub := func(s any) Request { return jobRequest(oidc.Variant{}, map[string]any{"sub": s}) }
+	sub := func(s any) Request { return jobRequest(ci.Variant{}, map[string]any{"sub": s}) }
 	judge(t, []row{
 		allow(with(`{"Bool":{"$P:sub":true}}`), sub(true)),
 		allow(with(`{"Bool":{"$P:sub":["false","true"]}}`), sub("true")),
@@ -166,7 +166,7 @@ func TestOtherTypes(t *testing.T) {
 }
 
 func TestSets(t *testing.T) {
-	amr := func(v any) Request { return jobRequest(oidc.Variant{}, map[string]any{"amr": v}) }
+	amr := func(v any) Request { return jobRequest(ci.Variant{}, map[string]any{"amr": v}) }
 	two := amr([]any{"mfa", "pwd"})
 	judge(t, []row{
 		allow(with(`{"ForAnyValue:StringEquals":{"$P:amr":["x","mfa"]}}`), two),
@@ -186,21 +186,21 @@ func TestSets(t *testing.T) {
 		undecided(with(`{"StringEquals":{"$P:amr":"mfa"}}`), amr("mfa")),
 		undecided(with(`{"ForAnyValue:StringEquals":{"$P:amr":"mfa"}}`), amr([]any{map[string]any{}})),
 		// On a key of one value they are the plain operator, where it is there.
-		allow(with(`{"ForAllValues:StringEquals":{"$P:aud":"$O"}}`), jobRequest(oidc.Variant{}, nil)),
-		deny(with(`{"ForAllValues:StringEquals":{"$P:aud":"x"}}`), jobRequest(oidc.Variant{}, nil)),
-		allow(with(`{"ForAnyValue:StringLike":{"$P:sub":"org/*"}}`), jobRequest(oidc.Variant{}, nil)),
+		allow(with(`{"ForAllValues:StringEquals":{"$P:aud":"$O"}}`), jobRequest(ci.Variant{}, nil)),
+		deny(with(`{"ForAllValues:StringEquals":{"$P:aud":"x"}}`), jobRequest(ci.Variant{}, nil)),
+		allow(with(`{"ForAnyValue:StringLike":{"$P:sub":"org/*"}}`), jobRequest(ci.Variant{}, nil)),
 	})
 }
 
 func TestVariables(t *testing.T) {
-	job := jobRequest(oidc.Variant{}, nil)
+	job := jobRequest(ci.Variant{}, nil)
 	old := func(condition string) string {
 		return strings.Replace(with(condition), "2012-10-17", "2008-10-17", 1)
 	}
 	unversioned := func(condition string) string {
 		return strings.Replace(with(condition), `"Version":"2012-10-17",`, "", 1)
 	}
-	sub := func(s string) Request { return jobRequest(oidc.Variant{}, map[string]any{"sub": s}) }
+	sub := func(s string) Request { return jobRequest(ci.Variant{}, map[string]any{"sub": s}) }
 	judge(t, []row{
 		allow(with(`{"StringLike":{"$P:sub":"org/${$P:aud}/project/${$P:oidc.circleci.com/project-id}/*"}}`), job),
 		deny(with(`{"StringLike":{"$P:sub":"org/${$P:aud}/project/${$P:aud}/*"}}`), job),
@@ -230,7 +230,7 @@ func TestVariables(t *testing.T) {
 		deny(with(`{"StringLike":{"$P:aud":"${$P:sub}"}}`), sub("*")),
 		undecided(with(`{"StringEquals":{"$P:aud":"${aws:SourceIp}"}}`), job, "the variable ${aws:SourceIp}: what the request has"),
 		undecided(with(`{"StringNotEquals":{"$P:aud":"${aws:SourceIp}"}}`), job),
-		undecided(with(`{"StringEquals":{"$P:aud":"${$P:amr}"}}`), jobRequest(oidc.Variant{}, map[string]any{"amr": []any{oidc.SampleOrg}})),
+		undecided(with(`{"StringEquals":{"$P:aud":"${$P:amr}"}}`), jobRequest(ci.Variant{}, map[string]any{"amr": []any{ci.SampleOrg}})),
 		undecided(with(`{"StringLike":{"$P:aud":"*${$P:sub}"}}`), sub("")),
 		allow(with(`{"ArnLike":{"aws:userid":"arn:aws:iam::${aws:PrincipalAccount}:oidc-provider/*"}}`), job),
 		deny(with(`{"ArnLike":{"aws:userid":"arn:aws:iam::${$P:email}:oidc-provider/*"}}`), job),
@@ -238,20 +238,20 @@ func TestVariables(t *testing.T) {
 }
 
 func TestKeys(t *testing.T) {
-	job := jobRequest(oidc.Variant{}, nil)
+	job := jobRequest(ci.Variant{}, nil)
 	nameless := job
 	nameless.RoleSessionName = ""
 	party := func(aud, azp any) Request {
-		r := jobRequest(oidc.Variant{}, map[string]any{"aud": aud})
+		r := jobRequest(ci.Variant{}, map[string]any{"aud": aud})
 		r.Claims["azp"] = azp
 		return r
 	}
-	several := jobRequest(oidc.Variant{}, map[string]any{"aud": []any{"a", "b"}})
+	several := jobRequest(ci.Variant{}, map[string]any{"aud": []any{"a", "b"}})
 	tags := map[string]any{"principal_tags": map[string]any{"team": []any{"a"}, "stage": []any{"b"}}, "transitive_tag_keys": []any{"team"}}
-	tagged := jobRequest(oidc.Variant{}, map[string]any{tagsClaim: tags})
-	twice := jobRequest(oidc.Variant{}, map[string]any{tagsClaim: map[string]any{"principal_tags": map[string]any{"team": []any{"a", "b"}}}})
+	tagged := jobRequest(ci.Variant{}, map[string]any{tagsClaim: tags})
+	twice := jobRequest(ci.Variant{}, map[string]any{tagsClaim: map[string]any{"principal_tags": map[string]any{"team": []any{"a", "b"}}}})
 	all := func(condition string) string { return strings.Replace(with(condition), assume, "sts:*", 1) }
-	github := jobRequest(oidc.Variant{}, map[string]any{"iss": "https://token.actions.githubusercontent.com", "repository": "o/r", "event_name": "push"})
+	github := jobRequest(ci.Variant{}, map[string]any{"iss": "https://token.actions.githubusercontent.com", "repository": "o/r", "event_name": "push"})
 	of := func(provider, condition string) string {
 		return strings.NewReplacer("$A", "arn:aws:iam::111122223333:oidc-provider/"+provider, "$P", provider).Replace(with(condition))
 	}
@@ -262,9 +262,9 @@ func TestKeys(t *testing.T) {
 		undecided(with(`{"StringEquals":{"$P:aud":"other"}}`), party("other", nil), "an azp that is null"),
 		undecided(with(`{"StringEquals":{"$P:aud":""}}`), party("other", "")),
 		allow(with(`{"ForAnyValue:StringEquals":{"$P:oaud":"a"},"StringEquals":{"$P:aud":"me"}}`), party([]any{"a", "b"}, "me")),
-		allow(with(`{"StringEquals":{"$P:aud":"a"}}`), jobRequest(oidc.Variant{}, map[string]any{"aud": []any{"a"}})),
+		allow(with(`{"StringEquals":{"$P:aud":"a"}}`), jobRequest(ci.Variant{}, map[string]any{"aud": []any{"a"}})),
 		undecided(with(`{"StringEquals":{"$P:aud":"a"}}`), several, "several audiences and no azp"),
-		allow(with(`{"StringEquals":{"$P:email":"a@b"}}`), jobRequest(oidc.Variant{}, map[string]any{"email": "a@b"})),
+		allow(with(`{"StringEquals":{"$P:email":"a@b"}}`), jobRequest(ci.Variant{}, map[string]any{"email": "a@b"})),
 		allow(with(`{"StringEquals":{"$P:oidc.circleci.com/project-id":"$J"}}`), job),
 		allow(with(`{"StringEquals":{"$P:OIDC.circleci.com/Project-ID":"$J"}}`), job),
 		deny(with(`{"StringEquals":{"$P:project-id":"$J"}}`), job, "AWS does not make this claim a condition key", `the key that AWS has is "$P:oidc.circleci.com/project-id"`),
@@ -279,8 +279,8 @@ func TestKeys(t *testing.T) {
 		allow(with(`{"StringEquals":{"sts:RoleSessionName":"ci"}}`), job),
 		undecided(with(`{"StringEquals":{"sts:RoleSessionName":"ci"}}`), nameless, "the session's name is not known"),
 		allow(with(`{"Bool":{"sts:RoleAuthorizedByIdp":"false"}}`), job),
-		allow(with(`{"Bool":{"sts:RoleAuthorizedByIdp":"true"}}`), jobRequest(oidc.Variant{}, map[string]any{rolesClaim: []any{"arn:aws:iam::111122223333:role/deploy"}})),
-		deny(with(`{"Bool":{"sts:RoleAuthorizedByIdp":"true"}}`), jobRequest(oidc.Variant{}, map[string]any{rolesClaim: "arn:aws:iam::111122223333:role/other"})),
+		allow(with(`{"Bool":{"sts:RoleAuthorizedByIdp":"true"}}`), jobRequest(ci.Variant{}, map[string]any{rolesClaim: []any{"arn:aws:iam::111122223333:role/deploy"}})),
+		deny(with(`{"Bool":{"sts:RoleAuthorizedByIdp":"true"}}`), jobRequest(ci.Variant{}, map[string]any{rolesClaim: "arn:aws:iam::111122223333:role/other"})),
 		deny(with(`{"StringEquals":{"sts:ExternalId":"x"}}`), job, "takes no external id"),
 		deny(with(`{"StringLike":{"aws:PrincipalArn":"*"}}`), job),
 		allow(with(`{"StringEquals":{"aws:PrincipalType":"User","aws:PrincipalAccount":"111122223333","aws:userid":"$A"},"Bool":{"aws:SecureTransport":"true"}}`), job),
@@ -299,12 +299,12 @@ func TestKeys(t *testing.T) {
 		allow(all(`{"Null":{"aws:TagKeys":"true","sts:SourceIdentity":"true"}}`), job),
 		undecided(all(`{"StringEquals":{"aws:RequestTag/team":"a"}}`), twice),
 		undecided(all(`{"Null":{"aws:TagKeys":"true"}}`), twice, "not in the form that AWS reads"),
-		allow(all(`{"StringEquals":{"sts:SourceIdentity":"me"}}`), jobRequest(oidc.Variant{}, map[string]any{identityClaim: "me"})),
+		allow(all(`{"StringEquals":{"sts:SourceIdentity":"me"}}`), jobRequest(ci.Variant{}, map[string]any{identityClaim: "me"})),
 		allow(of("token.actions.githubusercontent.com", `{"StringEquals":{"$P:repository":"o/r"}}`), github),
 		deny(of("token.actions.githubusercontent.com", `{"StringEquals":{"$P:event_name":"push"}}`), github),
 		// The root issuer's tokens have the claim, and AWS no key for it.
 		deny(of("oidc.circleci.com", `{"StringEquals":{"$P:oidc.circleci.com/project-id":"$J"}}`),
-			jobRequest(oidc.Variant{RootIssuer: true}, nil), "AWS does not make this claim a condition key"),
+			jobRequest(ci.Variant{RootIssuer: true}, nil), "AWS does not make this claim a condition key"),
 	})
 }
 
@@ -312,17 +312,17 @@ func TestHints(t *testing.T) {
 	like := func(sub string) string { return with(`{"StringLike":{"$P:sub":"` + sub + `"}}`) }
 	equals := func(sub string) string { return with(`{"StringEquals":{"$P:sub":"` + sub + `"}}`) }
 	const pinned = "org/$O/project/$J/user/$M/vcs-origin/github.com/my-org/app/vcs-ref/refs/heads/main"
-	job := jobRequest(oidc.Variant{}, nil)
+	job := jobRequest(ci.Variant{}, nil)
 	judge(t, []row{
 		deny(equals("org/$O/project/$J/user/$U"), job, "differ at character 128: wanted nothing more, got \"/vcs-origin/", "the token is V2 ($CIRCLE_OIDC_TOKEN_V2)", "give $CIRCLE_OIDC_TOKEN"),
 		deny(like("org/$O/project/*/user/$M"), job, "the token is V2"),
-		deny(like(pinned), v1(oidc.Variant{}), "the token is V1 ($CIRCLE_OIDC_TOKEN), whose sub ends behind the user", `wanted "/vcs-origin/github.com/my-org/app/vcs-ref/refs/heads/main", got nothing more`),
-		deny(like(pinned), jobRequest(oidc.Variant{Webhook: true}, nil), "a custom webhook started"),
-		deny(like(pinned), jobRequest(oidc.Variant{Fork: true}, nil), "the token is of the repository github.com/stranger/app; a fork's build has the fork's"),
-		deny(like(pinned), jobRequest(oidc.Variant{Tag: "v1"}, nil), "wants a branch (refs/heads/), the job builds a tag (refs/tags/)", `wanted "heads/main", got "tags/v1"`),
+		deny(like(pinned), v1(ci.Variant{}), "the token is V1 ($CIRCLE_OIDC_TOKEN), whose sub ends behind the user", `wanted "/vcs-origin/github.com/my-org/app/vcs-ref/refs/heads/main", got nothing more`),
+		deny(like(pinned), jobRequest(ci.Variant{Webhook: true}, nil), "a custom webhook started"),
+		deny(like(pinned), jobRequest(ci.Variant{Fork: true}, nil), "the token is of the repository github.com/stranger/app; a fork's build has the fork's"),
+		deny(like(pinned), jobRequest(ci.Variant{Tag: "v1"}, nil), "wants a branch (refs/heads/), the job builds a tag (refs/tags/)", `wanted "heads/main", got "tags/v1"`),
 		deny(like(strings.Replace(pinned, "refs/heads/main", "refs/tags/*", 1)), job, "wants a tag (refs/tags/), the job builds a branch"),
 		deny(like(strings.Replace(pinned, "refs/heads/main", "main", 1)), job, "a token's vcs-ref is whole: refs/heads/main"),
-		deny(like(pinned), jobRequest(oidc.Variant{Branch: "dev"}, nil), `wanted "main", got "dev"`, "the job builds refs/heads/dev"),
+		deny(like(pinned), jobRequest(ci.Variant{Branch: "dev"}, nil), `wanted "main", got "dev"`, "the job builds refs/heads/dev"),
 		deny(like(strings.Replace(pinned, "github.com", "https://github.com", 1)), job, "has no https:// and no .git"),
 		deny(like(strings.Replace(pinned, "/app/", "/app.git/", 1)), job, "has no https:// and no .git"),
 		deny(like(strings.Replace(pinned, "$J", otherProject, 1)), job, "the document names the project "+otherProject+", the token is of $J"),
@@ -333,8 +333,8 @@ func TestHints(t *testing.T) {
 		deny(equals("org/$O/project/$J/*"), job, "StringLike takes them for wildcards"),
 		deny(with(`{"StringEquals":{"$P:aud":"sts.amazonaws.com"}}`), job, "the audience of CircleCI's tokens is the organisation's id", `wanted "sts.amazonaws.com", got "$O"`),
 		deny(with(`{"StringEquals":{"$P:oidc.circleci.com/project-id":"`+otherProject+`"}}`), job, "the token is of another project"),
-		deny(with(`{"StringEquals":{"$P:oidc.circleci.com/project-id":"`+strings.ToUpper(oidc.SampleProject)+`"}}`), job, "letter case"),
+		deny(with(`{"StringEquals":{"$P:oidc.circleci.com/project-id":"`+strings.ToUpper(ci.SampleProject)+`"}}`), job, "letter case"),
 		// Of several values the one that comes closest is explained.
-		deny(with(`{"StringLike":{"$P:sub":["x","`+pinned+`","org/*/x"]}}`), jobRequest(oidc.Variant{Branch: "dev"}, nil), `wanted "main", got "dev"`),
+		deny(with(`{"StringLike":{"$P:sub":["x","`+pinned+`","org/*/x"]}}`), jobRequest(ci.Variant{Branch: "dev"}, nil), `wanted "main", got "dev"`),
 	})
 }

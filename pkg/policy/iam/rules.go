@@ -5,8 +5,8 @@ import (
 	"regexp"
 	"strings"
 
+	"github.com/oidc-broker/oidc-broker/pkg/ci"
 	"github.com/oidc-broker/oidc-broker/pkg/internal/document"
-	"github.com/oidc-broker/oidc-broker/pkg/oidc"
 	"github.com/oidc-broker/oidc-broker/pkg/policy"
 )
 
@@ -61,11 +61,11 @@ func (sc *scene) admitting(f policy.Finding, in intruder, at document.Position) 
 
 // outsiders are jobs that have nothing to do with what the policy is for.
 func (sc *scene) outsiders() []policy.Claims {
-	stranger := oidc.Variant{Project: otherProject, Origin: otherOrigin}
+	stranger := ci.Variant{Project: otherProject, Origin: otherOrigin}
 	tagged, hooked := stranger, stranger
 	tagged.Tag, hooked.Webhook = "v1.2.3", true
 	var all []policy.Claims
-	for _, v := range []oidc.Variant{stranger, tagged, hooked} {
+	for _, v := range []ci.Variant{stranger, tagged, hooked} {
 		all = append(all, sc.claims(v)...)
 	}
 	for _, d := range sc.subs {
@@ -156,7 +156,7 @@ func (sc *scene) swallowed() {
 			fork.Origin, guest.User = otherOrigin, "bbbb2222-cccc-4333-8ddd-444455556666"
 			other.Origin, other.Project = otherOrigin, otherProject
 			var tokens []policy.Claims
-			for _, job := range []oidc.Variant{own, fork, other, guest} {
+			for _, job := range []ci.Variant{own, fork, other, guest} {
 				tokens = append(tokens, sc.crafted(job, v)...)
 			}
 			in, ok := sc.first(tokens, func(c policy.Claims) bool { return v.admits(c) && !sc.means(c) })
@@ -198,11 +198,11 @@ func (sc *scene) trap(d condition, v value) {
 	repository := strings.TrimRight(r.origin, "*")
 	branch, isBranch := strings.CutPrefix(r.ref, "refs/heads/")
 	tag, isTag := strings.CutPrefix(r.ref, "refs/tags/")
-	var jobs []oidc.Variant
+	var jobs []ci.Variant
 	switch {
 	case repository != r.origin && repository != "" && !strings.HasSuffix(repository, "/"):
 		job.Origin = example(r.origin, "*-evil", job.Origin+"-evil")
-		jobs = []oidc.Variant{job}
+		jobs = []ci.Variant{job}
 		f.Severity, f.Fix = policy.High, sc.fix(keyFix{change: v.text, origin: repository})
 		f.Message = fmt.Sprintf("%q ends amid a name: it admits the repository %s as well", r.origin, job.Origin)
 	case isTag && wild(tag):
@@ -223,9 +223,9 @@ func (sc *scene) trap(d condition, v value) {
 }
 
 // named returns jobs that build what a pattern of refs did not think of.
-func named(job oidc.Variant, kind, pattern string) []oidc.Variant {
+func named(job ci.Variant, kind, pattern string) []ci.Variant {
 	want, _ := tokens(pattern, true, false)
-	var jobs []oidc.Variant
+	var jobs []ci.Variant
 	for _, form := range []string{"?*-evil", "evil*", "?*"} {
 		tokens, _ := tokens(kind+form, true, false)
 		ref, ok := meet(want, tokens, 'x')
@@ -263,7 +263,7 @@ func (sc *scene) anyBranch() {
 type narrow struct {
 	subject
 	value value
-	job   oidc.Variant
+	job   ci.Variant
 }
 
 // narrow returns the values by which the policy says what it means.

@@ -4,7 +4,7 @@ import (
 	"fmt"
 	"strings"
 
-	"github.com/oidc-broker/oidc-broker/pkg/oidc"
+	"github.com/oidc-broker/oidc-broker/pkg/ci"
 	"github.com/oidc-broker/oidc-broker/pkg/policy"
 )
 
@@ -50,12 +50,12 @@ func (s Setup) terraformProvider() string {
 	if s.ExistingProvider {
 		return fmt.Sprintf(`data "aws_iam_openid_connect_provider" "circleci" {
   url = %s
-}`, hCL(oidc.OrgIssuer(s.Org)))
+}`, hCL(ci.OrgIssuer(s.Org)))
 	}
 	return fmt.Sprintf(`resource "aws_iam_openid_connect_provider" "circleci" {
   url            = %s
   client_id_list = [%s]
-}`, hCL(oidc.OrgIssuer(s.Org)), hCL(s.Audience))
+}`, hCL(ci.OrgIssuer(s.Org)), hCL(s.Audience))
 }
 
 // terraformData is what comes before the address of the provider.

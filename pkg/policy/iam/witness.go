@@ -5,7 +5,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/oidc-broker/oidc-broker/pkg/oidc"
+	"github.com/oidc-broker/oidc-broker/pkg/ci"
 	"github.com/oidc-broker/oidc-broker/pkg/policy"
 )
 
@@ -68,7 +68,7 @@ func (l *linter) scene(index int, provider arnParts) *scene {
 			sc.org = r.org
 		}
 	}
-	sc.org = cmp.Or(sc.org, oidc.SampleOrg)
+	sc.org = cmp.Or(sc.org, ci.SampleOrg)
 	if len(sc.auds) == 0 {
 		sc.auds = []string{""}
 	}
@@ -86,7 +86,7 @@ func uUID(s string) bool {
 }
 
 // claims returns the job's V1 and V2 tokens, for each audience.
-func (sc *scene) claims(v oidc.Variant) []policy.Claims {
+func (sc *scene) claims(v ci.Variant) []policy.Claims {
 	auds := sc.auds
 	if v.Audience != "" {
 		auds = []string{v.Audience}
@@ -107,7 +107,7 @@ func (sc *scene) claims(v oidc.Variant) []policy.Claims {
 // auditLogs is the principal that streams an organisation's audit logs: it has
 // the organisation's issuer, and no job.
 func (sc *scene) auditLogs() policy.Claims {
-	c := sc.claims(oidc.Variant{})[0]
+	c := sc.claims(ci.Variant{})[0]
 	for name := range c {
 		if strings.HasPrefix(name, policy.ClaimPrefix) && name != policy.ClaimOrg {
 			delete(c, name)
@@ -230,16 +230,16 @@ func (r subject) means(c policy.Claims) bool {
 }
 
 // own returns a job that the author of a reading means.
-func (sc *scene) own(r subject) oidc.Variant {
-	v := oidc.Variant{
+func (sc *scene) own(r subject) ci.Variant {
+	v := ci.Variant{
 		Org:     sc.org,
-		Project: like36(r.project, oidc.SampleProject),
-		User:    like36(r.user, oidc.SampleUser),
-		Origin:  oidc.SampleOrigin,
+		Project: like36(r.project, ci.SampleProject),
+		User:    like36(r.user, ci.SampleUser),
+		Origin:  ci.SampleOrigin,
 	}
 	if r.project == "" || wild(r.project) {
 		for _, p := range sc.projects {
-			v.Project = like36(p, oidc.SampleProject)
+			v.Project = like36(p, ci.SampleProject)
 		}
 	}
 	if r.origin != "" {
@@ -247,13 +247,13 @@ func (sc *scene) own(r subject) oidc.Variant {
 		if r.ref == "" { // a * at the end stands for the ref
 			pattern = strings.TrimSuffix(strings.TrimSuffix(pattern, "*"), "/")
 		}
-		v.Origin = example(pattern, "?*", oidc.SampleOrigin)
+		v.Origin = example(pattern, "?*", ci.SampleOrigin)
 	}
 	return building(v, example(r.ref, "refs/heads/?*", "refs/heads/main", "refs/tags/v1.2.3"))
 }
 
 // building sets what the job builds.
-func building(v oidc.Variant, ref string) oidc.Variant {
+func building(v ci.Variant, ref string) ci.Variant {
 	v.Branch, v.Tag = "", ""
 	if tag, ok := strings.CutPrefix(ref, "refs/tags/"); ok {
 		v.Tag = tag
@@ -303,7 +303,7 @@ func filled(tokens []token) []token {
 
 // crafted returns tokens of jobs like v, but of a branch or tag whose name
 // makes the whole sub fit the value.
-func (sc *scene) crafted(v oidc.Variant, value value) []policy.Claims {
+func (sc *scene) crafted(v ci.Variant, value value) []policy.Claims {
 	var all []policy.Claims
 	for _, kind := range []string{"refs/heads/", "refs/tags/"} {
 		job := building(v, kind+"x")

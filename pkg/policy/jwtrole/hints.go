@@ -5,7 +5,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/oidc-broker/oidc-broker/pkg/oidc"
+	"github.com/oidc-broker/oidc-broker/pkg/ci"
 	"github.com/oidc-broker/oidc-broker/pkg/policy"
 )
 
@@ -145,11 +145,11 @@ func issuerHints(want, got string) []string {
 	switch {
 	case strings.TrimSuffix(want, "/") == strings.TrimSuffix(got, "/"):
 		return []string{"the slash at the end counts: CircleCI's issuers have none"}
-	case got == oidc.RootIssuer:
+	case got == ci.RootIssuer:
 		return []string{"the token was minted with --root-issuer"}
-	case want == oidc.RootIssuer:
+	case want == ci.RootIssuer:
 		return []string{"a job's own token is of its organisation's issuer: bind that one"}
-	case strings.HasPrefix(got, oidc.RootIssuer+"/org/"):
+	case strings.HasPrefix(got, ci.RootIssuer+"/org/"):
 		return []string{"every organisation has an issuer, and needs a mount, of its own"}
 	}
 	return nil

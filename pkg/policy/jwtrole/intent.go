@@ -9,14 +9,14 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/oidc-broker/oidc-broker/pkg/oidc"
+	"github.com/oidc-broker/oidc-broker/pkg/ci"
 	"github.com/oidc-broker/oidc-broker/pkg/policy"
 )
 
 // intend reads from the documents which job the role is meant for. What a real
 // token cannot have is left out, so that the job is refused for it.
 func (l *linter) intend() {
-	v := oidc.Variant{Claims: map[string]json.RawMessage{}}
+	v := ci.Variant{Claims: map[string]json.RawMessage{}}
 	uuid := regexp.MustCompile(policy.UuidForm)
 	if l.cfg != nil {
 		l.intendIssuer(&v)
@@ -61,7 +61,7 @@ func (l *linter) intend() {
 
 // intendIssuer takes the organisation from where the keys are. CircleCI's server
 // has an issuer of the same form at another host.
-func (l *linter) intendIssuer(v *oidc.Variant) {
+func (l *linter) intendIssuer(v *ci.Variant) {
 	of := regexp.MustCompile(`^https://[^/]+/org/([0-9a-f-]{36})$`)
 	for _, url := range []string{l.cfg.BoundIssuer, l.cfg.OIDCDiscoveryURL, strings.TrimSuffix(l.cfg.JWKSURL, "/.well-known/jwks-pub.json")} {
 		if m := of.FindStringSubmatch(strings.TrimSuffix(url, "/")); m != nil && v.Org == "" {
@@ -69,7 +69,7 @@ func (l *linter) intendIssuer(v *oidc.Variant) {
 		}
 	}
 	switch issuer := l.cfg.BoundIssuer; {
-	case issuer == oidc.RootIssuer:
+	case issuer == ci.RootIssuer:
 		v.RootIssuer = true
 	case of.MatchString(issuer):
 		v.Claims["iss"] = rawJSON(issuer)
@@ -77,7 +77,7 @@ func (l *linter) intendIssuer(v *oidc.Variant) {
 }
 
 // intendSubject takes a subject apart, or a pattern for one.
-func (l *linter) intendSubject(v *oidc.Variant, s string) {
+func (l *linter) intendSubject(v *ci.Variant, s string) {
 	uuid := regexp.MustCompile(`^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}`)
 	rest, ok := strings.CutPrefix(s, "org/")
 	if !ok {
@@ -104,12 +104,12 @@ func (l *linter) intendSubject(v *oidc.Variant, s string) {
 	}
 }
 
-func (l *linter) intendOrigin(v *oidc.Variant, s string) {
+func (l *linter) intendOrigin(v *ci.Variant, s string) {
 	if s == "*" || v.Origin != "" {
 		return
 	}
 	form := regexp.MustCompile(policy.OriginForm)
-	for _, candidate := range []string{s, oidc.SampleOrigin, strings.ReplaceAll(s, "*", "app"), strings.ReplaceAll(s, "*", "my-org/app"), strings.ReplaceAll(s, "*", "github.com/my-org")} {
+	for _, candidate := range []string{s, ci.SampleOrigin, strings.ReplaceAll(s, "*", "app"), strings.ReplaceAll(s, "*", "my-org/app"), strings.ReplaceAll(s, "*", "github.com/my-org")} {
 		if l.matches(s, candidate) && form.MatchString(candidate) && !strings.HasSuffix(candidate, ".git") {
 			v.Origin, l.namesOrigin = candidate, true
 			return
@@ -117,7 +117,7 @@ func (l *linter) intendOrigin(v *oidc.Variant, s string) {
 	}
 }
 
-func (l *linter) intendRef(v *oidc.Variant, s string) {
+func (l *linter) intendRef(v *ci.Variant, s string) {
 	if s == "*" || v.Branch != "" || v.Tag != "" {
 		return
 	}
@@ -141,7 +141,7 @@ func (l *linter) intendRef(v *oidc.Variant, s string) {
 
 // intendRest sets what the job can have at will: contexts, and what it is a part
 // of.
-func (l *linter) intendRest(v *oidc.Variant) {
+func (l *linter) intendRest(v *ci.Variant) {
 	uuid := regexp.MustCompile(policy.UuidForm)
 	for name, want := range l.role.BoundClaims {
 		wants, _ := list(want)
@@ -245,11 +245,11 @@ func (l *linter) configFix() string {
 	if l.namesOrg {
 		org = l.meant.Org
 	}
-	issuer := oidc.OrgIssuer(org)
-	if own := strings.TrimRight(l.cfg.BoundIssuer, "/"); own != "" && own != oidc.RootIssuer {
+	issuer := ci.OrgIssuer(org)
+	if own := strings.TrimRight(l.cfg.BoundIssuer, "/"); own != "" && own != ci.RootIssuer {
 		issuer = own
 	}
-	if l.cfg.JWKSPairs > 0 || strings.TrimRight(l.cfg.OIDCDiscoveryURL, "/") == oidc.RootIssuer {
+	if l.cfg.JWKSPairs > 0 || strings.TrimRight(l.cfg.OIDCDiscoveryURL, "/") == ci.RootIssuer {
 		return fix("oidc_discovery_url", issuer, "bound_issuer", issuer)
 	}
 	return fix("bound_issuer", issuer)

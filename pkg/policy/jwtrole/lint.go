@@ -8,8 +8,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/oidc-broker/oidc-broker/pkg/ci"
 	"github.com/oidc-broker/oidc-broker/pkg/internal/document"
-	"github.com/oidc-broker/oidc-broker/pkg/oidc"
 	"github.com/oidc-broker/oidc-broker/pkg/policy"
 )
 
@@ -97,7 +97,7 @@ type linter struct {
 	cfg  *Config
 	now  time.Time
 	// meant is the job that the role is meant for, as far as it says.
-	meant                  oidc.Variant
+	meant                  ci.Variant
 	namesOrg, namesProject bool
 	namesOrigin, namesRef  bool
 	keep                   map[string]any // bound claims that a fix keeps
@@ -148,7 +148,7 @@ func (l *linter) sorted() []policy.Finding {
 }
 
 // admits returns the token of a variant that gets in, of V2 or V1, or nil.
-func (l *linter) admits(v oidc.Variant) policy.Claims {
+func (l *linter) admits(v ci.Variant) policy.Claims {
 	v1, v2 := policy.ClaimsOf(v, l.now)
 	for _, c := range []policy.Claims{v2, v1} {
 		if c != nil && l.check(c).Verdict == policy.Allow {
@@ -172,7 +172,7 @@ func (l *linter) check(c policy.Claims) policy.Judgement {
 	return l.role.Check(q)
 }
 
-func (l *linter) first(variants ...oidc.Variant) policy.Claims {
+func (l *linter) first(variants ...ci.Variant) policy.Claims {
 	for _, v := range variants {
 		if c := l.admits(v); c != nil {
 			return c
@@ -395,7 +395,7 @@ func (l *linter) strangers() {
 func (l *linter) issuer(w policy.Claims) {
 	switch {
 	case l.cfg == nil:
-	case l.cfg.BoundIssuer == oidc.RootIssuer && w != nil:
+	case l.cfg.BoundIssuer == ci.RootIssuer && w != nil:
 		l.addConfig(policy.Finding{ID: "V4", Severity: policy.Critical, Where: "config.bound_issuer", Witness: w, Fix: l.configFix(),
 			Message: "any customer of CircleCI gets in: the issuer is the one that all organisations share, and the role names neither organisation nor project"}, "bound_issuer")
 	case l.cfg.BoundIssuer != "":

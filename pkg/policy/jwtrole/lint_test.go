@@ -11,8 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/oidc-broker/oidc-broker/pkg/ci"
 	"github.com/oidc-broker/oidc-broker/pkg/internal/fault"
-	"github.com/oidc-broker/oidc-broker/pkg/oidc"
 	"github.com/oidc-broker/oidc-broker/pkg/policy"
 )
 
@@ -126,7 +126,7 @@ func lintCases() []lintCase {
 		{name: "false among patterns", role: glob(lintClaims("")), want: "V5:high", message: "among patterns a boolean is an error"},
 
 		{name: "no issuer", role: bound(`{"oidc.circleci.com/ssh-rerun": false}`), cfg: `{"oidc_discovery_url": "` + lintIssuer + `"}`, want: "V6:critical V7:critical", where: "config.bound_issuer", at: "1:1",
-			message: "any customer of CircleCI gets in", witness: map[string]any{"iss": oidc.OrgIssuer("00000000-1111-4222-8333-444455556666")}},
+			message: "any customer of CircleCI gets in", witness: map[string]any{"iss": ci.OrgIssuer("00000000-1111-4222-8333-444455556666")}},
 		{name: "no issuer, with a project", cfg: `{"jwks_url": "` + lintIssuer + `/.well-known/jwks-pub.json"}`, want: "V6:medium", message: "this role keeps them out"},
 		{name: "pairs have no issuer", cfg: `{"jwks_pairs": [{"jwks_url": "x"}]}`, want: "V6:medium"},
 		{name: "keys of one's own", cfg: `{"jwt_validation_pubkeys": ["x"]}`, want: "V6:medium"},
@@ -295,7 +295,7 @@ func TestFixes(t *testing.T) {
 		if left := r.Lint(cfg, now); len(left) > 0 {
 			t.Errorf("%s: in the end %+v", row.name, left)
 		}
-		meant := oidc.Variant{Org: lintOrg, Project: lintProject, Origin: "github.com/acme/widget", Audience: r.BoundAudiences[0]}
+		meant := ci.Variant{Org: lintOrg, Project: lintProject, Origin: "github.com/acme/widget", Audience: r.BoundAudiences[0]}
 		if cfg != nil && cfg.BoundIssuer != lintIssuer {
 			meant.Claims = map[string]json.RawMessage{"iss": rawJSON(cfg.BoundIssuer)}
 		}

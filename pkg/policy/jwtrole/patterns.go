@@ -5,7 +5,7 @@ import (
 	"regexp"
 	"strings"
 
-	"github.com/oidc-broker/oidc-broker/pkg/oidc"
+	"github.com/oidc-broker/oidc-broker/pkg/ci"
 	"github.com/oidc-broker/oidc-broker/pkg/policy"
 )
 
@@ -47,7 +47,7 @@ func (l *linter) subjectPattern(pattern string) (string, policy.Claims, string) 
 	if rest == "" || strings.Trim(rest, "*/") == "" {
 		return "", nil, ""
 	}
-	var tries []oidc.Variant
+	var tries []ci.Variant
 	for _, lead := range []string{"x", "x/", ""} {
 		branch := lead + strings.ReplaceAll(rest, "*", "x")
 		if !isBranchName(branch) {

@@ -7,8 +7,8 @@ import (
 	"regexp"
 	"strings"
 
+	"github.com/oidc-broker/oidc-broker/pkg/ci"
 	"github.com/oidc-broker/oidc-broker/pkg/internal/fault"
-	"github.com/oidc-broker/oidc-broker/pkg/oidc"
 	"github.com/oidc-broker/oidc-broker/pkg/policy"
 )
 
@@ -84,7 +84,7 @@ func (s Setup) settle() (Setup, error) {
 	return s, nil
 }
 
-func (s Setup) issuer() string { return oidc.OrgIssuer(s.Org) }
+func (s Setup) issuer() string { return ci.OrgIssuer(s.Org) }
 
 // A member is a member of an object, in the order in which it is written.
 type member struct {

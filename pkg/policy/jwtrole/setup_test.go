@@ -10,8 +10,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/oidc-broker/oidc-broker/pkg/ci"
 	"github.com/oidc-broker/oidc-broker/pkg/internal/fault"
-	"github.com/oidc-broker/oidc-broker/pkg/oidc"
 	"github.com/oidc-broker/oidc-broker/pkg/policy"
 	"github.com/oidc-broker/oidc-broker/testdata/testenv"
 )
@@ -51,43 +51,43 @@ func TestSetupIsSafe(t *testing.T) {
 		if job.Audience == "" {
 			job.Audience = lintOrg
 		}
-		allow := func(what string, change func(*oidc.Variant)) {
+		allow := func(what string, change func(*ci.Variant)) {
 			v := job
 			change(&v)
 			setupJudge(t, name+": "+what, r, cfg, v, policy.Allow)
 		}
-		deny := func(what string, change func(*oidc.Variant)) {
+		deny := func(what string, change func(*ci.Variant)) {
 			v := job
 			change(&v)
 			setupJudge(t, name+": "+what, r, cfg, v, policy.Deny)
 		}
-		allow("the job", func(*oidc.Variant) {})
-		allow("another user", func(v *oidc.Variant) { v.User = lintOrg })
-		deny("ssh-rerun", func(v *oidc.Variant) { v.SSHRerun = true })
-		deny("another project", func(v *oidc.Variant) { v.Project = oidc.SampleProject })
-		deny("another organisation", func(v *oidc.Variant) { v.Org = oidc.SampleOrg })
-		deny("the shared issuer", func(v *oidc.Variant) { v.RootIssuer = true })
-		deny("another audience", func(v *oidc.Variant) { v.Audience = "sts.amazonaws.com" })
-		deny("expired", func(v *oidc.Variant) { v.Expired = true })
+		allow("the job", func(*ci.Variant) {})
+		allow("another user", func(v *ci.Variant) { v.User = lintOrg })
+		deny("ssh-rerun", func(v *ci.Variant) { v.SSHRerun = true })
+		deny("another project", func(v *ci.Variant) { v.Project = ci.SampleProject })
+		deny("another organisation", func(v *ci.Variant) { v.Org = ci.SampleOrg })
+		deny("the shared issuer", func(v *ci.Variant) { v.RootIssuer = true })
+		deny("another audience", func(v *ci.Variant) { v.Audience = "sts.amazonaws.com" })
+		deny("expired", func(v *ci.Variant) { v.Expired = true })
 		crafted := "x/vcs-origin/" + s.VCSOrigin + "/vcs-ref/refs/heads/main"
 		if s.VCSOrigin != "" {
-			deny("a fork", func(v *oidc.Variant) { v.Fork = true })
-			deny("a fork's crafted branch", func(v *oidc.Variant) { v.Fork, v.Branch, v.Tag = true, crafted, "" })
-			deny("a webhook", func(v *oidc.Variant) { v.Webhook = true })
-			deny("a repository that begins so", func(v *oidc.Variant) { v.Origin += "-evil" })
+			deny("a fork", func(v *ci.Variant) { v.Fork = true })
+			deny("a fork's crafted branch", func(v *ci.Variant) { v.Fork, v.Branch, v.Tag = true, crafted, "" })
+			deny("a webhook", func(v *ci.Variant) { v.Webhook = true })
+			deny("a repository that begins so", func(v *ci.Variant) { v.Origin += "-evil" })
 		} else {
-			allow("a webhook", func(v *oidc.Variant) { v.Webhook = true })
-			allow("another repository", func(v *oidc.Variant) { v.Origin = "github.com/my-org/other" })
+			allow("a webhook", func(v *ci.Variant) { v.Webhook = true })
+			allow("another repository", func(v *ci.Variant) { v.Origin = "github.com/my-org/other" })
 		}
 		if s.VCSRef != "" {
-			deny("a crafted branch", func(v *oidc.Variant) { v.Branch, v.Tag = crafted, "" })
-			deny("another branch", func(v *oidc.Variant) { v.Branch, v.Tag = "dev", "" })
-			deny("a tag or branch of the same name", func(v *oidc.Variant) { v.Branch, v.Tag = v.Tag, v.Branch })
+			deny("a crafted branch", func(v *ci.Variant) { v.Branch, v.Tag = crafted, "" })
+			deny("another branch", func(v *ci.Variant) { v.Branch, v.Tag = "dev", "" })
+			deny("a tag or branch of the same name", func(v *ci.Variant) { v.Branch, v.Tag = v.Tag, v.Branch })
 		}
 	}
 }
 
-func setupJudge(t *testing.T, name string, r *Role, cfg *Config, v oidc.Variant, want policy.Verdict) {
+func setupJudge(t *testing.T, name string, r *Role, cfg *Config, v ci.Variant, want policy.Verdict) {
 	t.Helper()
 	v1, v2 := policy.ClaimsOf(v, now)
 	for version, c := range map[string]policy.Claims{"V1": v1, "V2": v2} {

@@ -7,8 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/oidc-broker/oidc-broker/pkg/ci"
 	"github.com/oidc-broker/oidc-broker/pkg/internal/document"
-	"github.com/oidc-broker/oidc-broker/pkg/oidc"
 	"github.com/oidc-broker/oidc-broker/pkg/policy"
 )
 
@@ -43,7 +43,7 @@ func TestExtract(t *testing.T) {
 		}
 	}
 	p := parse(t, withCondition("assertion.sub.extract('x') != 'y'"))
-	if j := p.Judge(v1Claims(oidc.Variant{})); j.Admitted || !strings.Contains(j.Why, `has not exactly one {name}`) {
+	if j := p.Judge(v1Claims(ci.Variant{})); j.Admitted || !strings.Contains(j.Why, `has not exactly one {name}`) {
 		t.Errorf("%+v", j)
 	}
 }
@@ -81,13 +81,13 @@ func FuzzExtract(f *testing.F) {
 
 // What expressions over CircleCI's tokens give, as it was found with cel-go.
 func TestGolden(t *testing.T) {
-	job := oidc.Variant{}
-	ssh := oidc.Variant{SSHRerun: true}
-	evil := oidc.Variant{Branch: evil}
-	webhook := oidc.Variant{Webhook: true}
+	job := ci.Variant{}
+	ssh := ci.Variant{SSHRerun: true}
+	evil := ci.Variant{Branch: evil}
+	webhook := ci.Variant{Webhook: true}
 	ref := "assertion['oidc.circleci.com/vcs-ref']"
 	rerun := "assertion['oidc.circleci.com/ssh-rerun']"
-	v2 := func(v oidc.Variant) policy.Claims { return v2(v) }
+	v2 := func(v ci.Variant) policy.Claims { return v2(v) }
 	for _, row := range []struct {
 		expression string
 		claims     policy.Claims
@@ -111,13 +111,13 @@ func TestGolden(t *testing.T) {
 		{ref + " == 'x' || true", v2(webhook), true},
 		{"true || " + ref + " == 'x'", v2(webhook), true},
 		{ref + " == 'x' || false", v2(webhook), "no such key"},
-		{"assertion.sub.split('/')[5] == '" + oidc.SampleUser + "'", v2(evil), true},
-		{"assertion.sub.split('/')[5] == '" + oidc.SampleUser + "'", v1Claims(job), true},
+		{"assertion.sub.split('/')[5] == '" + ci.SampleUser + "'", v2(evil), true},
+		{"assertion.sub.split('/')[5] == '" + ci.SampleUser + "'", v1Claims(job), true},
 		{"has(assertion.sub) && !has(assertion.jti)", v2(job), true},
 		{"assertion.sub.lowerAscii() == assertion.sub", v2(job), true},
 		{"['a', 'b'].join('-') == 'a-b'", v2(job), true},
 		{"assertion.sub.matches('^org/[0-9a-f-]{36}/')", v2(job), true},
-		{"assertion['oidc.circleci.com/context-ids'].exists(c, c == '" + oidc.SampleContext + "')", v2(job), true},
+		{"assertion['oidc.circleci.com/context-ids'].exists(c, c == '" + ci.SampleContext + "')", v2(job), true},
 		{"assertion.iat + 1.0 > 0.0", v2(job), true},
 		{"size(assertion) > 10", v2(job), true},
 	} {
@@ -156,7 +156,7 @@ func TestSubjectSizes(t *testing.T) {
 	} {
 		p := parse(t, withMapping("google.subject", row.mapping))
 		size := func(c policy.Claims) int { s, _ := p.Judge(c).Attributes[subject].(string); return len(s) }
-		got := [3]int{size(v1Claims(oidc.Variant{})), size(v2(oidc.Variant{})), size(v2(oidc.Variant{Webhook: true}))}
+		got := [3]int{size(v1Claims(ci.Variant{})), size(v2(ci.Variant{})), size(v2(ci.Variant{Webhook: true}))}
 		if got != [3]int{row.v1, row.v2, row.wh} {
 			t.Errorf("%s: %d, want %d %d %d", row.mapping, got, row.v1, row.v2, row.wh)
 		}
@@ -209,7 +209,7 @@ func FuzzExpression(f *testing.F) {
 	}
 	f.Add("true", "[assertion.sub]")
 	f.Add("attribute.x == 'a'", "assertion.aud == 'x' ? 'a' : assertion.nothing")
-	claims := v2(oidc.Variant{})
+	claims := v2(ci.Variant{})
 	f.Fuzz(func(t *testing.T, condition, mapping string) {
 		b, err := json.Marshal(doc(map[string]any{"attributeCondition": condition, "attributeMapping": map[string]string{"google.subject": "'s'", "attribute.x": mapping}}))
 		if err != nil {

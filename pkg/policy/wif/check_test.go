@@ -9,12 +9,12 @@ import (
 	"testing"
 	"time"
 
-	"github.com/oidc-broker/oidc-broker/pkg/oidc"
+	"github.com/oidc-broker/oidc-broker/pkg/ci"
 	"github.com/oidc-broker/oidc-broker/pkg/policy"
 )
 
 func TestCheck(t *testing.T) {
-	v1, v2 := v1Claims(oidc.Variant{}), v2(oidc.Variant{})
+	v1, v2 := v1Claims(ci.Variant{}), v2(ci.Variant{})
 	rejected := "Google says: The given credential is rejected by the attribute condition."
 	ssh := func(op string) map[string]any { return withCondition("assertion['oidc.circleci.com/ssh-rerun'] " + op) }
 	ref := func(rest string) map[string]any {
@@ -22,28 +22,28 @@ func TestCheck(t *testing.T) {
 	}
 	for _, row := range []row{
 		allow("V1", nil, v1),
-		allow("V2", nil, v2, "principal:"+testPool+"subject/org/"+oidc.SampleOrg+"/project/"+oidc.SampleProject+"/user/"+oidc.SampleUser,
-			"principalSet:"+testPool+"attribute.project/"+oidc.SampleProject, "principalSet:"+testPool+"*", "there is no IAM policy"),
-		allow("no condition", withCondition(""), v1Claims(oidc.Variant{Project: otherID})),
-		deny("other project", nil, v1Claims(oidc.Variant{Project: otherID}), rejected, "they differ from character 1 on"),
+		allow("V2", nil, v2, "principal:"+testPool+"subject/org/"+ci.SampleOrg+"/project/"+ci.SampleProject+"/user/"+ci.SampleUser,
+			"principalSet:"+testPool+"attribute.project/"+ci.SampleProject, "principalSet:"+testPool+"*", "there is no IAM policy"),
+		allow("no condition", withCondition(""), v1Claims(ci.Variant{Project: otherID})),
+		deny("other project", nil, v1Claims(ci.Variant{Project: otherID}), rejected, "they differ from character 1 on"),
 
 		// State, issuer, audience and times.
 		deny("disabled", map[string]any{"disabled": true}, v1, "disabled: the provider is disabled; Google says: The target service indicated by", "--no-disabled"),
 		deny("deleted", map[string]any{"state": "DELETED"}, v1, "the provider is deleted", "undelete"),
 		undecided("unknown state", map[string]any{"state": "RESTING"}, v1, "what Google does in the state RESTING is not known"),
 		allow("no state", map[string]any{"state": nil}, v1),
-		deny("other organisation", nil, v1Claims(oidc.Variant{Org: otherID}), "oidc.issuerUri: the issuers differ; Google says: The issuer in ID Token https://oidc.circleci.com/org/"+otherID+" does not match the expected ones: "+testIssuer,
+		deny("other organisation", nil, v1Claims(ci.Variant{Org: otherID}), "oidc.issuerUri: the issuers differ; Google says: The issuer in ID Token https://oidc.circleci.com/org/"+otherID+" does not match the expected ones: "+testIssuer,
 			"the token is of the organisation "+otherID),
-		deny("root issuer", nil, v1Claims(oidc.Variant{RootIssuer: true}), "mint it without"),
+		deny("root issuer", nil, v1Claims(ci.Variant{RootIssuer: true}), "mint it without"),
 		deny("no issuer", nil, lacks("iss"), "The issuer in ID Token null does not match"),
 		deny("issuer is a number", nil, v1Claims(claim("iss", "5")), "The issuer in ID Token 5 does not match"),
-		deny("slash", map[string]any{"oidc": map[string]any{"issuerUri": testIssuer + "/", "allowedAudiences": []string{oidc.SampleOrg}}}, v1, "they differ in the / at the end alone"),
-		deny("audience", nil, v1Claims(oidc.Variant{Audience: "vault"}), "oidc.allowedAudiences: the token is for somebody else; Google says: The audience in ID Token [vault] does not match the expected audience."),
-		allow("list of audiences", nil, v1Claims(claim("aud", `["vault", "`+oidc.SampleOrg+`"]`))),
+		deny("slash", map[string]any{"oidc": map[string]any{"issuerUri": testIssuer + "/", "allowedAudiences": []string{ci.SampleOrg}}}, v1, "they differ in the / at the end alone"),
+		deny("audience", nil, v1Claims(ci.Variant{Audience: "vault"}), "oidc.allowedAudiences: the token is for somebody else; Google says: The audience in ID Token [vault] does not match the expected audience."),
+		allow("list of audiences", nil, v1Claims(claim("aud", `["vault", "`+ci.SampleOrg+`"]`))),
 		deny("list of others", nil, v1Claims(claim("aud", `["vault", "sts"]`)), "[vault, sts]"),
 		deny("audience is a number", nil, v1Claims(claim("aud", `7`)), "ID Token []"),
 		deny("no audience", nil, lacks("aud"), "ID Token []"),
-		deny("expired", nil, v1Claims(oidc.Variant{Expired: true}), "iat and exp: the token has expired 1h0m0s ago; Google says: ID Token issued at 1763064232 is stale to sign-in."),
+		deny("expired", nil, v1Claims(ci.Variant{Expired: true}), "iat and exp: the token has expired 1h0m0s ago; Google says: ID Token issued at 1763064232 is stale to sign-in."),
 		deny("no times", nil, lacks("exp"), "the token has no good iat and exp"),
 		deny("time as text", nil, v1Claims(claim("iat", `"1763071432"`)), "the token has no good iat and exp"),
 		deny("from the future", nil, v1Claims(claim("iat", `1763071500`)), "the token begins in 1m8s", "issued at 1763071500"),
@@ -60,11 +60,11 @@ func TestCheck(t *testing.T) {
 		deny("null subject", withMapping("google.subject", "assertion['oidc.circleci.com/context-ids']"), v1Claims(claim(policy.ClaimContexts, "null")), "it is null", "Could not obtain a value"),
 		deny("empty subject", withMapping("google.subject", "assertion.sub.extract('/user/{user_id}/')"), v1, "it is empty", "extract gives an empty text"),
 		deny("no subject", map[string]any{"attributeMapping": map[string]any{"attribute.a": "'a'"}}, v1, "attributeMapping: there is no mapping for google.subject; Google says: Could not obtain"),
-		undecided("absent attribute", withMapping("attribute.ref", "assertion['oidc.circleci.com/vcs-ref']"), v1Claims(oidc.Variant{Webhook: true}),
+		undecided("absent attribute", withMapping("attribute.ref", "assertion['oidc.circleci.com/vcs-ref']"), v1Claims(ci.Variant{Webhook: true}),
 			`attributeMapping["attribute.ref"]: it has no value for this token (no such key: oidc.circleci.com/vcs-ref)`, "begin with 'oidc.circleci.com/vcs-ref' in assertion"),
 		undecided("boolean attribute", withMapping("attribute.ssh", "assertion['oidc.circleci.com/ssh-rerun']"), v1, "the attribute is true or false, not text", "string(...)"),
 		undecided("list attribute", withMapping("attribute.contexts", "assertion['oidc.circleci.com/context-ids']"), v1, "the attribute is a list, not text"),
-		allow("groups", withMapping("google.groups", "assertion['oidc.circleci.com/context-ids']"), v1, "principalSet:"+testPool+"group/"+oidc.SampleContext),
+		allow("groups", withMapping("google.groups", "assertion['oidc.circleci.com/context-ids']"), v1, "principalSet:"+testPool+"group/"+ci.SampleContext),
 		undecided("groups are text", withMapping("google.groups", "assertion.sub"), v1, "google.groups is text, not a list of texts"),
 		undecided("groups of numbers", withMapping("google.groups", "[1, 2]"), v1, "google.groups is a list, not a list of texts"),
 		deny("8 KB", withMapping("attribute.big", "assertion.big"), v1Claims(claim("big", `"`+strings.Repeat("x", 8192)+`"`)), "more than the 8192 that Google takes"),
@@ -73,11 +73,11 @@ func TestCheck(t *testing.T) {
 		allow("less", withMapping("attribute.big", "assertion.big"), v1Claims(claim("big", `"`+strings.Repeat("x", 8192-127-40)+`"`))),
 
 		// The condition.
-		allow("string against boolean is never equal", ssh("!= 'true'"), v1Claims(oidc.Variant{SSHRerun: true})),
+		allow("string against boolean is never equal", ssh("!= 'true'"), v1Claims(ci.Variant{SSHRerun: true})),
 		deny("nor here", ssh("== 'false'"), v1, "compare it with true or false, without quotes"),
-		deny("as boolean", ssh("!= true"), v1Claims(oidc.Variant{SSHRerun: true})),
-		deny("webhook", ref(" == 'refs/heads/main'"), v1Claims(oidc.Variant{Webhook: true}), "it cannot be evaluated: no such key: oidc.circleci.com/vcs-ref; "+rejected, "webhook"),
-		allow("or swallows the error", ref(" == 'refs/heads/main' || true"), v1Claims(oidc.Variant{Webhook: true})),
+		deny("as boolean", ssh("!= true"), v1Claims(ci.Variant{SSHRerun: true})),
+		deny("webhook", ref(" == 'refs/heads/main'"), v1Claims(ci.Variant{Webhook: true}), "it cannot be evaluated: no such key: oidc.circleci.com/vcs-ref; "+rejected, "webhook"),
+		allow("or swallows the error", ref(" == 'refs/heads/main' || true"), v1Claims(ci.Variant{Webhook: true})),
 		deny("dotted", withCondition("assertion.oidc.circleci.com == 'x'"), v1, "no such key: oidc", "assertion['oidc.circleci.com/project-id']"),
 		deny("missing oidc.", withCondition("assertion['circleci.com/project-id'] == 'x'"), v1, "there is no claim circleci.com/project-id: it is assertion['oidc.circleci.com/project-id']"),
 		deny("variable", withCondition("assertion['${server_domain}/project-id'] == 'x'"), v1, "a variable was not expanded"),
@@ -92,18 +92,18 @@ func TestCheck(t *testing.T) {
 		deny("null contexts", withCondition("'c' in assertion['oidc.circleci.com/context-ids']"), v1Claims(claim(policy.ClaimContexts, "null")), "no such overload", "!= null first"),
 		deny("broken regular expression", withCondition("assertion.sub.matches('(')"), v1, "it cannot be evaluated: error parsing regexp"),
 		deny("not a boolean", withCondition("assertion.sub"), v1, "it is text, not true or false"),
-		deny("operands", withCondition("assertion.aud != '' && assertion['oidc.circleci.com/vcs-ref'] == 'refs/heads/main' && assertion.iat > 5"), v1Claims(oidc.Variant{Branch: "dev"}),
+		deny("operands", withCondition("assertion.aud != '' && assertion['oidc.circleci.com/vcs-ref'] == 'refs/heads/main' && assertion.iat > 5"), v1Claims(ci.Variant{Branch: "dev"}),
 			"attributeCondition, operand 2: it is false: they differ from character 12 on",
 			"allow | attributeCondition, operand 1 | assertion.aud != '' | aud is",
 			"allow | attributeCondition, operand 3 | assertion.iat > 5 | iat is 1763071432"),
-		allow("google and attribute", withCondition("google.subject.startsWith('org/') && attribute.project == '"+oidc.SampleProject+"'"), v1),
+		allow("google and attribute", withCondition("google.subject.startsWith('org/') && attribute.project == '"+ci.SampleProject+"'"), v1),
 		deny("unmapped attribute", withCondition("attribute.nothing == 'x'"), v1, "no such key: nothing", "the mapping gives no attribute.nothing"),
 		allow("numbers are doubles", withCondition("assertion.iat == 1763071432 && assertion.iat > 1763071431 && type(assertion.iat) == double"), v1),
 		deny("so that int arithmetic is an error", withCondition("assertion.iat + 1 > 0"), v1, "no such overload"),
 		undecided("too expensive", withCondition("[1,2,3,4,5,6,7,8,9].all(a, [1,2,3,4,5,6,7,8,9].all(b, [1,2,3,4,5,6,7,8,9].all(c, [1,2,3,4,5,6,7,8,9].all(d, [1,2,3,4,5,6,7,8,9].all(e, [1,2,3,4,5,6,7,8,9].all(f, a+b+c+d+e+f > 0))))))"), v1,
 			"it takes more than this program spends on a token"),
 		allow("undocumented function", withCondition("assertion.sub.substring(0, 4) == 'org/'"), v1, "Google documents no function substring"),
-		allow("uploaded keys", map[string]any{"oidc": map[string]any{"issuerUri": testIssuer, "allowedAudiences": []string{oidc.SampleOrg}, "jwksJson": `{"keys":[]}`}}, v1, "keys that were uploaded"),
+		allow("uploaded keys", map[string]any{"oidc": map[string]any{"issuerUri": testIssuer, "allowedAudiences": []string{ci.SampleOrg}, "jwksJson": `{"keys":[]}`}}, v1, "keys that were uploaded"),
 	} {
 		row.run(t, Request{Now: testNow})
 	}
@@ -112,7 +112,7 @@ func TestCheck(t *testing.T) {
 // A condition that asks for an attribute whose value is not known is not known
 // either, unless another operand refuses.
 func TestUnknownAttribute(t *testing.T) {
-	webhook := v1Claims(oidc.Variant{Webhook: true})
+	webhook := v1Claims(ci.Variant{Webhook: true})
 	changes := withMapping("attribute.ref", "assertion['oidc.circleci.com/vcs-ref']")
 	changes["attributeCondition"] = "attribute.ref != 'refs/heads/evil'"
 	undecided("alone", changes, webhook, "it asks for attribute.ref, whose value is not known").run(t, Request{})
@@ -122,7 +122,7 @@ func TestUnknownAttribute(t *testing.T) {
 
 // Without a subject there is no identity, and so there are no names of it.
 func TestNoPrincipals(t *testing.T) {
-	j := parse(t, withMapping("google.subject", "assertion.nothing")).Check(Request{Claims: v1Claims(oidc.Variant{})})
+	j := parse(t, withMapping("google.subject", "assertion.nothing")).Check(Request{Claims: v1Claims(ci.Variant{})})
 	if j.Principals != nil {
 		t.Errorf("%q", j.Principals)
 	}
@@ -136,21 +136,21 @@ func TestBudget(t *testing.T) {
 	for range 6 {
 		parts = append(parts, dear)
 	}
-	allow("some", withCondition(strings.Join(parts, " && ")), v1Claims(oidc.Variant{})).run(t, Request{})
+	allow("some", withCondition(strings.Join(parts, " && ")), v1Claims(ci.Variant{})).run(t, Request{})
 	many := map[string]string{"google.subject": "'s'"}
 	for i := range 20 {
 		many[fmt.Sprintf("attribute.a%02d", i)] = dear + " ? 'a' : 'b'"
 	}
-	undecided("many", map[string]any{"attributeMapping": many}, v1Claims(oidc.Variant{}), "it takes more than this program spends on a token").run(t, Request{})
+	undecided("many", map[string]any{"attributeMapping": many}, v1Claims(ci.Variant{}), "it takes more than this program spends on a token").run(t, Request{})
 	p := parse(t, map[string]any{"attributeMapping": many})
-	run := newRun(v1Claims(oidc.Variant{}), maxCost)
-	if attributes, _ := p.evaluate(v1Claims(oidc.Variant{}), run); len(attributes) > 15 || run.left > 0 {
+	run := newRun(v1Claims(ci.Variant{}), maxCost)
+	if attributes, _ := p.evaluate(v1Claims(ci.Variant{}), run); len(attributes) > 15 || run.left > 0 {
 		t.Errorf("%d attributes were mapped, and %d is left", len(attributes), run.left)
 	}
 	// What was given up ends the rest, too.
 	endless := strings.Replace(dear, "a + b > 0", list+".all(c, a + b + c > 0)", 1)
 	p = parse(t, withCondition(endless+" && assertion.aud != ''"))
-	for _, check := range p.Check(Request{Claims: v1Claims(oidc.Variant{})}).Checks {
+	for _, check := range p.Check(Request{Claims: v1Claims(ci.Variant{})}).Checks {
 		if strings.HasPrefix(check.Name, "attributeCondition") && check.Verdict != policy.Undecided {
 			t.Errorf("%+v", check)
 		}
@@ -159,13 +159,13 @@ func TestBudget(t *testing.T) {
 
 // Google would not have let anybody create these.
 func TestLimits(t *testing.T) {
-	v1 := v1Claims(oidc.Variant{})
+	v1 := v1Claims(ci.Variant{})
 	many := map[string]any{"google.subject": "'x'"}
 	for i := range 51 {
 		many[fmt.Sprintf("attribute.a%d", i)] = "'a'"
 	}
 	oidcWith := func(audiences ...string) map[string]any {
-		return map[string]any{"oidc": map[string]any{"issuerUri": testIssuer, "allowedAudiences": append(audiences, oidc.SampleOrg)}}
+		return map[string]any{"oidc": map[string]any{"issuerUri": testIssuer, "allowedAudiences": append(audiences, ci.SampleOrg)}}
 	}
 	for _, row := range []row{
 		deny("51 attributes", map[string]any{"attributeMapping": many}, v1, "Google takes no such provider: there are 51 custom attributes, more than 50"),
@@ -187,11 +187,11 @@ func TestLimits(t *testing.T) {
 func TestDefaultAudience(t *testing.T) {
 	none := map[string]any{"oidc": map[string]any{"issuerUri": testIssuer}}
 	for _, row := range []row{
-		allow("https", none, v1Claims(oidc.Variant{Audience: "https://iam.googleapis.com/" + testName})),
-		allow("without", none, v1Claims(oidc.Variant{Audience: "//iam.googleapis.com/" + testName})),
-		deny("name alone", none, v1Claims(oidc.Variant{Audience: testName})),
-		deny("CircleCI's default", none, v1Claims(oidc.Variant{}), "the provider lists no audience", "--allowed-audiences="+oidc.SampleOrg, "--audience https://iam.googleapis.com/"+testName),
-		deny("not beside listed ones", nil, v1Claims(oidc.Variant{Audience: "https://iam.googleapis.com/" + testName})),
+		allow("https", none, v1Claims(ci.Variant{Audience: "https://iam.googleapis.com/" + testName})),
+		allow("without", none, v1Claims(ci.Variant{Audience: "//iam.googleapis.com/" + testName})),
+		deny("name alone", none, v1Claims(ci.Variant{Audience: testName})),
+		deny("CircleCI's default", none, v1Claims(ci.Variant{}), "the provider lists no audience", "--allowed-audiences="+ci.SampleOrg, "--audience https://iam.googleapis.com/"+testName),
+		deny("not beside listed ones", nil, v1Claims(ci.Variant{Audience: "https://iam.googleapis.com/" + testName})),
 	} {
 		row.run(t, Request{})
 	}
@@ -230,9 +230,9 @@ func TestTerraform(t *testing.T) {
 				"//iam.googleapis.com/" + strings.Replace(testName, "circleci", "other", 1):     policy.Deny,
 				"https://iam.googleapis.com/" + strings.Replace(testName, "/jobs", "/jobs2", 1): policy.Deny,
 				"https://iam.googleapis.com//iam.googleapis.com/" + testName:                    policy.Deny,
-				oidc.SampleOrg: policy.Deny,
+				ci.SampleOrg: policy.Deny,
 			} {
-				j := p.Check(Request{Claims: v1Claims(oidc.Variant{Audience: audience})})
+				j := p.Check(Request{Claims: v1Claims(ci.Variant{Audience: audience})})
 				if j.Verdict != want || j.Principals != nil {
 					t.Errorf("%s: %s %v, want %s", audience, j.Verdict, j.Principals, want)
 				}
@@ -259,8 +259,8 @@ func grant(role string, members ...string) map[string]any {
 
 func TestBinding(t *testing.T) {
 	user, set := userRole, "principalSet:"+testPool
-	subject := "principal:" + testPool + "subject/org/" + oidc.SampleOrg + "/project/" + oidc.SampleProject + "/user/" + oidc.SampleUser
-	project := set + "attribute.project/" + oidc.SampleProject
+	subject := "principal:" + testPool + "subject/org/" + ci.SampleOrg + "/project/" + ci.SampleProject + "/user/" + ci.SampleUser
+	project := set + "attribute.project/" + ci.SampleProject
 	conditional := grant(user, project)
 	conditional["condition"] = map[string]any{"title": "until spring", "expression": "request.time < timestamp('2030-01-01T00:00:00Z')", "description": ""}
 	denied := "Google says: Permission 'iam.serviceAccounts.getAccessToken' denied on resource (or it may not exist)."
@@ -279,11 +279,11 @@ func TestBinding(t *testing.T) {
 		{"nobody", nil, policy.Deny, []string{"bindings: no binding lets", denied, "grant roles/iam.workloadIdentityUser to a principal of the token's, for example " + project}},
 		{"another role", []map[string]any{grant("roles/iam.serviceAccountUser", project)}, policy.Deny, []string{"it takes roles/iam.workloadIdentityUser"}},
 		{"another value", []map[string]any{grant(user, set+"attribute.project/"+otherID)}, policy.Deny, nil},
-		{"letter case", []map[string]any{grant(user, set+"attribute.project/"+strings.ToUpper(oidc.SampleProject))}, policy.Deny, []string{"upper and lower case alone"}},
-		{"prefix", []map[string]any{grant(user, set+"attribute.project/"+oidc.SampleProject[:8])}, policy.Deny, nil},
+		{"letter case", []map[string]any{grant(user, set+"attribute.project/"+strings.ToUpper(ci.SampleProject))}, policy.Deny, []string{"upper and lower case alone"}},
+		{"prefix", []map[string]any{grant(user, set+"attribute.project/"+ci.SampleProject[:8])}, policy.Deny, nil},
 		{"unmapped", []map[string]any{grant(user, set+"attribute.repo/x")}, policy.Deny, []string{"which the mapping does not give"}},
 		{"two attributes", []map[string]any{grant(user, project+"/attribute.ref/x")}, policy.Deny, []string{"names two attributes"}},
-		{"principal for a set", []map[string]any{grant(user, "principal:"+testPool+"attribute.project/"+oidc.SampleProject)}, policy.Deny, []string{"principal: goes with subject/"}},
+		{"principal for a set", []map[string]any{grant(user, "principal:"+testPool+"attribute.project/"+ci.SampleProject)}, policy.Deny, []string{"principal: goes with subject/"}},
 		{"set for a principal", []map[string]any{grant(user, strings.Replace(subject, "principal:", "principalSet:", 1))}, policy.Deny, []string{"principal: goes with subject/"}},
 		{"project's id", []map[string]any{grant(user, strings.Replace(project, "123456789012", "my-project", 1))}, policy.Deny, []string{"its number 123456789012 belongs there"}},
 		{"other pool", []map[string]any{grant(user, strings.Replace(project, "circleci", "other", 1))}, policy.Deny, []string{"is of another pool"}},
@@ -298,7 +298,7 @@ func TestBinding(t *testing.T) {
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			p := parse(t, nil)
-			j := p.Check(Request{Claims: v1Claims(oidc.Variant{}), IAM: policyWith(t, row.bindings...)})
+			j := p.Check(Request{Claims: v1Claims(ci.Variant{}), IAM: policyWith(t, row.bindings...)})
 			if j.Verdict != row.verdict {
 				t.Errorf("%s (%s), want %s", j.Verdict, j.Reason, row.verdict)
 			}
@@ -318,11 +318,11 @@ func TestPolicyBeside(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if j := p.Check(Request{Claims: v1Claims(oidc.Variant{})}); j.Verdict != policy.Deny || !strings.HasPrefix(j.Reason, "iamPolicy.bindings: ") {
+	if j := p.Check(Request{Claims: v1Claims(ci.Variant{})}); j.Verdict != policy.Deny || !strings.HasPrefix(j.Reason, "iamPolicy.bindings: ") {
 		t.Errorf("%s %s", j.Verdict, j.Reason)
 	}
 	given := policyWith(t, grant(userRole, "principalSet:"+testPool+"*"))
-	if j := p.Check(Request{Claims: v1Claims(oidc.Variant{}), IAM: given}); j.Verdict != policy.Allow {
+	if j := p.Check(Request{Claims: v1Claims(ci.Variant{}), IAM: given}); j.Verdict != policy.Allow {
 		t.Errorf("%s %s", j.Verdict, j.Reason)
 	}
 }
@@ -333,7 +333,7 @@ func TestParallel(t *testing.T) {
 	var all sync.WaitGroup
 	for i := range 8 {
 		all.Go(func() {
-			v := oidc.Variant{}
+			v := ci.Variant{}
 			if i%2 == 1 {
 				v.Project = otherID
 			}
@@ -349,7 +349,7 @@ func TestParallel(t *testing.T) {
 func TestBindingOfPlan(t *testing.T) {
 	p, err := Parse(marshal(t, map[string]any{
 		"workload_identity_pool_id": "circleci", "attribute_mapping": map[string]string{"google.subject": "'s'"},
-		"oidc": map[string]any{"issuer_uri": testIssuer, "allowed_audiences": []string{oidc.SampleOrg}}}))
+		"oidc": map[string]any{"issuer_uri": testIssuer, "allowed_audiences": []string{ci.SampleOrg}}}))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -358,7 +358,7 @@ func TestBindingOfPlan(t *testing.T) {
 		"principal:" + strings.Replace(testPool, "circleci", "other", 1) + "subject/s": policy.Deny,
 		"principal:" + testPool + "subject/t":                                          policy.Deny,
 	} {
-		j := p.Check(Request{Claims: v1Claims(oidc.Variant{}), IAM: policyWith(t, grant(userRole, member))})
+		j := p.Check(Request{Claims: v1Claims(ci.Variant{}), IAM: policyWith(t, grant(userRole, member))})
 		if j.Verdict != want {
 			t.Errorf("%s: %s, want %s", member, j.Verdict, want)
 		}
@@ -367,9 +367,9 @@ func TestBindingOfPlan(t *testing.T) {
 
 func TestJudge(t *testing.T) {
 	p := parse(t, withMapping("google.groups", "['a', 'b']"))
-	j := p.Judge(v2(oidc.Variant{RootIssuer: true, Expired: true})) // which are not its to judge
+	j := p.Judge(v2(ci.Variant{RootIssuer: true, Expired: true})) // which are not its to judge
 	want := map[string]any{
-		"google.subject": "org/" + oidc.SampleOrg + "/project/" + oidc.SampleProject + "/user/" + oidc.SampleUser,
+		"google.subject": "org/" + ci.SampleOrg + "/project/" + ci.SampleProject + "/user/" + ci.SampleUser,
 		"google.groups":  []string{"a", "b"},
 	}
 	if !j.Admitted || j.Verdict != policy.Allow || !reflect.DeepEqual(j.Attributes, want) || j.Code+j.Text+j.Why != "" {
@@ -385,7 +385,7 @@ func TestJudge(t *testing.T) {
 		{withMapping("google.subject", "'"+strings.Repeat("x", 128)+"'"), policy.Deny, "invalid_request", subjectSize().text, `attributeMapping["google.subject"]: it has 128 bytes, 1 more than there is room for`},
 		{withMapping("attribute.x", "assertion.nothing"), policy.Undecided, "", "", `attributeMapping["attribute.x"]: it has no value for this token (no such key: nothing), and what Google makes of that is not documented`},
 	} {
-		j := parse(t, row.changes).Judge(v2(oidc.Variant{}))
+		j := parse(t, row.changes).Judge(v2(ci.Variant{}))
 		if j.Admitted || j.Verdict != row.verdict || j.Code != row.code || j.Text != row.text || j.Why != row.why {
 			t.Errorf("%v: %+v", row.changes, j)
 		}
@@ -393,21 +393,21 @@ func TestJudge(t *testing.T) {
 	// Of several faults the mapping's comes first, the condition's last.
 	changes := withMapping("google.subject", "assertion.nothing")
 	changes["attributeCondition"] = "false"
-	if j := parse(t, changes).Judge(v2(oidc.Variant{})); j.Text != noSubject().text {
+	if j := parse(t, changes).Judge(v2(ci.Variant{})); j.Text != noSubject().text {
 		t.Errorf("%+v", j)
 	}
 }
 
 // A clock of nobody's judges no times.
 func TestNoClock(t *testing.T) {
-	j := parse(t, nil).Check(Request{Claims: v1Claims(oidc.Variant{Expired: true})})
+	j := parse(t, nil).Check(Request{Claims: v1Claims(ci.Variant{Expired: true})})
 	if j.Verdict != policy.Allow || !strings.Contains(words(j), "the token's times were not judged") {
 		t.Error(words(j))
 	}
-	if j := parse(t, nil).Check(Request{Claims: v1Claims(oidc.Variant{}), Now: testNow.Add(time.Hour + 59*time.Second)}); j.Verdict != policy.Allow {
+	if j := parse(t, nil).Check(Request{Claims: v1Claims(ci.Variant{}), Now: testNow.Add(time.Hour + 59*time.Second)}); j.Verdict != policy.Allow {
 		t.Error("within the minute that clocks may differ by:", j.Reason)
 	}
-	if j := parse(t, nil).Check(Request{Claims: v1Claims(oidc.Variant{}), Now: testNow.Add(time.Hour + time.Minute)}); j.Verdict != policy.Deny {
+	if j := parse(t, nil).Check(Request{Claims: v1Claims(ci.Variant{}), Now: testNow.Add(time.Hour + time.Minute)}); j.Verdict != policy.Deny {
 		t.Error("after it")
 	}
 }
@@ -416,11 +416,11 @@ func TestAccessors(t *testing.T) {
 	p := parse(t, nil)
 	pool, ok := p.Pool()
 	if p.Name() != testName || pool != strings.TrimSuffix(testName, "/providers/jobs") || !ok || p.Issuer() != testIssuer ||
-		!reflect.DeepEqual(p.Audiences(), []string{oidc.SampleOrg}) || p.IAM() != nil {
+		!reflect.DeepEqual(p.Audiences(), []string{ci.SampleOrg}) || p.IAM() != nil {
 		t.Errorf("%q %q %q %q", p.Name(), pool, p.Issuer(), p.Audiences())
 	}
 	p.Audiences()[0] = "changed"
-	if p.Audiences()[0] != oidc.SampleOrg {
+	if p.Audiences()[0] != ci.SampleOrg {
 		t.Error("the provider's own list was handed out")
 	}
 	none := parse(t, map[string]any{"oidc": map[string]any{"issuerUri": testIssuer}})
@@ -431,8 +431,8 @@ func TestAccessors(t *testing.T) {
 
 // The whole judgement is data that a machine reads.
 func TestJudgementJSON(t *testing.T) {
-	b, err := json.Marshal(parse(t, nil).Check(Request{Claims: v1Claims(oidc.Variant{}), Now: testNow}))
-	if err != nil || !strings.Contains(string(b), `"attribute.project":"`+oidc.SampleProject+`"`) || strings.Contains(string(b), `"checks":null`) {
+	b, err := json.Marshal(parse(t, nil).Check(Request{Claims: v1Claims(ci.Variant{}), Now: testNow}))
+	if err != nil || !strings.Contains(string(b), `"attribute.project":"`+ci.SampleProject+`"`) || strings.Contains(string(b), `"checks":null`) {
 		t.Errorf("%v %s", err, b)
 	}
 }

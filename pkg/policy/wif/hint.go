@@ -6,8 +6,8 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/oidc-broker/oidc-broker/pkg/ci"
 	"github.com/oidc-broker/oidc-broker/pkg/internal/shell"
-	"github.com/oidc-broker/oidc-broker/pkg/oidc"
 	"github.com/oidc-broker/oidc-broker/pkg/policy"
 )
 
@@ -154,13 +154,13 @@ func (p *Provider) issuerHints(c policy.Claims) []string {
 		return []string{"they differ in the / at the end alone"}
 	case strings.EqualFold(p.issuer, got):
 		return []string{"they differ in upper and lower case alone"}
-	case got == oidc.RootIssuer:
+	case got == ci.RootIssuer:
 		return []string{"the token was minted with --root-issuer: mint it without"}
-	case p.issuer == oidc.RootIssuer:
+	case p.issuer == ci.RootIssuer:
 		return []string{"the provider trusts every organisation of CircleCI's: set its issuer to " + got}
-	case strings.HasPrefix(got, oidc.OrgIssuer("")) && strings.HasPrefix(p.issuer, oidc.OrgIssuer("")):
+	case strings.HasPrefix(got, ci.OrgIssuer("")) && strings.HasPrefix(p.issuer, ci.OrgIssuer("")):
 		return []string{fmt.Sprintf("the token is of the organisation %s, the provider is for %s",
-			strings.TrimPrefix(got, oidc.OrgIssuer("")), strings.TrimPrefix(p.issuer, oidc.OrgIssuer("")))}
+			strings.TrimPrefix(got, ci.OrgIssuer("")), strings.TrimPrefix(p.issuer, ci.OrgIssuer("")))}
 	case strings.TrimPrefix(p.issuer, "http://") == strings.TrimPrefix(got, "https://"), "https://"+p.issuer == got:
 		return []string{"an issuer begins with https://"}
 	}

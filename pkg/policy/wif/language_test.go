@@ -15,7 +15,7 @@ import (
 	"cel.dev/cel-go/ext"
 	"cel.dev/cel-go/interpreter"
 
-	"github.com/oidc-broker/oidc-broker/pkg/oidc"
+	"github.com/oidc-broker/oidc-broker/pkg/ci"
 	"github.com/oidc-broker/oidc-broker/pkg/policy"
 )
 
@@ -157,7 +157,7 @@ func celExpressions() []string {
 }
 
 func TestLanguageIsCEL(t *testing.T) {
-	oracle, vars := newCELOracle(t), oracleVars(v2(oidc.Variant{}))
+	oracle, vars := newCELOracle(t), oracleVars(v2(ci.Variant{}))
 	l, err := newLanguage(assertion, googleNamespace, attribute)
 	if err != nil {
 		t.Fatal(err)
@@ -182,7 +182,7 @@ func FuzzLanguage(f *testing.F) {
 			f.Add(text)
 		}
 	}
-	oracle, vars := newCELOracle(f), oracleVars(v2(oidc.Variant{}))
+	oracle, vars := newCELOracle(f), oracleVars(v2(ci.Variant{}))
 	l, err := newLanguage(assertion, googleNamespace, attribute)
 	if err != nil {
 		f.Fatal(err)
@@ -220,7 +220,7 @@ func TestFormatIsUndecided(t *testing.T) {
 		"'%s'.format([1]) == '1' ? assertion.sub != '' : assertion.sub != ''": policy.Undecided,
 	} {
 		p := parse(t, withCondition(condition))
-		j := p.Check(Request{Claims: v2(oidc.Variant{}), Now: testNow})
+		j := p.Check(Request{Claims: v2(ci.Variant{}), Now: testNow})
 		if j.Verdict != want {
 			t.Errorf("%s: %s (%s), want %s", condition, j.Verdict, j.Reason, want)
 		}

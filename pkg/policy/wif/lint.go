@@ -10,8 +10,8 @@ import (
 
 	"cel.dev/cel-go/common/operators"
 
+	"github.com/oidc-broker/oidc-broker/pkg/ci"
 	"github.com/oidc-broker/oidc-broker/pkg/internal/document"
-	"github.com/oidc-broker/oidc-broker/pkg/oidc"
 	"github.com/oidc-broker/oidc-broker/pkg/policy"
 )
 
@@ -366,15 +366,15 @@ func (l *linter) state() {
 
 // issuer is G11 and G16.
 func (l *linter) issuer() {
-	org, ok := strings.CutPrefix(l.p.issuer, oidc.OrgIssuer(""))
+	org, ok := strings.CutPrefix(l.p.issuer, ci.OrgIssuer(""))
 	switch {
-	case l.p.issuer == oidc.RootIssuer:
+	case l.p.issuer == ci.RootIssuer:
 		l.rootIssuer()
 	case ok && !regexp.MustCompile(policy.UuidForm).MatchString(org),
 		!ok && strings.Contains(l.p.issuer, "oidc.circleci.com"), strings.HasPrefix(l.p.issuer, "http://"):
 		l.add(policy.Finding{ID: "G16", Severity: policy.High, Where: l.p.word("oidc.issuerUri"),
 			Message: "no token of CircleCI's has this issuer, so that nobody gets in",
-			Fix:     oidc.OrgIssuer(orElse(l.org, "UUID of the organisation"))}.At(l.p.issuerPlace))
+			Fix:     ci.OrgIssuer(orElse(l.org, "UUID of the organisation"))}.At(l.p.issuerPlace))
 	}
 }
 
@@ -385,7 +385,7 @@ func (l *linter) rootIssuer() {
 	}
 	l.add(policy.Finding{ID: "G11", Severity: policy.Critical, Where: l.p.word("oidc.issuerUri"), Witness: w,
 		Message: "the issuer signs for every organisation of CircleCI's, and nothing asks for one: whoever has an account there gets in",
-		Fix:     oidc.OrgIssuer(orElse(l.org, "UUID of the organisation"))}.At(l.p.issuerPlace))
+		Fix:     ci.OrgIssuer(orElse(l.org, "UUID of the organisation"))}.At(l.p.issuerPlace))
 }
 
 // strangers is G1: a token of another project, with nothing crafted in it.

@@ -9,7 +9,7 @@ import (
 
 	"cel.dev/cel-go/common/ast"
 
-	"github.com/oidc-broker/oidc-broker/pkg/oidc"
+	"github.com/oidc-broker/oidc-broker/pkg/ci"
 	"github.com/oidc-broker/oidc-broker/pkg/policy"
 )
 
@@ -272,7 +272,7 @@ func (l *linter) branches(patterns []pattern) []string {
 	}
 	for _, ref := range orSample(l.refs, "refs/heads/main") {
 		add("x/vcs-ref/" + ref)
-		for _, origin := range orSample(l.origins, oidc.SampleOrigin) {
+		for _, origin := range orSample(l.origins, ci.SampleOrigin) {
 			add("x/vcs-origin/" + origin + "/vcs-ref/" + ref)
 		}
 		add("x/" + ref)

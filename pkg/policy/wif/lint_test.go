@@ -8,7 +8,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/oidc-broker/oidc-broker/pkg/oidc"
+	"github.com/oidc-broker/oidc-broker/pkg/ci"
 	"github.com/oidc-broker/oidc-broker/pkg/policy"
 	"github.com/oidc-broker/oidc-broker/testdata/testenv"
 )
@@ -23,7 +23,7 @@ type lintRow struct {
 }
 
 const (
-	projectIs = "assertion['oidc.circleci.com/project-id'] == '" + oidc.SampleProject + "'"
+	projectIs = "assertion['oidc.circleci.com/project-id'] == '" + ci.SampleProject + "'"
 	refIs     = "'oidc.circleci.com/vcs-ref' in assertion && assertion['oidc.circleci.com/vcs-ref'] == 'refs/heads/main'"
 	noSSH     = "assertion['oidc.circleci.com/ssh-rerun'] == false"
 )
@@ -49,18 +49,18 @@ func lintRows() []lintRow {
 	return []lintRow{
 		{"clean", all(projectIs), nil, nil},
 		{"clean with a branch", all(projectIs, refIs), nil, nil},
-		{"clean with a policy", all(projectIs), user(set + "attribute.project/" + oidc.SampleProject), nil},
+		{"clean with a policy", all(projectIs), user(set + "attribute.project/" + ci.SampleProject), nil},
 
 		{"G1 no condition", withCondition(""), nil, []string{"G1 high witness /every project of the organisation gets in to the pool", "G7 info witness"}},
 		{"G1 no condition, whole pool", withCondition(""), user(set + "*"), []string{"G1 critical witness", "G7 info witness"}},
 		{"G1 no condition, everybody", withCondition(""), user("allUsers"), []string{"G1 critical witness", "G7 info witness"}},
 		{"G1 custom role", withCondition(""), []map[string]any{grant("projects/my-project/roles/deployer", set+"*")}, []string{"G1 high /whether a binding lets it on is not in the documents"}},
-		{"G1 not with a binding of the project", withCondition(""), user(set + "attribute.project/" + oidc.SampleProject), []string{"G7 info witness"}},
-		{"G1 organisation alone", all("assertion['oidc.circleci.com/org-id'] == '" + oidc.SampleOrg + "'"), nil, []string{"G1 high witness"}},
-		{"G1 subject's beginning", all("assertion.sub.startsWith('org/" + oidc.SampleOrg + "/')"), nil, []string{"G1 high witness"}},
+		{"G1 not with a binding of the project", withCondition(""), user(set + "attribute.project/" + ci.SampleProject), []string{"G7 info witness"}},
+		{"G1 organisation alone", all("assertion['oidc.circleci.com/org-id'] == '" + ci.SampleOrg + "'"), nil, []string{"G1 high witness"}},
+		{"G1 subject's beginning", all("assertion.sub.startsWith('org/" + ci.SampleOrg + "/')"), nil, []string{"G1 high witness"}},
 		{"G1 branch alone", all(refIs), nil, []string{"G1 high witness"}},
 		{"G1 not with the repository", all("'oidc.circleci.com/vcs-origin' in assertion && assertion['oidc.circleci.com/vcs-origin'] == 'github.com/my-org/app'"), nil, nil},
-		{"G1 or", all("(" + projectIs + " || assertion.aud == '" + oidc.SampleOrg + "')"), nil, []string{"G1 high witness"}},
+		{"G1 or", all("(" + projectIs + " || assertion.aud == '" + ci.SampleOrg + "')"), nil, []string{"G1 high witness"}},
 
 		{"G2", join(all(projectIs), "oidc", issuer(testIssuer)), nil, []string{"G2 high /the default is the organisation's id"}},
 
@@ -70,7 +70,7 @@ func lintRows() []lintRow {
 		{"G4", maps("google.subject", `assertion.org_id + "/" + assertion.sub.extract('/user/{user_id}/')`), nil,
 			[]string{"G4 high /there is no claim org_id", `G4 high /extract("/user/{user_id}/") is empty for every V1 token`}},
 		{"G4 repaired by the public", maps("google.subject", `assertion.aud + '/' + assertion.sub.extract('/user/{user_id}/')`), nil, []string{"G4 high /all users become one"}},
-		{"G4 in the condition", all("assertion.project_id == '" + oidc.SampleProject + "'"), nil, []string{"G4 high /it is assertion['oidc.circleci.com/project-id']"}},
+		{"G4 in the condition", all("assertion.project_id == '" + ci.SampleProject + "'"), nil, []string{"G4 high /it is assertion['oidc.circleci.com/project-id']"}},
 		{"G4 not where it is found", maps("attribute.user", "assertion.sub.extract('/user/{user_id}')"), nil, nil},
 
 		{"G5 dotted", all("assertion.oidc.circleci.com['project-id'] == 'x'"), nil, []string{"G5 high /is written assertion['oidc.circleci.com/project-id']"}},
@@ -80,27 +80,27 @@ func lintRows() []lintRow {
 		{"G5 in the mapping", maps("attribute.repo", "assertion.repository"), nil, []string{"G5 high"}},
 		{"G5 not where it is asked for", all(projectIs, "(!has(assertion.repository) || assertion.repository == 'x')"), nil, nil},
 
-		{"G6 audience", withMapping("attribute.org_id", "assertion.aud"), user(set + "attribute.org_id/" + oidc.SampleOrg),
+		{"G6 audience", withMapping("attribute.org_id", "assertion.aud"), user(set + "attribute.org_id/" + ci.SampleOrg),
 			[]string{"G6 critical witness /attribute.org_id goes by the audience, which every job chooses", "G7 info witness"}},
-		{"G6 second audience", join(withMapping("attribute.aud", "assertion.aud"), "oidc", issuer(testIssuer, oidc.SampleOrg, "deploy")), user(set + "attribute.aud/deploy"),
+		{"G6 second audience", join(withMapping("attribute.aud", "assertion.aud"), "oidc", issuer(testIssuer, ci.SampleOrg, "deploy")), user(set + "attribute.aud/deploy"),
 			[]string{"G6 critical witness", "G7 info witness"}},
-		{"G6 not behind a condition", join(all(projectIs), "attributeMapping", map[string]string{"google.subject": "'s'", "attribute.aud": "assertion.aud"}), user(set + "attribute.aud/" + oidc.SampleOrg), nil},
+		{"G6 not behind a condition", join(all(projectIs), "attributeMapping", map[string]string{"google.subject": "'s'", "attribute.aud": "assertion.aud"}), user(set + "attribute.aud/" + ci.SampleOrg), nil},
 
 		{"G7 always true", withCondition(projectIs + " && assertion['oidc.circleci.com/ssh-rerun'] != 'true'"), nil, []string{"G7 critical witness /the comparison is true for every token"}},
 		{"G7 always false", withCondition(projectIs + " && assertion['oidc.circleci.com/ssh-rerun'] == 'false'"), nil, []string{"G7 high /what asks for that admits nobody"}},
 		{"G7 within", withCondition(projectIs + " && (assertion['oidc.circleci.com/ssh-rerun'] != 'true' && assertion.aud != 'x' || false)"), nil, []string{"G7 critical witness"}},
 		{"G7 or", withCondition(projectIs + " || false"), nil, []string{"G7 info witness"}},
 		{"G7 in a context", withCondition(projectIs + " && assertion['oidc.circleci.com/context-ids'] != null && '" + otherID + "' in assertion['oidc.circleci.com/context-ids']"), nil, []string{"G7 info witness"}},
-		{"G7 of a user", withCondition("assertion.sub.startsWith('org/" + oidc.SampleOrg + "/project/" + oidc.SampleProject + "/user/" + otherID + "/')"), nil, []string{"G7 info witness"}},
+		{"G7 of a user", withCondition("assertion.sub.startsWith('org/" + ci.SampleOrg + "/project/" + ci.SampleProject + "/user/" + otherID + "/')"), nil, []string{"G7 info witness"}},
 		{"G7 not asked", withCondition(projectIs), nil, []string{"G7 info witness /nothing looks at ssh-rerun"}},
 		{"G7 text of it", withCondition(projectIs + " && string(assertion['oidc.circleci.com/ssh-rerun']) == 'false'"), nil, nil},
 
 		{"G8 endsWith on sub", all(projectIs, "assertion.sub.endsWith('/vcs-ref/refs/heads/main')"), nil, []string{`G8 critical witness /the branch "x/vcs-ref/refs/heads/main" gets in`}},
 		{"G8 contains on sub", all(projectIs, "assertion.sub.contains('/vcs-ref/refs/heads/main')"), nil, []string{"G8 critical witness"}},
 		{"G8 matches on sub", all(projectIs, "assertion.sub.matches('/vcs-ref/refs/heads/main$')"), nil, []string{"G8 critical witness"}},
-		{"G8 swallow on sub", all("assertion.sub.matches('^org/" + oidc.SampleOrg + "/project/" + oidc.SampleProject + "/user/.*/vcs-origin/github.com/my-org/app/vcs-ref/refs/heads/main$')"), nil,
+		{"G8 swallow on sub", all("assertion.sub.matches('^org/" + ci.SampleOrg + "/project/" + ci.SampleProject + "/user/.*/vcs-origin/github.com/my-org/app/vcs-ref/refs/heads/main$')"), nil,
 			[]string{`G8 critical witness /the branch "x/vcs-origin/github.com/my-org/app/vcs-ref/refs/heads/main" gets in`}},
-		{"G8 not with a mask", all("assertion.sub.matches('^org/" + oidc.SampleOrg + "/project/" + oidc.SampleProject + "/user/[0-9a-f-]{36}/vcs-origin/github[.]com/my-org/app/vcs-ref/refs/heads/main$')"), nil, nil},
+		{"G8 not with a mask", all("assertion.sub.matches('^org/" + ci.SampleOrg + "/project/" + ci.SampleProject + "/user/[0-9a-f-]{36}/vcs-origin/github[.]com/my-org/app/vcs-ref/refs/heads/main$')"), nil, nil},
 		{"G8 endsWith on ref", all(projectIs, guarded+ref+".endsWith('/main')"), nil, []string{"G8 critical witness"}},
 		{"G8 contains on ref", all(projectIs, guarded+ref+".contains('release')"), nil, []string{"G8 critical witness"}},
 		{"G8 matches on ref", all(projectIs, guarded+ref+".matches('refs/heads/(main|release)')"), nil, []string{"G8 critical witness"}},
@@ -113,42 +113,42 @@ func lintRows() []lintRow {
 		{"G8 not with any branch", all(projectIs, guarded+ref+".startsWith('refs/heads/')"), nil, nil},
 		{"G8 not beside a whole claim", all(projectIs, refIs, "assertion.sub.startsWith('org/')"), nil, nil},
 		{"G8 beginning of a name", all(projectIs, guarded+ref+".startsWith('refs/heads/main')"), nil, []string{`G8 medium witness /the branch "main-x" gets in`}},
-		{"G8 project in sub", all("assertion.sub.contains('/project/" + oidc.SampleProject + "/')"), nil, []string{"G8 critical witness /another project's branch"}},
-		{"G8 not at the beginning", all("assertion.sub.startsWith('org/" + oidc.SampleOrg + "/project/" + oidc.SampleProject + "/')"), nil, nil},
+		{"G8 project in sub", all("assertion.sub.contains('/project/" + ci.SampleProject + "/')"), nil, []string{"G8 critical witness /another project's branch"}},
+		{"G8 not at the beginning", all("assertion.sub.startsWith('org/" + ci.SampleOrg + "/project/" + ci.SampleProject + "/')"), nil, nil},
 		{"G8 origin", all(projectIs, origin+".contains('my-org/app')"), nil, []string{"G8 critical witness /a pull request from gitlab.com/stranger/my-org/app gets in"}},
 		{"G8 origin's end", all(projectIs, origin+".endsWith('/app')"), nil, []string{"G8 critical witness /a pull request from github.com/stranger/app gets in"}},
 		{"G8 origin's beginning", all(projectIs, origin+".startsWith('github.com/my-org')"), nil, []string{"G8 medium witness /a pull request from github.com/my-org-x/app gets in"}},
 		{"G8 not with an owner", all(projectIs, origin+".startsWith('github.com/my-org/')"), nil, nil},
-		{"G8 origin in sub", all("assertion.sub.startsWith('org/" + oidc.SampleOrg + "/project/" + oidc.SampleProject + "/user/" + oidc.SampleUser + "/vcs-origin/github.com/my-org/app')"), nil,
+		{"G8 origin in sub", all("assertion.sub.startsWith('org/" + ci.SampleOrg + "/project/" + ci.SampleProject + "/user/" + ci.SampleUser + "/vcs-origin/github.com/my-org/app')"), nil,
 			[]string{"G8 medium witness /a pull request from github.com/my-org/app-x gets in"}},
 		{"G8 in the mapping", join(maps("attribute.main", "assertion.sub.endsWith('/refs/heads/main') ? 'yes' : 'no'"), "attributeCondition", "attribute.main == 'yes' && "+projectIs+" && "+noSSH), nil, []string{"G8 critical witness"}},
 		{"G8 through an attribute", join(maps("attribute.ref", guardedRef()), "attributeCondition", "attribute.ref.endsWith('/main') && "+projectIs+" && "+noSSH), nil, []string{"G8 critical witness"}},
 		{"G8 by a binding", maps("attribute.main", "assertion.sub.endsWith('/refs/heads/main') ? 'yes' : 'no'"), user(set + "attribute.main/yes"), []string{"G8 critical witness"}},
 		{"G8 refused branches", all(projectIs, "!("+guardedRef()+").contains('pull')", "assertion.sub.endsWith('/refs/heads/main')"), nil, []string{"G8 critical witness /endsWith"}},
-		{"G8 names what is weak", all("assertion.sub.startsWith('org/" + oidc.SampleOrg + "/project/" + oidc.SampleProject + "/user/') && assertion.sub.endsWith('/refs/heads/main')"), nil, []string{"G8 critical witness /endsWith"}},
-		{"G8 not for what needs no craft", all("assertion.sub.contains('org/" + oidc.SampleOrg + "')"), nil, []string{"G1 high witness"}},
+		{"G8 names what is weak", all("assertion.sub.startsWith('org/" + ci.SampleOrg + "/project/" + ci.SampleProject + "/user/') && assertion.sub.endsWith('/refs/heads/main')"), nil, []string{"G8 critical witness /endsWith"}},
+		{"G8 not for what needs no craft", all("assertion.sub.contains('org/" + ci.SampleOrg + "')"), nil, []string{"G1 high witness"}},
 		{"G8 not by what git refuses", all(projectIs, guarded+ref+".contains('a..b')"), nil, nil},
 		{"G8 not with any of a family", all(projectIs, guarded+ref+".matches('^refs/heads/release/.+$')"), nil, nil},
 
 		{"G9 branch", all(projectIs, ref+" == 'refs/heads/main'"), nil, []string{"G9 medium /it is refused by an error"}},
-		{"G9 or", all(projectIs, "("+ref+" == 'refs/heads/main' || assertion.aud == '"+oidc.SampleOrg+"')"), nil, []string{"G9 medium witness /swallows the error: it gets in"}},
+		{"G9 or", all(projectIs, "("+ref+" == 'refs/heads/main' || assertion.aud == '"+ci.SampleOrg+"')"), nil, []string{"G9 medium witness /swallows the error: it gets in"}},
 		{"G9 origin", all(projectIs, "assertion['oidc.circleci.com/vcs-origin'] == 'github.com/my-org/app'"), nil, []string{"G9 medium /vcs-origin"}},
 		{"G9 mapping", maps("attribute.ref", "assertion['oidc.circleci.com/vcs-ref']"), nil, []string{"G9 medium /an attribute without a value"}},
 		{"G9 not in another order", all(projectIs, ref+" == 'refs/heads/main'", "'oidc.circleci.com/vcs-ref' in assertion"), nil, nil},
 
-		{"G10", all(projectIs, "'"+oidc.SampleContext+"' in assertion['oidc.circleci.com/context-ids']"), nil, []string{"G10 medium /context-ids may be null"}},
-		{"G10 not with a guard", all(projectIs, "assertion['oidc.circleci.com/context-ids'] != null && '"+oidc.SampleContext+"' in assertion['oidc.circleci.com/context-ids']"), nil, nil},
+		{"G10", all(projectIs, "'"+ci.SampleContext+"' in assertion['oidc.circleci.com/context-ids']"), nil, []string{"G10 medium /context-ids may be null"}},
+		{"G10 not with a guard", all(projectIs, "assertion['oidc.circleci.com/context-ids'] != null && '"+ci.SampleContext+"' in assertion['oidc.circleci.com/context-ids']"), nil, nil},
 
-		{"G11", join(all("assertion.aud == 'google'"), "oidc", issuer(oidc.RootIssuer, "google")), nil, []string{"G11 critical witness /whoever has an account there gets in"}},
-		{"G11 with a policy", join(all("true"), "oidc", issuer(oidc.RootIssuer, "google")), user(set + "*"), []string{"G11 critical witness"}},
-		{"G11 not with the organisation", join(all("assertion['oidc.circleci.com/org-id'] == '"+oidc.SampleOrg+"'", projectIs), "oidc", issuer(oidc.RootIssuer, "google")), nil, nil},
-		{"G11 organisation, any project", join(all("assertion['oidc.circleci.com/org-id'] == '"+oidc.SampleOrg+"'"), "oidc", issuer(oidc.RootIssuer, "google")), nil, []string{"G1 high witness"}},
+		{"G11", join(all("assertion.aud == 'google'"), "oidc", issuer(ci.RootIssuer, "google")), nil, []string{"G11 critical witness /whoever has an account there gets in"}},
+		{"G11 with a policy", join(all("true"), "oidc", issuer(ci.RootIssuer, "google")), user(set + "*"), []string{"G11 critical witness"}},
+		{"G11 not with the organisation", join(all("assertion['oidc.circleci.com/org-id'] == '"+ci.SampleOrg+"'", projectIs), "oidc", issuer(ci.RootIssuer, "google")), nil, nil},
+		{"G11 organisation, any project", join(all("assertion['oidc.circleci.com/org-id'] == '"+ci.SampleOrg+"'"), "oidc", issuer(ci.RootIssuer, "google")), nil, []string{"G1 high witness"}},
 
 		{"G12", join(withMapping("attribute.vcs_ref", guardedRef()), "attributeCondition", noSSH), user(set + "attribute.vcs_ref/refs/heads/main"),
 			[]string{"G1 critical witness", "G12 medium witness /goes by the branch"}},
 		{"G12 not behind a condition", join(withMapping("attribute.vcs_ref", guardedRef()), "attributeCondition", projectIs+" && "+noSSH), user(set + "attribute.vcs_ref/refs/heads/main"), nil},
-		{"G12 not with the project", join(withMapping("attribute.job", "assertion['oidc.circleci.com/project-id'] + ':' + ("+guardedRef()+")"), "attributeCondition", noSSH), user(set + "attribute.job/" + oidc.SampleProject + ":refs/heads/main"), nil},
-		{"G12 two attributes", all(projectIs), user(set + "attribute.project/" + oidc.SampleProject + "/attribute.ref/x"), []string{"G12 medium /the rest is taken for its value"}},
+		{"G12 not with the project", join(withMapping("attribute.job", "assertion['oidc.circleci.com/project-id'] + ':' + ("+guardedRef()+")"), "attributeCondition", noSSH), user(set + "attribute.job/" + ci.SampleProject + ":refs/heads/main"), nil},
+		{"G12 two attributes", all(projectIs), user(set + "attribute.project/" + ci.SampleProject + "/attribute.ref/x"), []string{"G12 medium /the rest is taken for its value"}},
 
 		{"G13 key", maps("attribute.Ref", "'x'"), nil, []string{"G13 medium /a-z, 0-9 and _"}},
 		{"G13 condition", all(projectIs, "'"+strings.Repeat("x", 4097)+"' != ''"), nil, []string{"G13 medium /more than 4096"}},
@@ -164,10 +164,10 @@ func lintRows() []lintRow {
 		{"G15 wrong role", all(projectIs), []map[string]any{grant("roles/iam.serviceAccountUser", set+"*")}, []string{"G15 info"}},
 		{"G15 unmapped", all(projectIs), user(set + "attribute.repo/x"), []string{"G15 info /the mapping gives no attribute.repo"}},
 
-		{"G16 slash", join(all(projectIs), "oidc", issuer(testIssuer+"/", oidc.SampleOrg)), nil, []string{"G16 high /nobody gets in"}},
-		{"G16 name", join(all(projectIs), "oidc", issuer("https://oidc.circleci.com/org/my-org", oidc.SampleOrg)), nil, []string{"G16 high"}},
-		{"G16 http", join(all(projectIs), "oidc", issuer("http://oidc.circleci.com/org/"+oidc.SampleOrg, oidc.SampleOrg)), nil, []string{"G16 high"}},
-		{"G16 not of a server", join(all(projectIs), "oidc", issuer("https://circleci.example.com/org/"+oidc.SampleOrg, oidc.SampleOrg)), nil, nil},
+		{"G16 slash", join(all(projectIs), "oidc", issuer(testIssuer+"/", ci.SampleOrg)), nil, []string{"G16 high /nobody gets in"}},
+		{"G16 name", join(all(projectIs), "oidc", issuer("https://oidc.circleci.com/org/my-org", ci.SampleOrg)), nil, []string{"G16 high"}},
+		{"G16 http", join(all(projectIs), "oidc", issuer("http://oidc.circleci.com/org/"+ci.SampleOrg, ci.SampleOrg)), nil, []string{"G16 high"}},
+		{"G16 not of a server", join(all(projectIs), "oidc", issuer("https://circleci.example.com/org/"+ci.SampleOrg, ci.SampleOrg)), nil, nil},
 
 		{"G18", join(withCondition(""), "disabled", true), nil, []string{"G18 info /no token could be tried"}},
 		{"G17 list", maps("attribute.contexts", "assertion['oidc.circleci.com/context-ids']"), nil, []string{"G17 medium /attribute.contexts is a list"}},
@@ -264,7 +264,7 @@ func TestLintFixes(t *testing.T) {
 			}
 			fixed := map[string]bool{}
 			for _, f := range findings {
-				fix := strings.ReplaceAll(f.Fix, "UUID of the project", oidc.SampleProject)
+				fix := strings.ReplaceAll(f.Fix, "UUID of the project", ci.SampleProject)
 				key, isMapping := strings.CutPrefix(f.Where, `attributeMapping["`)
 				switch {
 				case f.ID == "G13" || f.ID == "G14" || f.ID == "G15" || f.ID == "G18" || strings.Contains(f.Where, "bindings"):
@@ -274,7 +274,7 @@ func TestLintFixes(t *testing.T) {
 				case isMapping:
 					mapping[strings.TrimSuffix(key, `"]`)] = fix
 				case f.Where == "oidc.issuerUri":
-					doc["oidc"] = map[string]any{"issuerUri": strings.ReplaceAll(fix, "UUID of the organisation", oidc.SampleOrg), "allowedAudiences": p.Audiences()}
+					doc["oidc"] = map[string]any{"issuerUri": strings.ReplaceAll(fix, "UUID of the organisation", ci.SampleOrg), "allowedAudiences": p.Audiences()}
 				case f.Where == "oidc.allowedAudiences":
 					doc["oidc"] = map[string]any{"issuerUri": p.Issuer(), "allowedAudiences": json.RawMessage(fix)}
 				default:
@@ -300,7 +300,7 @@ func TestLintFixes(t *testing.T) {
 					t.Errorf("%s: the witness still gets in by %s", f.ID, again.condition.text)
 				}
 			}
-			own := v2(oidc.Variant{Audience: again.Audiences()[0]})
+			own := v2(ci.Variant{Audience: again.Audiences()[0]})
 			was := p.Check(Request{Claims: own, IAM: iam, Now: testNow})
 			if is := again.Check(Request{Claims: own, IAM: iam, Now: testNow}); was.Verdict == policy.Allow && is.Verdict != policy.Allow {
 				t.Errorf("the job itself is refused: %s", is.Reason)
@@ -313,7 +313,7 @@ func TestLintFixes(t *testing.T) {
 func TestLintFixComment(t *testing.T) {
 	p := parse(t, withCondition(projectIs+" // https: ours\n && assertion.aud != 'x' // why\n"))
 	found := p.Lint(nil, testNow)
-	want := `assertion["oidc.circleci.com/project-id"] == "` + oidc.SampleProject + `" && assertion.aud != "x" && ` + noRerun("'")
+	want := `assertion["oidc.circleci.com/project-id"] == "` + ci.SampleProject + `" && assertion.aud != "x" && ` + noRerun("'")
 	if len(found) != 1 || found[0].Fix != want {
 		t.Errorf("%+v, want %s", found, want)
 	}
@@ -323,7 +323,7 @@ func TestLintFixComment(t *testing.T) {
 // not, and those in a policy beside the provider are.
 func TestLintPlaces(t *testing.T) {
 	text := "{\n \"provider\": " + string(marshal(t, doc(withMapping("attribute.org", "assertion.aud")))) +
-		",\n \"iamPolicy\": {\"bindings\": [{\"role\": \"roles/iam.workloadIdentityUser\",\n  \"members\": [\"principalSet:" + testPool + "attribute.org/" + oidc.SampleOrg + "\"]}]}\n}"
+		",\n \"iamPolicy\": {\"bindings\": [{\"role\": \"roles/iam.workloadIdentityUser\",\n  \"members\": [\"principalSet:" + testPool + "attribute.org/" + ci.SampleOrg + "\"]}]}\n}"
 	p, err := Parse([]byte(text))
 	if err != nil {
 		t.Fatal(err)
@@ -332,7 +332,7 @@ func TestLintPlaces(t *testing.T) {
 	if len(found) == 0 || found[0].ID != "G6" || found[0].Where != "iamPolicy.bindings[0].members[0]" || found[0].Line != strings.Count(text, "\n") || found[0].Column != 15 {
 		t.Errorf("%+v", found)
 	}
-	own := parse(t, withMapping("attribute.org", "assertion.aud")).Lint(policyWith(t, grant(userRole, "principalSet:"+testPool+"attribute.org/"+oidc.SampleOrg)), testNow)
+	own := parse(t, withMapping("attribute.org", "assertion.aud")).Lint(policyWith(t, grant(userRole, "principalSet:"+testPool+"attribute.org/"+ci.SampleOrg)), testNow)
 	if len(own) == 0 || own[0].ID != "G6" || own[0].Where != "bindings[0].members[0]" || own[0].Line != 0 {
 		t.Errorf("%+v", own)
 	}

@@ -9,7 +9,7 @@ import (
 
 	"cel.dev/cel-go/common/ast"
 
-	"github.com/oidc-broker/oidc-broker/pkg/oidc"
+	"github.com/oidc-broker/oidc-broker/pkg/ci"
 	"github.com/oidc-broker/oidc-broker/pkg/policy"
 )
 
@@ -23,7 +23,7 @@ const (
 
 // A candidate is a token that may get in.
 type candidate struct {
-	variant oidc.Variant
+	variant ci.Variant
 	issuer  string // where it is none of CircleCI's cloud
 }
 
@@ -246,8 +246,8 @@ func (n *reads) readPattern(q pattern, s string) {
 func (l *linter) findInsider() candidate {
 	var all []candidate
 	for _, audience := range l.tryAudiences() {
-		for _, project := range orSample(l.projects, oidc.SampleProject) {
-			for _, origin := range orSample(l.origins, oidc.SampleOrigin) {
+		for _, project := range orSample(l.projects, ci.SampleProject) {
+			for _, origin := range orSample(l.origins, ci.SampleOrigin) {
 				for _, ref := range orSample(l.refs, "refs/heads/main") {
 					all = append(all, l.candidate(audience, project, origin, ref))
 				}
@@ -283,11 +283,11 @@ func (l *linter) tryAudiences() []string {
 	for _, a := range all {
 		some = note(some, a)
 	}
-	return orSample(some, orElse(l.org, oidc.SampleOrg))
+	return orSample(some, orElse(l.org, ci.SampleOrg))
 }
 
 func (l *linter) candidate(audience, project, origin, ref string) candidate {
-	c := candidate{variant: oidc.Variant{Org: l.org, Project: project, Origin: origin, Audience: audience}}
+	c := candidate{variant: ci.Variant{Org: l.org, Project: project, Origin: origin, Audience: audience}}
 	if len(l.users) > 0 {
 		c.variant.User = l.users[0]
 	}
@@ -298,9 +298,9 @@ func (l *linter) candidate(audience, project, origin, ref string) candidate {
 		c.variant.Tag = tag
 	}
 	switch l.p.issuer {
-	case oidc.RootIssuer:
+	case ci.RootIssuer:
 		c.variant.RootIssuer = true
-	case oidc.OrgIssuer(orElse(l.org, oidc.SampleOrg)):
+	case ci.OrgIssuer(orElse(l.org, ci.SampleOrg)):
 	default:
 		c.issuer = l.p.issuer
 	}
@@ -314,7 +314,7 @@ func (l *linter) candidate(audience, project, origin, ref string) candidate {
 
 // stranger is the insider's token in another project of the organisation, of
 // another repository and another user, for every audience that could help.
-func (l *linter) others(change func(*oidc.Variant)) []candidate {
+func (l *linter) others(change func(*ci.Variant)) []candidate {
 	var all []candidate
 	for _, audience := range l.tryAudiences() {
 		for _, ref := range append([]string{""}, l.refs...) {
@@ -332,12 +332,12 @@ func (l *linter) others(change func(*oidc.Variant)) []candidate {
 }
 
 func (l *linter) otherProjects() []candidate {
-	return l.others(func(*oidc.Variant) {})
+	return l.others(func(*ci.Variant) {})
 }
 
 // otherOrganisations come through the root issuer, which no organisation owns.
 func (l *linter) otherOrganisations() []candidate {
-	return l.others(func(v *oidc.Variant) {
+	return l.others(func(v *ci.Variant) {
 		v.Org, v.RootIssuer, v.Origin = strangerOrg, true, "github.com/stranger/app"
 	})
 }

@@ -4,9 +4,9 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/oidc-broker/oidc-broker/pkg/ci"
 	"github.com/oidc-broker/oidc-broker/pkg/internal/document"
 	"github.com/oidc-broker/oidc-broker/pkg/internal/fault"
-	"github.com/oidc-broker/oidc-broker/pkg/oidc"
 	"github.com/oidc-broker/oidc-broker/pkg/policy"
 )
 
@@ -177,7 +177,7 @@ func FuzzParse(f *testing.F) {
 	f.Add([]byte(`{"attribute_mapping": {"google.subject": "assertion.sub"}, "oidc": [{"issuer_uri": "`+testIssuer+`"}]}`), []byte(`{}`))
 	f.Add([]byte(`{"values": {"root_module": {"resources": [{"type": "google_iam_workload_identity_pool_provider", "values": {"id": ""}}]}}}`), []byte(`{"bindings": [{"role": "r", "condition": {}}]}`))
 	f.Add([]byte(`{"provider": {"oidc": {"issuerUri": ""}}, "iamPolicy": {}}`), []byte(`[]`))
-	claims := v2(oidc.Variant{})
+	claims := v2(ci.Variant{})
 	f.Fuzz(func(t *testing.T, provider, policy []byte) {
 		iam, err := ParseIAMPolicy(policy)
 		if err != nil && fault.KindOf(err) != fault.Usage {

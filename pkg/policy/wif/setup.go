@@ -9,9 +9,9 @@ import (
 	"strings"
 	"unicode"
 
+	"github.com/oidc-broker/oidc-broker/pkg/ci"
 	"github.com/oidc-broker/oidc-broker/pkg/internal/fault"
 	"github.com/oidc-broker/oidc-broker/pkg/internal/shell"
-	"github.com/oidc-broker/oidc-broker/pkg/oidc"
 	"github.com/oidc-broker/oidc-broker/pkg/policy"
 )
 
@@ -191,7 +191,7 @@ func (s Setup) json() ([]byte, error) {
 	doc.Provider.Name = s.pool() + "/providers/" + s.ProviderID
 	doc.Provider.Mapping = mappingFor("'")
 	doc.Provider.Condition = conditionFor(s.Job, "'")
-	doc.Provider.OIDC.Issuer = oidc.OrgIssuer(s.Org)
+	doc.Provider.OIDC.Issuer = ci.OrgIssuer(s.Org)
 	doc.Provider.OIDC.Audiences = []string{s.Audience}
 	doc.Policy.Bindings = []bindingJSON{{userRole, []string{s.member()}}}
 	var b bytes.Buffer
@@ -250,7 +250,7 @@ resource "google_service_account_iam_member" "circleci" {
   member             = "principalSet:%s${google_iam_workload_identity_pool.circleci.name}/%s/%s"
 }
 `, hCL(s.ProjectNumber), hCL(s.PoolID), hCL(s.ProviderID), lines.String(), hCL(conditionFor(s.Job, "'")),
-		hCL(oidc.OrgIssuer(s.Org)), hCL(s.Audience), hCL(s.account()),
+		hCL(ci.OrgIssuer(s.Org)), hCL(s.Audience), hCL(s.account()),
 		hCL(userRole), host, projectAttribute, s.Project), nil
 }
 
@@ -273,7 +273,7 @@ func (s Setup) cli() ([]byte, error) {
 	command("gcloud services enable iam.googleapis.com sts.googleapis.com iamcredentials.googleapis.com", "--project="+s.ProjectNumber)
 	command("gcloud iam workload-identity-pools create "+s.pool(), "--display-name=CircleCI")
 	command("gcloud iam workload-identity-pools providers create-oidc "+s.pool()+"/providers/"+s.ProviderID,
-		"--issuer-uri="+oidc.OrgIssuer(s.Org), "--allowed-audiences="+gcloudList(s.Audience),
+		"--issuer-uri="+ci.OrgIssuer(s.Org), "--allowed-audiences="+gcloudList(s.Audience),
 		"--attribute-mapping="+strings.Join(pairs, ","), "--attribute-condition="+conditionFor(s.Job, `"`))
 	// Without --condition gcloud asks, where the policy has conditions already.
 	command("gcloud iam service-accounts add-iam-policy-binding "+s.account(), "--role="+userRole, "--member="+s.member(), "--condition=None")

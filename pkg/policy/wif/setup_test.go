@@ -19,14 +19,14 @@ import (
 	"testing"
 	"time"
 
+	"github.com/oidc-broker/oidc-broker/pkg/ci"
 	"github.com/oidc-broker/oidc-broker/pkg/internal/fault"
-	"github.com/oidc-broker/oidc-broker/pkg/oidc"
 	"github.com/oidc-broker/oidc-broker/pkg/policy"
 	"github.com/oidc-broker/oidc-broker/testdata/testenv"
 )
 
 func setup(j policy.Job) Setup {
-	j.Org, j.Project = oidc.SampleOrg, oidc.SampleProject
+	j.Org, j.Project = ci.SampleOrg, ci.SampleProject
 	return Setup{Job: j, ProjectNumber: "123456789012", PoolID: "circleci", ProviderID: "jobs", ServiceAccount: "deploy@my-project.iam.gserviceaccount.com"}
 }
 
@@ -36,11 +36,11 @@ func shapes() map[string]policy.Job {
 	return map[string]policy.Job{
 		"project":       {},
 		"audience":      {Audience: "https://iam.googleapis.com/" + testName},
-		"origin":        {VCSOrigin: oidc.SampleOrigin},
-		"branch":        {VCSOrigin: oidc.SampleOrigin, VCSRef: "refs/heads/main"},
-		"tag":           {VCSOrigin: oidc.SampleOrigin, VCSRef: "refs/tags/v1.2.3", Audience: "deploy"},
+		"origin":        {VCSOrigin: ci.SampleOrigin},
+		"branch":        {VCSOrigin: ci.SampleOrigin, VCSRef: "refs/heads/main"},
+		"tag":           {VCSOrigin: ci.SampleOrigin, VCSRef: "refs/tags/v1.2.3", Audience: "deploy"},
 		"gitlab":        {VCSOrigin: "gitlab.com/my-group/sub.group/app", VCSRef: "refs/heads/release/1.0"},
-		"odd branch":    {VCSOrigin: oidc.SampleOrigin, VCSRef: "refs/heads/a%{b}&<é>|;(#)!"},
+		"odd branch":    {VCSOrigin: ci.SampleOrigin, VCSRef: "refs/heads/a%{b}&<é>|;(#)!"},
 		"odd audience":  {Audience: "a,b|c ${d} %{e} \"f\" 'g' \\h $(i) `j` ^k"},
 		"other marks":   {Audience: "^,^|||"},
 		"long audience": {Audience: strings.Repeat("é", 256)},
@@ -90,16 +90,16 @@ func TestSetup(t *testing.T) {
 func admitsOnly(t *testing.T, p *Provider, j policy.Job) {
 	t.Helper()
 	own := j.Variant()
-	with := func(change func(*oidc.Variant)) oidc.Variant {
+	with := func(change func(*ci.Variant)) ci.Variant {
 		v := own
 		change(&v)
 		return v
 	}
-	claim := func(name, value string) oidc.Variant {
-		return with(func(v *oidc.Variant) { v.Claims = map[string]json.RawMessage{name: json.RawMessage(value)} })
+	claim := func(name, value string) ci.Variant {
+		return with(func(v *ci.Variant) { v.Claims = map[string]json.RawMessage{name: json.RawMessage(value)} })
 	}
-	branch := func(name string) oidc.Variant {
-		return with(func(v *oidc.Variant) { v.Branch, v.Tag = name, "" })
+	branch := func(name string) ci.Variant {
+		return with(func(v *ci.Variant) { v.Branch, v.Tag = name, "" })
 	}
 	never, anyOrigin, anyRef := policy.Deny, policy.Allow, policy.Allow
 	if j.VCSOrigin != "" {
@@ -109,33 +109,33 @@ func admitsOnly(t *testing.T, p *Provider, j policy.Job) {
 		anyRef = policy.Deny
 	}
 	for name, row := range map[string]struct {
-		variant oidc.Variant
+		variant ci.Variant
 		want    policy.Verdict
 	}{
 		"own":                      {own, policy.Allow},
-		"another user":             {with(func(v *oidc.Variant) { v.User = otherID }), policy.Allow},
+		"another user":             {with(func(v *ci.Variant) { v.User = otherID }), policy.Allow},
 		"no contexts":              {claim(policy.ClaimContexts, "null"), policy.Allow},
-		"fork":                     {with(func(v *oidc.Variant) { v.Fork, v.Branch, v.Tag = true, "", "" }), anyOrigin},
-		"fork, branch as upstream": {with(func(v *oidc.Variant) { v.Fork = true }), anyOrigin},
-		"origin that goes on":      {with(func(v *oidc.Variant) { v.Origin = or(v.Origin, oidc.SampleOrigin) + "-evil" }), anyOrigin},
-		"origin that begins":       {with(func(v *oidc.Variant) { v.Origin = "evil.example/" + or(v.Origin, oidc.SampleOrigin) }), anyOrigin},
-		"webhook":                  {with(func(v *oidc.Variant) { v.Webhook, v.Tag = true, "" }), anyOrigin},
+		"fork":                     {with(func(v *ci.Variant) { v.Fork, v.Branch, v.Tag = true, "", "" }), anyOrigin},
+		"fork, branch as upstream": {with(func(v *ci.Variant) { v.Fork = true }), anyOrigin},
+		"origin that goes on":      {with(func(v *ci.Variant) { v.Origin = or(v.Origin, ci.SampleOrigin) + "-evil" }), anyOrigin},
+		"origin that begins":       {with(func(v *ci.Variant) { v.Origin = "evil.example/" + or(v.Origin, ci.SampleOrigin) }), anyOrigin},
+		"webhook":                  {with(func(v *ci.Variant) { v.Webhook, v.Tag = true, "" }), anyOrigin},
 		"another branch":           {branch("dev"), anyRef},
 		"crafted branch":           {branch(evil), anyRef},
-		"crafted origin":           {branch("x/vcs-origin/" + or(j.VCSOrigin, oidc.SampleOrigin) + "/vcs-ref/" + or(j.VCSRef, "refs/heads/main")), anyRef},
+		"crafted origin":           {branch("x/vcs-origin/" + or(j.VCSOrigin, ci.SampleOrigin) + "/vcs-ref/" + or(j.VCSRef, "refs/heads/main")), anyRef},
 		"branch that ends so":      {branch("x/" + or(j.VCSRef, "refs/heads/main")), anyRef},
 		"branch that begins so":    {branch(strings.TrimPrefix(or(j.VCSRef, "refs/heads/main"), "refs/heads/") + "-x"), anyRef},
-		"branch like a project":    {with(func(v *oidc.Variant) { v.Project, v.Branch, v.Tag = otherID, "x/project/"+j.Project, "" }), never},
-		"ssh rerun":                {with(func(v *oidc.Variant) { v.SSHRerun = true }), never},
+		"branch like a project":    {with(func(v *ci.Variant) { v.Project, v.Branch, v.Tag = otherID, "x/project/"+j.Project, "" }), never},
+		"ssh rerun":                {with(func(v *ci.Variant) { v.SSHRerun = true }), never},
 		"ssh rerun as text":        {claim(policy.ClaimSSHRerun, `"false"`), never},
 		"ssh rerun null":           {claim(policy.ClaimSSHRerun, `null`), never},
-		"other project":            {with(func(v *oidc.Variant) { v.Project = otherID }), never},
+		"other project":            {with(func(v *ci.Variant) { v.Project = otherID }), never},
 		"project is a list":        {claim(policy.ClaimProject, `["`+j.Project+`"]`), never},
-		"other organisation":       {with(func(v *oidc.Variant) { v.Org = otherID }), never},
-		"root issuer":              {with(func(v *oidc.Variant) { v.RootIssuer = true }), never},
-		"root issuer, other org":   {with(func(v *oidc.Variant) { v.RootIssuer, v.Org, v.Project = true, otherID, otherID }), never},
-		"other audience":           {with(func(v *oidc.Variant) { v.Audience = "sts.amazonaws.com" }), never},
-		"expired":                  {with(func(v *oidc.Variant) { v.Expired = true }), never},
+		"other organisation":       {with(func(v *ci.Variant) { v.Org = otherID }), never},
+		"root issuer":              {with(func(v *ci.Variant) { v.RootIssuer = true }), never},
+		"root issuer, other org":   {with(func(v *ci.Variant) { v.RootIssuer, v.Org, v.Project = true, otherID, otherID }), never},
+		"other audience":           {with(func(v *ci.Variant) { v.Audience = "sts.amazonaws.com" }), never},
+		"expired":                  {with(func(v *ci.Variant) { v.Expired = true }), never},
 	} {
 		v1, v2 := policy.ClaimsOf(row.variant, testNow)
 		for version, c := range map[string]policy.Claims{"V1": v1, "V2": v2} {
@@ -152,7 +152,7 @@ func admitsOnly(t *testing.T, p *Provider, j policy.Job) {
 		}
 	}
 	// What else the issuer signs: the organisation's audit log.
-	audit := policy.Claims{"iss": oidc.OrgIssuer(j.Org), "aud": j.Audience, "sub": "org/" + j.Org + "/file-streaming/audit-logs"}
+	audit := policy.Claims{"iss": ci.OrgIssuer(j.Org), "aud": j.Audience, "sub": "org/" + j.Org + "/file-streaming/audit-logs"}
 	if judged := p.Check(Request{Claims: audit}); judged.Verdict != policy.Deny {
 		t.Errorf("the audit log: %s", judged.Verdict)
 	}
@@ -296,7 +296,7 @@ func TestScriptWithGcloud(t *testing.T) {
 	if err := os.WriteFile(token, []byte("ya29.token"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	s := setup(policy.Job{VCSOrigin: oidc.SampleOrigin, VCSRef: "refs/heads/main", Audience: "a,b c"})
+	s := setup(policy.Job{VCSOrigin: ci.SampleOrigin, VCSRef: "refs/heads/main", Audience: "a,b c"})
 	run := exec.Command("sh", "-s")
 	run.Stdin = bytes.NewReader(write(t, s, "cli").Text)
 	run.Env = append(os.Environ(), "HOME="+dir, "CLOUDSDK_CONFIG="+dir, "CLOUDSDK_AUTH_ACCESS_TOKEN_FILE="+token, "CLOUDSDK_CORE_DISABLE_PROMPTS=1",
@@ -364,8 +364,8 @@ func TestSetupNotes(t *testing.T) {
 		has, hasNot string
 	}{
 		{policy.Job{}, "cli", "the builds of forks get in", "webhook"},
-		{policy.Job{VCSOrigin: oidc.SampleOrigin}, "cli", "every branch of the repository gets in", "forks"},
-		{policy.Job{VCSOrigin: oidc.SampleOrigin, VCSRef: "refs/heads/main"}, "terraform", "unversioned configuration", "forks"},
+		{policy.Job{VCSOrigin: ci.SampleOrigin}, "cli", "every branch of the repository gets in", "forks"},
+		{policy.Job{VCSOrigin: ci.SampleOrigin, VCSRef: "refs/heads/main"}, "terraform", "unversioned configuration", "forks"},
 		{policy.Job{}, "json", "set-iam-policy replaces the whole policy", ""},
 		{policy.Job{}, "terraform", "up to five minutes", "set-iam-policy"},
 		{policy.Job{}, "terraform", "iamcredentials.googleapis.com", ""},
@@ -397,7 +397,7 @@ func TestSetupAccounts(t *testing.T) {
 }
 
 func ExampleSetup() {
-	s := Setup{Job: policy.Job{Org: oidc.SampleOrg, Project: oidc.SampleProject, VCSOrigin: "github.com/my-org/app", VCSRef: "refs/heads/main"},
+	s := Setup{Job: policy.Job{Org: ci.SampleOrg, Project: ci.SampleProject, VCSOrigin: "github.com/my-org/app", VCSRef: "refs/heads/main"},
 		ProjectNumber: "123456789012", PoolID: "circleci", ProviderID: "deploy", ServiceAccount: "deploy@my-project.iam.gserviceaccount.com"}
 	out, err := s.Write("json")
 	if err != nil {
@@ -407,7 +407,7 @@ func ExampleSetup() {
 	if err != nil {
 		panic(err)
 	}
-	_, fork := policy.ClaimsOf(oidc.Variant{Fork: true}, time.Unix(1763071432, 0))
+	_, fork := policy.ClaimsOf(ci.Variant{Fork: true}, time.Unix(1763071432, 0))
 	fmt.Println(p.Check(Request{Claims: fork}).Verdict)
 	// Output: deny
 }

@@ -6,14 +6,14 @@ import (
 	"testing"
 	"time"
 
-	"github.com/oidc-broker/oidc-broker/pkg/oidc"
+	"github.com/oidc-broker/oidc-broker/pkg/ci"
 	"github.com/oidc-broker/oidc-broker/pkg/policy"
 )
 
 const (
 	testName   = "projects/123456789012/locations/global/workloadIdentityPools/circleci/providers/jobs"
 	testPool   = "//iam.googleapis.com/projects/123456789012/locations/global/workloadIdentityPools/circleci/"
-	testIssuer = "https://oidc.circleci.com/org/" + oidc.SampleOrg
+	testIssuer = "https://oidc.circleci.com/org/" + ci.SampleOrg
 
 	otherID = "99999999-9999-4999-8999-999999999999"
 	evil    = "x/vcs-ref/refs/heads/main"
@@ -27,12 +27,12 @@ func doc(changes map[string]any) map[string]any {
 	doc := map[string]any{
 		"name":  testName,
 		"state": "ACTIVE",
-		"oidc":  map[string]any{"issuerUri": testIssuer, "allowedAudiences": []string{oidc.SampleOrg}},
+		"oidc":  map[string]any{"issuerUri": testIssuer, "allowedAudiences": []string{ci.SampleOrg}},
 		"attributeMapping": map[string]any{
 			"google.subject":    "assertion.sub.split('/vcs-origin/')[0]",
 			"attribute.project": "assertion['oidc.circleci.com/project-id']",
 		},
-		"attributeCondition": "assertion['oidc.circleci.com/project-id'] == '" + oidc.SampleProject + "'",
+		"attributeCondition": "assertion['oidc.circleci.com/project-id'] == '" + ci.SampleProject + "'",
 	}
 	for name, v := range changes {
 		if doc[name] = v; v == nil {
@@ -70,16 +70,16 @@ func withMapping(key, expression string) map[string]any {
 	return map[string]any{"attributeMapping": m, "attributeCondition": nil}
 }
 
-func v1Claims(v oidc.Variant) policy.Claims { c, _ := policy.ClaimsOf(v, testNow); return c }
-func v2(v oidc.Variant) policy.Claims       { _, c := policy.ClaimsOf(v, testNow); return c }
+func v1Claims(v ci.Variant) policy.Claims { c, _ := policy.ClaimsOf(v, testNow); return c }
+func v2(v ci.Variant) policy.Claims       { _, c := policy.ClaimsOf(v, testNow); return c }
 
-func claim(name, value string) oidc.Variant {
-	return oidc.Variant{Claims: map[string]json.RawMessage{name: json.RawMessage(value)}}
+func claim(name, value string) ci.Variant {
+	return ci.Variant{Claims: map[string]json.RawMessage{name: json.RawMessage(value)}}
 }
 
 // lacks is a V1 token without a claim.
 func lacks(name string) policy.Claims {
-	c := v1Claims(oidc.Variant{})
+	c := v1Claims(ci.Variant{})
 	delete(c, name)
 	return c
 }

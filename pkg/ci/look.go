@@ -1,4 +1,4 @@
-package oidc
+package ci
 
 import (
 	"context"
@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/oidc-broker/oidc-broker/pkg/internal/fault"
+	"github.com/oidc-broker/oidc-broker/pkg/oidc"
 )
 
 // Minters are the programs that can mint a token, in the order in which Find
@@ -19,23 +20,23 @@ func NoExec(dir string) bool { return noexec(dir) }
 // Look returns the token that Find begins with, and mints none: it may have
 // expired, and the Guards are not asked. found is false where there is none,
 // which is no error where Find would mint one.
-func (f Finder) Look(ctx context.Context) (t Token, found bool, err error) {
+func (f Finder) Look(ctx context.Context) (t oidc.Token, found bool, err error) {
 	switch {
 	case f.Check() != nil:
-		return Token{}, false, f.Check()
+		return oidc.Token{}, false, f.Check()
 	case f.Audience != "":
-		return Token{}, false, nil
+		return oidc.Token{}, false, nil
 	case f.Env != "" || f.File != "":
 		t, err = f.find(ctx)
 		return t, err == nil, err
 	}
 	for _, name := range f.names() {
 		if v := strings.TrimSpace(f.Getenv(name)); v != "" {
-			t, err := Parse(v, name)
+			t, err := oidc.Parse(v, name)
 			return t, err == nil, err
 		}
 	}
-	return Token{}, false, nil
+	return oidc.Token{}, false, nil
 }
 
 // Missing says which of the known reasons fits a job that has no token. canMint
@@ -53,14 +54,14 @@ func (f Finder) Missing(canMint bool) error {
 
 // Unmet says what of the Guards a token has not: a fault.Refused, or a fault.Token
 // for one that ends too soon.
-func (g Guards) Unmet(t Token, now time.Time) error { return g.check(t, now) }
+func (g Guards) Unmet(t oidc.Token, now time.Time) error { return g.check(t, now) }
 
 // Forked says whether the job builds somebody else's pull request, by the
 // variables that CircleCI sets for no other.
 func (f Finder) Forked() bool { return f.fork() }
 
 // Expiration is the error of a token that has expired, where none can be minted.
-func (f Finder) Expiration(t Token) error { return f.expired(t) }
+func (f Finder) Expiration(t oidc.Token) error { return f.expired(t) }
 
 // Origin returns a repository's URL as the claim vcs-origin has it, HOST/OWNER/REPO,
 // or "" for what is no repository's URL.
@@ -90,8 +91,8 @@ func Origin(repository string) string {
 
 // CheckAlgorithm returns a fault.Token for a token that no cloud takes, whoever
 // signed it: one that everybody could have signed.
-func CheckAlgorithm(t Token) error {
-	for _, a := range algorithms {
+func CheckAlgorithm(t oidc.Token) error {
+	for _, a := range oidc.Algorithms {
 		if string(a) == t.Algorithm {
 			return nil
 		}

@@ -1,4 +1,4 @@
-package oidc
+package ci
 
 import (
 	"context"
@@ -16,6 +16,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/oidc-broker/oidc-broker/pkg/internal/fault"
+	"github.com/oidc-broker/oidc-broker/pkg/oidc"
 )
 
 // said is what a minting program does when it is run.
@@ -93,7 +94,7 @@ func TestFind(t *testing.T) {
 		{"nothing set", map[string]string{"CIRCLE_ORGANIZATION_ID": org}, circleci, nil, "minted", "circleci run oidc get",
 			`circleci run oidc get --claims {"aud":"` + org + `"}`},
 		{"nothing set, no organisation", nil, circleci, nil, "minted", "circleci run oidc get", `circleci run oidc get`},
-		{"a minute left", map[string]string{EnvV1: tokenOf("minute", Slack)}, circleci, nil, "minute", EnvV1, ""},
+		{"a minute left", map[string]string{EnvV1: tokenOf("minute", oidc.Slack)}, circleci, nil, "minute", EnvV1, ""},
 		{"less than a minute left", map[string]string{EnvV1: soon}, circleci, nil, "minted", "circleci run oidc get", `circleci run oidc get --claims {"aud":"the-audience"}`},
 		{"expired", map[string]string{EnvV1: late}, circleci, nil, "minted", "circleci run oidc get", `circleci run oidc get --claims {"aud":"the-audience"}`},
 		{"V2 expired and preferred", map[string]string{EnvV1: v1, EnvV2: late}, circleci, func(f *Finder) { f.Version = "v2" }, "minted", "circleci run oidc get",

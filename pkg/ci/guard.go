@@ -1,4 +1,4 @@
-package oidc
+package ci
 
 import (
 	"encoding/json"
@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/oidc-broker/oidc-broker/pkg/internal/fault"
+	"github.com/oidc-broker/oidc-broker/pkg/oidc"
 )
 
 // Guards are what this side demands of a token before it is sent anywhere. They
@@ -39,7 +40,7 @@ func (g Guards) settle() error {
 
 // check returns a fault.Refused for a token that has not what is demanded, a
 // fault.Token for one that ends too soon.
-func (g Guards) check(t Token, now time.Time) error {
+func (g Guards) check(t oidc.Token, now time.Time) error {
 	for _, c := range g.Claims {
 		name, want, _ := strings.Cut(c, "=")
 		got, there := claimOf(t, name)
@@ -64,7 +65,7 @@ func (g Guards) check(t Token, now time.Time) error {
 }
 
 // claimOf returns a claim by its name, or by its name without CircleCI's prefix.
-func claimOf(t Token, name string) (any, bool) {
+func claimOf(t oidc.Token, name string) (any, bool) {
 	if v, ok := t.Claims[name]; ok {
 		return v, true
 	}

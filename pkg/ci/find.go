@@ -1,4 +1,4 @@
-package oidc
+package ci
 
 import (
 	"context"
@@ -12,6 +12,7 @@ import (
 	"github.com/oidc-broker/oidc-broker/pkg/internal/fault"
 	"github.com/oidc-broker/oidc-broker/pkg/internal/files"
 	"github.com/oidc-broker/oidc-broker/pkg/internal/secret"
+	"github.com/oidc-broker/oidc-broker/pkg/oidc"
 )
 
 // The variables that CircleCI puts the job's tokens into.
@@ -81,25 +82,25 @@ func (f Finder) Check() error {
 // has not expired, and has what the Guards demand (else fault.Refused). Every other
 // error is a fault.Token, but for a file that cannot be read (fault.Local),
 // options that Check refuses, and context.Canceled.
-func (f Finder) Find(ctx context.Context) (Token, error) {
+func (f Finder) Find(ctx context.Context) (oidc.Token, error) {
 	return f.judged(f.find(ctx))
 }
 
 // Renew returns a token that ends later than old, which Find returned: a minted
 // one for the same audience, or what the file of --token-file holds by now. Errors
 // are as those of Find.
-func (f Finder) Renew(ctx context.Context, old Token) (Token, error) {
+func (f Finder) Renew(ctx context.Context, old oidc.Token) (oidc.Token, error) {
 	if err := f.Check(); err != nil {
-		return Token{}, err
+		return oidc.Token{}, err
 	}
-	var t Token
+	var t oidc.Token
 	var err error
 	switch {
 	case f.Env != "":
-		return Token{}, fault.New(fault.Token, "the variable %q, which --token-env names, gets no newer token", f.Env).
+		return oidc.Token{}, fault.New(fault.Token, "the variable %q, which --token-env names, gets no newer token", f.Env).
 			Hint("without --token-env, or with --audience, a new one is minted")
 	case f.File == "-":
-		return Token{}, fault.New(fault.Token, "standard input gives no second token").
+		return oidc.Token{}, fault.New(fault.Token, "standard input gives no second token").
 			Hint("without --token-file a new one is minted")
 	case f.File != "":
 		t, err = f.read(ctx)
@@ -109,24 +110,24 @@ func (f Finder) Renew(ctx context.Context, old Token) (Token, error) {
 		t, err = f.mint(ctx, old.Audience[0])
 	}
 	if t, err = f.judged(t, err); err != nil {
-		return Token{}, err
+		return oidc.Token{}, err
 	}
 	if !t.Expiry.After(old.Expiry) {
-		return Token{}, fault.New(fault.Token, "there is no newer token in %s than the one that ends at %s", t.Source, old.Expiry.Format(time.RFC3339))
+		return oidc.Token{}, fault.New(fault.Token, "there is no newer token in %s than the one that ends at %s", t.Source, old.Expiry.Format(time.RFC3339))
 	}
 	return t, nil
 }
 
 // judged lets a token pass that is of use.
-func (f Finder) judged(t Token, err error) (Token, error) {
+func (f Finder) judged(t oidc.Token, err error) (oidc.Token, error) {
 	if err != nil {
-		return Token{}, err
+		return oidc.Token{}, err
 	}
 	if t.Expired(f.Now()) {
-		return Token{}, f.expired(t)
+		return oidc.Token{}, f.expired(t)
 	}
 	if err := f.Guards.check(t, f.Now()); err != nil {
-		return Token{}, err
+		return oidc.Token{}, err
 	}
 	if f.Found != nil {
 		f.Found(t.Raw)
@@ -137,9 +138,9 @@ func (f Finder) judged(t Token, err error) (Token, error) {
 	return t, nil
 }
 
-func (f Finder) find(ctx context.Context) (Token, error) {
+func (f Finder) find(ctx context.Context) (oidc.Token, error) {
 	if err := f.Check(); err != nil {
-		return Token{}, err
+		return oidc.Token{}, err
 	}
 	switch {
 	case f.Audience != "":
@@ -147,10 +148,10 @@ func (f Finder) find(ctx context.Context) (Token, error) {
 	case f.Env != "":
 		v := strings.TrimSpace(f.Getenv(f.Env))
 		if v == "" {
-			return Token{}, fault.New(fault.Token, "the variable %q, which --token-env names, is not set", f.Env).
+			return oidc.Token{}, fault.New(fault.Token, "the variable %q, which --token-env names, is not set", f.Env).
 				Hint("give the variable's name, without $: --token-env CIRCLE_OIDC_TOKEN_V2")
 		}
-		return Parse(v, f.Env)
+		return oidc.Parse(v, f.Env)
 	case f.File != "":
 		return f.read(ctx)
 	}
@@ -167,17 +168,17 @@ func (f Finder) names() []string {
 
 // byDefault takes the environment's token, and mints one where there is none or
 // where it is about to expire.
-func (f Finder) byDefault(ctx context.Context) (Token, error) {
+func (f Finder) byDefault(ctx context.Context) (oidc.Token, error) {
 	for _, name := range f.names() {
 		v := strings.TrimSpace(f.Getenv(name))
 		if v == "" {
 			continue
 		}
-		t, err := Parse(v, name)
+		t, err := oidc.Parse(v, name)
 		if err != nil {
-			return Token{}, err
+			return oidc.Token{}, err
 		}
-		if t.Expiry.Sub(f.Now()) >= max(Slack, f.Guards.MinValidity) {
+		if t.Expiry.Sub(f.Now()) >= max(oidc.Slack, f.Guards.MinValidity) {
 			return t, nil
 		}
 		minted, err := f.mint(ctx, t.Audience[0])
@@ -186,23 +187,23 @@ func (f Finder) byDefault(ctx context.Context) (Token, error) {
 			return minted, nil
 		}
 		if errors.Is(err, context.Canceled) {
-			return Token{}, err
+			return oidc.Token{}, err
 		}
 		if !t.Expired(f.Now()) {
 			return t, nil
 		}
-		return Token{}, f.expiredAnd(t, err)
+		return oidc.Token{}, f.expiredAnd(t, err)
 	}
 	t, err := f.mint(ctx, f.Getenv("CIRCLE_ORGANIZATION_ID"))
 	if err == nil || errors.Is(err, context.Canceled) {
 		return t, err
 	}
-	return Token{}, f.missing(err)
+	return oidc.Token{}, f.missing(err)
 }
 
 // noteMinted says that a found token was replaced: a job that works because of it
 // would fail where no token can be minted.
-func (f Finder) noteMinted(found, minted Token) {
+func (f Finder) noteMinted(found, minted oidc.Token) {
 	if f.Note == nil || f.Guards.check(minted, f.Now()) != nil {
 		return // what is wrong with the new one is the error
 	}
@@ -216,34 +217,34 @@ func (f Finder) noteMinted(found, minted Token) {
 
 // read reads the file, or standard input, until ctx ends: a pipe may never say
 // anything.
-func (f Finder) read(ctx context.Context) (Token, error) {
+func (f Finder) read(ctx context.Context) (oidc.Token, error) {
 	source := "standard input"
 	var b []byte
 	var err error
 	if f.File == "-" {
-		b, err = files.ReadStream(ctx, source, io.LimitReader(f.Stdin, maxToken+2), maxToken+2)
+		b, err = files.ReadStream(ctx, source, io.LimitReader(f.Stdin, oidc.MaxToken+2), oidc.MaxToken+2)
 	} else {
 		source = fmt.Sprintf("%q", f.File)
-		b, err = files.ReadWithin(ctx, f.File, maxToken+2)
+		b, err = files.ReadWithin(ctx, f.File, oidc.MaxToken+2)
 	}
 	switch {
 	case errors.Is(err, context.DeadlineExceeded):
-		return Token{}, fault.New(fault.Token, "no token came from %s in time", source)
+		return oidc.Token{}, fault.New(fault.Token, "no token came from %s in time", source)
 	case f.File == "-" && err != nil && !errors.Is(err, context.Canceled):
-		return Token{}, fault.New(fault.Local, "cannot read the token from standard input")
+		return oidc.Token{}, fault.New(fault.Local, "cannot read the token from standard input")
 	case err != nil:
-		return Token{}, err
+		return oidc.Token{}, err
 	}
-	return Parse(string(b), source)
+	return oidc.Parse(string(b), source)
 }
 
-func (f Finder) expired(t Token) error {
+func (f Finder) expired(t oidc.Token) error {
 	ago := f.Now().Sub(t.Expiry).Round(time.Second)
 	return fault.New(fault.Token, "the token in %s expired %s ago, at %s", t.Source, ago, t.Expiry.Format(time.RFC3339)).
 		Hint("CircleCI makes the token before the job starts: exchange it in an early step, or mint a new one with --audience")
 }
 
-func (f Finder) expiredAnd(t Token, minting error) error {
+func (f Finder) expiredAnd(t oidc.Token, minting error) error {
 	ago := f.Now().Sub(t.Expiry).Round(time.Second)
 	e := fault.New(fault.Token, "the token in %s expired %s ago: %w", t.Source, ago, minting)
 	if errors.Is(minting, errNoMinter) {

@@ -1,4 +1,4 @@
-package oidc
+package ci
 
 import (
 	"strings"
@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/oidc-broker/oidc-broker/pkg/internal/fault"
+	"github.com/oidc-broker/oidc-broker/pkg/oidc"
 )
 
 func TestOrigin(t *testing.T) {
@@ -102,7 +103,7 @@ func TestMissing(t *testing.T) {
 
 func TestCheckAlgorithm(t *testing.T) {
 	for alg, ok := range map[string]bool{"RS256": true, "ES512": true, "none": false, "HS256": false, "": false, "rs256": false} {
-		err := CheckAlgorithm(Token{Algorithm: alg, Source: "X"})
+		err := CheckAlgorithm(oidc.Token{Algorithm: alg, Source: "X"})
 		if (err == nil) != ok || err != nil && fault.KindOf(err) != fault.Token {
 			t.Errorf("%q: %v", alg, err)
 		}

@@ -1,4 +1,4 @@
-package oidc
+package ci
 
 import (
 	"encoding/json"
@@ -7,11 +7,12 @@ import (
 	"time"
 
 	"github.com/oidc-broker/oidc-broker/pkg/internal/fault"
+	"github.com/oidc-broker/oidc-broker/pkg/oidc"
 )
 
 func TestGuards(t *testing.T) {
 	now := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
-	token := Token{Source: "MINE", Subject: "me", Expiry: now.Add(10 * time.Minute), Claims: map[string]any{
+	token := oidc.Token{Source: "MINE", Subject: "me", Expiry: now.Add(10 * time.Minute), Claims: map[string]any{
 		"sub": "me", "number": json.Number("42"), "null": nil, "project-id": "not CircleCI's",
 		claimPrefix + "vcs-ref": "refs/heads/a=b", claimPrefix + "project-id": "p",
 		claimPrefix + "ssh-rerun": false, claimPrefix + "context-ids": []any{"one", "two", []any{"three"}},
@@ -22,7 +23,7 @@ func TestGuards(t *testing.T) {
 	text.Claims = map[string]any{claimPrefix + "ssh-rerun": "true"}
 	for _, row := range []struct {
 		name  string
-		token Token
+		token oidc.Token
 		g     Guards
 		kind  fault.Kind // 0: it passes
 		words string
@@ -43,7 +44,7 @@ func TestGuards(t *testing.T) {
 		{"no rerun", token, Guards{RefuseSSHRerun: true}, 0, ""},
 		{"a rerun", rerun, Guards{RefuseSSHRerun: true}, fault.Refused, "--refuse-ssh-rerun: the token's ssh-rerun is true"},
 		{"a rerun as text", text, Guards{RefuseSSHRerun: true}, fault.Refused, `ssh-rerun is "true"`},
-		{"unknown means no", Token{Expiry: token.Expiry}, Guards{RefuseSSHRerun: true}, fault.Refused, "not there"},
+		{"unknown means no", oidc.Token{Expiry: token.Expiry}, Guards{RefuseSSHRerun: true}, fault.Refused, "not there"},
 		{"long enough", token, Guards{MinValidity: 10 * time.Minute}, 0, ""},
 		{"too short", token, Guards{MinValidity: 11 * time.Minute}, fault.Token, "the token from MINE is still valid for 10m0s, less than 11m0s"},
 	} {

@@ -1,4 +1,4 @@
-package oidc
+package ci
 
 import (
 	"errors"
@@ -9,6 +9,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/oidc-broker/oidc-broker/pkg/internal/fault"
+	"github.com/oidc-broker/oidc-broker/pkg/oidc"
 )
 
 // FuzzMinted: whatever the minting program prints, on both streams.
@@ -39,7 +40,7 @@ func FuzzMinted(f *testing.F) {
 		}
 		for _, s := range []string{stdout, stderr} {
 			for word := range strings.FieldsSeq(s) {
-				if _, err := Parse(word, EnvV1); err == nil && strings.Contains(text, word) {
+				if _, err := oidc.Parse(word, EnvV1); err == nil && strings.Contains(text, word) {
 					t.Errorf("the error holds a token: %s", text)
 				}
 			}

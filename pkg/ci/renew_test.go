@@ -1,4 +1,4 @@
-package oidc
+package ci
 
 import (
 	"os"
@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/oidc-broker/oidc-broker/pkg/internal/fault"
+	"github.com/oidc-broker/oidc-broker/pkg/oidc"
 )
 
 // TestRenew: the next token, for the audience of the one that ends; never that one
@@ -49,7 +50,7 @@ func TestRenew(t *testing.T) {
 		t.Run(row.name, func(t *testing.T) {
 			w := newWorld(held, row.path)
 			row.options(&w.Finder)
-			was, err := Parse(old, EnvV1)
+			was, err := oidc.Parse(old, EnvV1)
 			if err != nil {
 				t.Fatal(err)
 			}

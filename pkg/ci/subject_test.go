@@ -1,12 +1,16 @@
-package oidc
+package ci
 
-import "testing"
+import (
+	"testing"
+
+	"github.com/oidc-broker/oidc-broker/pkg/oidc"
+)
 
 const origin = "github.com/my-org/app"
 
 // job returns a token of a job: its subject and, unless they are empty, its
 // two claims on the repository.
-func job(t *testing.T, source, sub, origin, ref string) Token {
+func job(t *testing.T, source, sub, origin, ref string) oidc.Token {
 	t.Helper()
 	payload := claims[:len(claims)-1] + `,"sub":"` + sub + `"`
 	if origin != "" {

@@ -1,4 +1,4 @@
-package oidc
+package ci
 
 import (
 	"context"
@@ -8,6 +8,7 @@ import (
 
 	"github.com/oidc-broker/oidc-broker/pkg/internal/fault"
 	"github.com/oidc-broker/oidc-broker/pkg/internal/files"
+	"github.com/oidc-broker/oidc-broker/pkg/oidc"
 )
 
 // Identity says on whose behalf Find's token would speak, without minting one: who
@@ -62,7 +63,7 @@ func jobVariables() []string {
 }
 
 // lasting are the claims but those in which two tokens of one job differ.
-func lasting(t Token) (string, error) {
+func lasting(t oidc.Token) (string, error) {
 	claims := maps.Clone(t.Claims)
 	for _, name := range []string{"iat", "nbf", "exp", "jti"} {
 		delete(claims, name)

@@ -1,4 +1,4 @@
-package oidc
+package ci
 
 import (
 	"context"
@@ -11,6 +11,7 @@ import (
 
 	"github.com/oidc-broker/oidc-broker/pkg/internal/fault"
 	"github.com/oidc-broker/oidc-broker/pkg/internal/secret"
+	"github.com/oidc-broker/oidc-broker/pkg/oidc"
 )
 
 // minters are the programs that mint a token, in this order. The second is what
@@ -26,12 +27,12 @@ var errNoMinter = errors.New("neither circleci nor circleci-agent is on PATH")
 // mint has a token made for the audience; "" leaves CircleCI's default. If the
 // first program fails, the second is asked: a circleci of the user's own (the
 // local CLI) can stand before CircleCI's on PATH and knows nothing of tokens.
-func (f Finder) mint(ctx context.Context, audience string) (Token, error) {
+func (f Finder) mint(ctx context.Context, audience string) (oidc.Token, error) {
 	args := []string{"run", "oidc", "get"}
 	if audience != "" {
 		claims, err := json.Marshal(map[string]string{"aud": audience})
 		if err != nil {
-			return Token{}, fault.New(fault.Internal, "cannot write the claims: %w", err)
+			return oidc.Token{}, fault.New(fault.Internal, "cannot write the claims: %w", err)
 		}
 		args = append(args, "--claims", string(claims))
 	}
@@ -42,7 +43,7 @@ func (f Finder) mint(ctx context.Context, audience string) (Token, error) {
 			continue
 		}
 		if ctx.Err() == context.Canceled {
-			return Token{}, context.Canceled
+			return oidc.Token{}, context.Canceled
 		}
 		if err == nil {
 			return t, nil
@@ -52,27 +53,27 @@ func (f Finder) mint(ctx context.Context, audience string) (Token, error) {
 		}
 	}
 	if failed == nil {
-		return Token{}, fault.New(fault.Token, "cannot mint a token: %w", errNoMinter).
+		return oidc.Token{}, fault.New(fault.Token, "cannot mint a token: %w", errNoMinter).
 			Hint("CircleCI puts one of them on the PATH of its jobs; for what else is needed, see 'oidc-broker token --help'")
 	}
-	return Token{}, failed
+	return oidc.Token{}, failed
 }
 
 // mintWith asks one program.
-func (f Finder) mintWith(ctx context.Context, program string, args []string) (Token, error) {
+func (f Finder) mintWith(ctx context.Context, program string, args []string) (oidc.Token, error) {
 	// One that hangs must leave time for the other, and for the exchange.
 	ctx, cancel := context.WithTimeout(ctx, mintTime)
 	defer cancel()
 	stdout, stderr, err := f.Run(ctx, append([]string{program}, args...)...)
 	if errors.Is(err, fs.ErrNotExist) {
-		return Token{}, err
+		return oidc.Token{}, err
 	}
 	if ctx.Err() != nil {
-		return Token{}, fault.New(fault.Token, "%s run oidc get did not end in time", program)
+		return oidc.Token{}, fault.New(fault.Token, "%s run oidc get did not end in time", program)
 	}
 	t, err := minted(program, stdout, stderr, err)
 	if err == nil && t.Expired(f.Now()) {
-		return Token{}, fault.New(fault.Token, "%s run oidc get made a token that expired at %s", program, t.Expiry.Format(time.RFC3339)).
+		return oidc.Token{}, fault.New(fault.Token, "%s run oidc get made a token that expired at %s", program, t.Expiry.Format(time.RFC3339)).
 			Hint("is this machine's clock right?")
 	}
 	return t, err
@@ -80,16 +81,16 @@ func (f Finder) mintWith(ctx context.Context, program string, args []string) (To
 
 // minted judges what a program printed. It is not trusted to say by its exit
 // code whether it worked: some versions exit 0 with nothing printed.
-func minted(program string, stdout, stderr []byte, err error) (Token, error) {
+func minted(program string, stdout, stderr []byte, err error) (oidc.Token, error) {
 	source := "the output of '" + program + " run oidc get'"
 	if err == nil {
-		t, perr := Parse(string(stdout), source)
+		t, perr := oidc.Parse(string(stdout), source)
 		if perr == nil {
 			t.Source = program + " run oidc get"
 			return t, nil
 		}
 		if strings.TrimSpace(string(stdout)) != "" {
-			return Token{}, perr
+			return oidc.Token{}, perr
 		}
 	}
 	why := "it printed nothing"
@@ -99,7 +100,7 @@ func minted(program string, stdout, stderr []byte, err error) (Token, error) {
 	if said := firstLine(stderr); said != "" {
 		why = said
 	}
-	return Token{}, fault.New(fault.Token, "%s run oidc get made no token: %s", program, why).
+	return oidc.Token{}, fault.New(fault.Token, "%s run oidc get made no token: %s", program, why).
 		Hint("is %s the one that CircleCI provides? The local CLI of the same name cannot mint", program)
 }
 

@@ -1,23 +1,27 @@
-package oidc
+package ci
 
-import "strings"
+import (
+	"strings"
+
+	"github.com/oidc-broker/oidc-broker/pkg/oidc"
+)
 
 // claimPrefix is how the names of CircleCI's own claims begin.
 const claimPrefix = "oidc.circleci.com/"
 
 // CircleCIClaim returns one of CircleCI's own claims by its name after
 // "oidc.circleci.com/", or nil.
-func CircleCIClaim(t Token, name string) any { return t.Claims[claimPrefix+name] }
+func CircleCIClaim(t oidc.Token, name string) any { return t.Claims[claimPrefix+name] }
 
 // ProjectID returns the claim oidc.circleci.com/project-id, or "".
-func ProjectID(t Token) string { return t.Text(claimPrefix + "project-id") }
+func ProjectID(t oidc.Token) string { return t.Text(claimPrefix + "project-id") }
 
 // OrgID returns the claim oidc.circleci.com/org-id, or "".
-func OrgID(t Token) string { return t.Text(claimPrefix + "org-id") }
+func OrgID(t oidc.Token) string { return t.Text(claimPrefix + "org-id") }
 
 // Choice is what a command line needs beside the defaults to find this token
 // again, with a space in front: " --token-version v2", or nothing.
-func Choice(t Token) string {
+func Choice(t oidc.Token) string {
 	if t.Source == EnvV2 {
 		return " --token-version v2"
 	}
@@ -26,7 +30,7 @@ func Choice(t Token) string {
 
 // ClaimsHint is the first of the two steps that compare the token with a trust
 // document: the job has the token, and mostly no right to read the document.
-func ClaimsHint(t Token) string {
+func ClaimsHint(t oidc.Token) string {
 	return "in the job: oidc-broker token" + Choice(t) + " --format json > claims.json"
 }
 
@@ -42,7 +46,7 @@ type Subject struct {
 
 // ParseSubject splits the token's subject. It returns false when sub is not of CircleCI's
 // form.
-func ParseSubject(t Token) (Subject, bool) {
+func ParseSubject(t oidc.Token) (Subject, bool) {
 	p := strings.SplitN(t.Subject, "/", 7)
 	if len(p) < 6 || p[0] != "org" || p[2] != "project" || p[4] != "user" {
 		return Subject{}, false
@@ -70,7 +74,7 @@ func ParseSubject(t Token) (Subject, bool) {
 // Version returns "V1" or "V2", by the form of the subject. A pipeline without
 // a repository (a custom webhook) has the same subject in both; then the
 // variable that the token came from decides, and "V1 or V2" is what is left.
-func Version(t Token) string {
+func Version(t oidc.Token) string {
 	s, ok := ParseSubject(t)
 	switch {
 	case !ok:
