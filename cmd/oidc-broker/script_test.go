@@ -195,6 +195,7 @@ func startSandbox(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(err)
 	self, err := lookPath("oidc-broker", ts.Getenv("PATH"))
 	ts.Check(err)
+	system := ""
 	c := sandbox.Config{Now: watchOf(ts).now, Dir: dir, Executable: self, Log: watchOf(ts).log}
 	for i := 0; i < len(args); i++ {
 		value := func() string {
@@ -204,6 +205,9 @@ func startSandbox(ts *testscript.TestScript, neg bool, args []string) {
 			return args[i]
 		}
 		switch args[i] {
+		case "--ci":
+			system = value()
+			asCI(ts, &c, system)
 		case "--fork":
 			c.Token.Fork = true
 		case "--webhook":
@@ -265,6 +269,7 @@ func startSandbox(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Setenv("SANDBOX_"+service, set[name])
 	}
 	ts.Setenv("PATH", s.Bin()+string(filepath.ListSeparator)+ts.Getenv("PATH"))
+	joinCI(ts, system, set[sandboxMintURL], set["CIRCLE_OIDC_TOKEN"])
 	held := secretsOf(ts)
 	held.mu.Lock()
 	held.from = append(held.from, s)

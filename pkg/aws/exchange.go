@@ -20,6 +20,10 @@ import (
 	"github.com/oidc-broker/oidc-broker/pkg/oidc"
 )
 
+// Audience is what tokens for AWS are for by convention: the client ID of the identity
+// provider that AWS's own guides and actions set up.
+const Audience = "sts.amazonaws.com"
+
 // Credentials are a role session's keys.
 type Credentials struct {
 	AccessKeyID     secret.Value

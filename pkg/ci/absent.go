@@ -21,6 +21,9 @@ func (f Finder) Hosted() string {
 			return name
 		}
 	}
+	if s, sign := Detect(f.Getenv); s != nil && s.Name != "circleci" {
+		return sign
+	}
 	if ci := strings.ToLower(f.Getenv("CI")); ci != "" && ci != "false" && ci != "0" && f.Getenv("CIRCLECI") != "true" {
 		return "CI"
 	}
@@ -30,9 +33,15 @@ func (f Finder) Hosted() string {
 // Absent says that no variable holds a token, and that no file is named for one. A
 // token that is there is not absent, whatever is wrong with it.
 func (f Finder) Absent() bool {
-	names := f.names()
-	if f.Env != "" {
+	var names []string
+	switch s := f.source(); {
+	case f.Env != "":
 		names = []string{f.Env}
+	default:
+		for _, pattern := range s.Variables {
+			names = append(names, f.matching(pattern)...)
+		}
+		names = append(names, s.Files...)
 	}
 	for _, name := range names {
 		if strings.TrimSpace(f.Getenv(name)) != "" {

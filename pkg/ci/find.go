@@ -1,6 +1,7 @@
 package ci
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -11,14 +12,9 @@ import (
 
 	"github.com/oidc-broker/oidc-broker/pkg/internal/fault"
 	"github.com/oidc-broker/oidc-broker/pkg/internal/files"
+	"github.com/oidc-broker/oidc-broker/pkg/internal/remote"
 	"github.com/oidc-broker/oidc-broker/pkg/internal/secret"
 	"github.com/oidc-broker/oidc-broker/pkg/oidc"
-)
-
-// The variables that CircleCI puts the job's tokens into.
-const (
-	EnvV1 = "CIRCLE_OIDC_TOKEN"
-	EnvV2 = "CIRCLE_OIDC_TOKEN_V2"
 )
 
 // Finder finds the job's token: the options that choose it, and the world that
@@ -28,9 +24,18 @@ type Finder struct {
 	File     string // --token-file: the file to read, "-" for Stdin
 	Audience string // --audience: mint a token for this audience
 	Version  string // --token-version: "v1", "v2" or ""
-	Guards   Guards
+	CI       string // --ci: the system's name; "" means the one that is detected
+	// DefaultAudience is what the receiver expects, for a system that has no default
+	// of its own.
+	DefaultAudience string
+	Guards          Guards
 
 	Getenv func(string) string
+	// Environ returns the environment as NAME=VALUE; nil: no variable is found by a
+	// part of its name.
+	Environ func() []string
+	// Client returns the HTTP client with which a token is requested.
+	Client func() *remote.Client
 	Stdin  io.Reader
 	Now    func() time.Time
 	// Run runs a program and returns what it printed. An error that satisfies
@@ -74,7 +79,49 @@ func (f Finder) Check() error {
 	if f.Version != "" && f.Version != "v1" && f.Version != "v2" {
 		return fault.New(fault.Usage, "--token-version %q is neither v1 nor v2", f.Version)
 	}
+	s, _ := f.System()
+	switch {
+	case f.CI != "" && s == nil:
+		return fault.New(fault.Usage, "--ci %q is none of %s", f.CI, strings.Join(Names(), ", "))
+	case s != nil && s.Audience != "" && f.Audience != "" && f.Audience != s.Audience:
+		return fault.New(fault.Usage, "--audience %q cannot be had: the tokens of %s are always for %s", f.Audience, s.Title, s.Audience).
+			Hint("leave --audience out, and let the receiver's trust expect that audience")
+	}
 	return f.Guards.settle()
+}
+
+// System returns the CI system that --ci names or the environment shows, and what
+// shows it; nil where none does.
+func (f Finder) System() (s *System, sign string) {
+	if f.CI != "" {
+		return Named(f.CI), "--ci"
+	}
+	if f.Getenv == nil {
+		return nil, ""
+	}
+	return Detect(f.Getenv)
+}
+
+// source is the system that gives the token. Where none is detected it is CircleCI:
+// its program mints also where a shell was given none of the job's variables.
+func (f Finder) source() *System {
+	if s, _ := f.System(); s != nil {
+		return s
+	}
+	return circleCI()
+}
+
+// wanted is what a token is requested for where the user chose none.
+func (f Finder) wanted() Want {
+	s := f.source()
+	audience := f.DefaultAudience
+	if s.Audience != "" {
+		audience = s.Audience
+	}
+	if f.Audience != "" {
+		return Want{Audience: f.Audience, Demanded: true}
+	}
+	return Want{Audience: audience}
 }
 
 // Find returns the token: the one that the options name, else the one in
@@ -104,16 +151,23 @@ func (f Finder) Renew(ctx context.Context, old oidc.Token) (oidc.Token, error) {
 			Hint("without --token-file a new one is minted")
 	case f.File != "":
 		t, err = f.read(ctx)
-	case f.Audience != "":
-		t, err = f.mint(ctx, f.Audience)
 	default:
-		t, err = f.mint(ctx, old.Audience[0])
+		w := f.wanted()
+		w.New = true
+		if w.Audience == "" || f.source().Name == "circleci" && !w.Demanded {
+			w.Audience = old.Audience[0]
+		}
+		t, err = f.source().Token(ctx, f, w)
 	}
 	if t, err = f.judged(t, err); err != nil {
 		return oidc.Token{}, err
 	}
 	if !t.Expiry.After(old.Expiry) {
-		return oidc.Token{}, fault.New(fault.Token, "there is no newer token in %s than the one that ends at %s", t.Source, old.Expiry.Format(time.RFC3339))
+		e := fault.New(fault.Token, "there is no newer token in %s than the one that ends at %s", t.Source, old.Expiry.Format(time.RFC3339))
+		if s := f.source(); f.File == "" && !s.Mints && len(s.Files) == 0 {
+			e = e.Hint("%s makes one token for each audience when the job starts: what it gives is valid until then", s.Title)
+		}
+		return oidc.Token{}, e
 	}
 	return t, nil
 }
@@ -133,7 +187,7 @@ func (f Finder) judged(t oidc.Token, err error) (oidc.Token, error) {
 		f.Found(t.Raw)
 	}
 	if f.Log != nil {
-		f.Log("token from %s, %s, valid until %s", t.Source, Version(t), t.Expiry.Format(time.RFC3339))
+		f.Log("token from %s, %s, valid until %s", t.Source, cmp.Or(Version(t), f.source().Title), t.Expiry.Format(time.RFC3339))
 	}
 	return t, nil
 }
@@ -143,8 +197,6 @@ func (f Finder) find(ctx context.Context) (oidc.Token, error) {
 		return oidc.Token{}, err
 	}
 	switch {
-	case f.Audience != "":
-		return f.mint(ctx, f.Audience)
 	case f.Env != "":
 		v := strings.TrimSpace(f.Getenv(f.Env))
 		if v == "" {
@@ -155,64 +207,7 @@ func (f Finder) find(ctx context.Context) (oidc.Token, error) {
 	case f.File != "":
 		return f.read(ctx)
 	}
-	return f.byDefault(ctx)
-}
-
-// names are the variables to look into, in this order.
-func (f Finder) names() []string {
-	if f.Version == "v2" {
-		return []string{EnvV2, EnvV1}
-	}
-	return []string{EnvV1, EnvV2}
-}
-
-// byDefault takes the environment's token, and mints one where there is none or
-// where it is about to expire.
-func (f Finder) byDefault(ctx context.Context) (oidc.Token, error) {
-	for _, name := range f.names() {
-		v := strings.TrimSpace(f.Getenv(name))
-		if v == "" {
-			continue
-		}
-		t, err := oidc.Parse(v, name)
-		if err != nil {
-			return oidc.Token{}, err
-		}
-		if t.Expiry.Sub(f.Now()) >= max(oidc.Slack, f.Guards.MinValidity) {
-			return t, nil
-		}
-		minted, err := f.mint(ctx, t.Audience[0])
-		if err == nil {
-			f.noteMinted(t, minted)
-			return minted, nil
-		}
-		if errors.Is(err, context.Canceled) {
-			return oidc.Token{}, err
-		}
-		if !t.Expired(f.Now()) {
-			return t, nil
-		}
-		return oidc.Token{}, f.expiredAnd(t, err)
-	}
-	t, err := f.mint(ctx, f.Getenv("CIRCLE_ORGANIZATION_ID"))
-	if err == nil || errors.Is(err, context.Canceled) {
-		return t, err
-	}
-	return oidc.Token{}, f.missing(err)
-}
-
-// noteMinted says that a found token was replaced: a job that works because of it
-// would fail where no token can be minted.
-func (f Finder) noteMinted(found, minted oidc.Token) {
-	if f.Note == nil || f.Guards.check(minted, f.Now()) != nil {
-		return // what is wrong with the new one is the error
-	}
-	left := found.Expiry.Sub(f.Now()).Round(time.Second)
-	why := fmt.Sprintf("is still valid for %s only", left)
-	if left <= 0 {
-		why = fmt.Sprintf("expired %s ago", -left)
-	}
-	f.Note(fmt.Sprintf("the token in %s %s: '%s' minted a new one, which is used instead", found.Source, why, minted.Source))
+	return f.source().Token(ctx, f, f.wanted())
 }
 
 // read reads the file, or standard input, until ctx ends: a pipe may never say
@@ -240,15 +235,9 @@ func (f Finder) read(ctx context.Context) (oidc.Token, error) {
 
 func (f Finder) expired(t oidc.Token) error {
 	ago := f.Now().Sub(t.Expiry).Round(time.Second)
-	return fault.New(fault.Token, "the token in %s expired %s ago, at %s", t.Source, ago, t.Expiry.Format(time.RFC3339)).
-		Hint("CircleCI makes the token before the job starts: exchange it in an early step, or mint a new one with --audience")
-}
-
-func (f Finder) expiredAnd(t oidc.Token, minting error) error {
-	ago := f.Now().Sub(t.Expiry).Round(time.Second)
-	e := fault.New(fault.Token, "the token in %s expired %s ago: %w", t.Source, ago, minting)
-	if errors.Is(minting, errNoMinter) {
-		_ = e.Hint("CircleCI puts circleci or circleci-agent, which mint tokens, on a job's PATH; neither is there")
+	e := fault.New(fault.Token, "the token in %s expired %s ago, at %s", t.Source, ago, t.Expiry.Format(time.RFC3339))
+	if hint := f.source().Expired; hint != "" {
+		return e.Hint("%s", hint)
 	}
-	return e.Hint("CircleCI makes the token shortly before the job starts: exchange it in an early step")
+	return e.Hint("exchange it in an early step, while it is valid")
 }

@@ -191,8 +191,8 @@ func TestFindRefuses(t *testing.T) {
 		{"cut token in stderr", nil, map[string]said{"circleci": {stderr: strings.Repeat("x ", 80) + good, err: errExit1}}, func(f *Finder) { f.Audience = "a" }, good, "[secret]", ""},
 		{"terminal escapes in stderr", nil, map[string]said{"circleci": {stderr: "\x1b[31mred\rwhite\a\n", err: errExit1}}, func(f *Finder) { f.Audience = "a" }, "", "made no token: [31mred white", ""},
 
-		{"not CircleCI", nil, nil, nil, "", "no OpenID Connect token: this is not a CircleCI job", "sandbox"},
-		{"not CircleCI, with the local CLI", nil, localCLI, nil, "", "this is not a CircleCI job", "minting one failed as well: circleci run oidc get made no token: Error: unknown command"},
+		{"not CircleCI", nil, nil, nil, "", "no OpenID Connect token: no CI job is detected", "sandbox"},
+		{"not CircleCI, with the local CLI", nil, localCLI, nil, "", "no CI job is detected", "minting one failed as well: circleci run oidc get made no token: Error: unknown command"},
 		{"fork", inCircleCI("CIRCLE_PR_REPONAME", "app"), nil, nil, "", "this is a build of a forked pull request", "vcs-origin"},
 		{"fork, where minting fails", inCircleCI("CIRCLE_PR_USERNAME", "stranger"), localCLI, nil, "", "this is a build of a forked pull request", "minting one failed as well"},
 		{"server", inCircleCI("CIRCLE_BUILD_URL", "https://ci.example.test:8443/gh/o/r/1"), nil, nil, "", "ci.example.test is a CircleCI server that issues none", "4.4"},

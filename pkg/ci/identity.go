@@ -45,21 +45,15 @@ func (f Finder) Identity(ctx context.Context) ([]string, error) {
 		claims, err := lasting(t)
 		return append(id, "claims", claims), err
 	}
-	if f.Getenv("CIRCLE_WORKFLOW_JOB_ID") == "" {
+	job := f.source().Job
+	if len(job) == 0 || f.Getenv(job[0]) == "" {
 		return nil, nil
 	}
-	for _, name := range jobVariables() {
+	id = append(id, "ci", f.source().Name, "default", f.DefaultAudience)
+	for _, name := range job {
 		id = append(id, name, f.Getenv(name))
 	}
 	return id, nil
-}
-
-// jobVariables are CircleCI's variables that say what its minted token will say.
-func jobVariables() []string {
-	return []string{
-		"CIRCLE_ORGANIZATION_ID", "CIRCLE_PROJECT_ID", "CIRCLE_PIPELINE_ID", "CIRCLE_WORKFLOW_ID", "CIRCLE_WORKFLOW_JOB_ID",
-		"CIRCLE_BUILD_URL", "CIRCLE_REPOSITORY_URL", "CIRCLE_BRANCH", "CIRCLE_TAG",
-	}
 }
 
 // lasting are the claims but those in which two tokens of one job differ.

@@ -30,19 +30,19 @@ func (f Finder) Look(ctx context.Context) (t oidc.Token, found bool, err error) 
 		t, err = f.find(ctx)
 		return t, err == nil, err
 	}
-	for _, name := range f.names() {
-		if v := strings.TrimSpace(f.Getenv(name)); v != "" {
-			t, err := oidc.Parse(v, name)
-			return t, err == nil, err
-		}
-	}
-	return oidc.Token{}, false, nil
+	return f.source().Look(ctx, f)
 }
 
 // Missing says which of the known reasons fits a job that has no token. canMint
 // says that a program could make one: then nil means that no reason is known why
 // it should not.
 func (f Finder) Missing(canMint bool) error {
+	if s := f.source(); s.Name != "circleci" {
+		if s.Missing == nil {
+			return nil
+		}
+		return s.Missing(f, f.wanted().Audience)
+	}
 	if !canMint {
 		return f.missing(errNoMinter)
 	}

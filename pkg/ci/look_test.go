@@ -91,8 +91,8 @@ func TestMissing(t *testing.T) {
 	}{
 		"a job that cannot mint":  {job, false, "neither CIRCLE_OIDC_TOKEN nor"},
 		"a fork":                  {map[string]string{"CIRCLECI": "true", "CIRCLE_PR_USERNAME": "x"}, true, "forked pull request"},
-		"no job":                  {nil, true, "this is not a CircleCI job"},
-		"no job that cannot mint": {nil, false, "this is not a CircleCI job"},
+		"no job":                  {nil, true, "no CI job is detected"},
+		"no job that cannot mint": {nil, false, "no CI job is detected"},
 	} {
 		err := newWorld(row.env, nil).Missing(row.can)
 		if err == nil || fault.KindOf(err) != fault.Token || !strings.Contains(err.Error(), row.want) {

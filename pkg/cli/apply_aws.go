@@ -20,7 +20,7 @@ func (c *applyAWS) settle(p *plan, t *target) error {
 	if err != nil {
 		return err
 	}
-	t.roles = x.Roles()
+	t.receiver, t.roles = aws.Audience, x.Roles()
 	for i, role := range t.roles {
 		call := "AssumeRole " + role
 		if i == 0 && t.via == nil {

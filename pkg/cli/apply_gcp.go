@@ -24,6 +24,7 @@ func (c *applyGCP) settle(p *plan, t *target) error {
 	if err != nil {
 		return err
 	}
+	t.receiver = "https:" + x.Provider.Audience()
 	f := gcpFiles{source: c.Source.text}
 	by, err := p.sourceProgram(f.source, t.token)
 	if err != nil {

@@ -60,9 +60,11 @@ type target struct {
 	conflicts func(configurations []string) []broker.Conflict
 
 	token tokenOptions
-	roles []string  // of AWS, in order
-	calls []string  // in order, for --dry-run
-	files []written // as far as they are known without a token
+	// receiver is the audience of the token where none is chosen.
+	receiver string
+	roles    []string  // of AWS, in order
+	calls    []string  // in order, for --dry-run
+	files    []written // as far as they are known without a token
 	// tokenFile is where the job's token itself would be written; nil: nowhere.
 	tokenFile func(oidc.Token) (string, error)
 	exchange  func(context.Context, material) (outcome, error)

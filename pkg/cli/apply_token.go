@@ -53,14 +53,18 @@ func (p *plan) choices() []*choice {
 		if !t.needed || t.via != nil {
 			continue
 		}
+		options := t.token
+		if s, _ := p.finder(options).System(); s != nil && s.Name != "circleci" {
+			options.receiver = t.receiver // CircleCI's default is the organisation, for all receivers
+		}
 		var same *choice
 		for _, c := range all {
-			if reflect.DeepEqual(c.options, t.token) {
+			if reflect.DeepEqual(c.options, options) {
 				same = c
 			}
 		}
 		if same == nil {
-			same = &choice{options: t.token}
+			same = &choice{options: options}
 			all = append(all, same)
 		}
 		same.targets = append(same.targets, t)
@@ -79,7 +83,9 @@ func (p *plan) noToken(ctx context.Context, choices []*choice) error {
 			continue
 		}
 		terms := func(text string) string { return text }
-		if !reflect.DeepEqual(c.options, p.given) { // it is the file that chose
+		given := p.given
+		given.receiver = c.options.receiver
+		if !reflect.DeepEqual(c.options, given) { // it is the file that chose
 			terms = func(text string) string { return inTermsOf(&applyFile{}, text) }
 		}
 		text := terms(c.err.Error())

@@ -67,6 +67,7 @@ func (r *awsRun) settleAsGiven() (*aws.Exchange, error) {
 	if err != nil {
 		return nil, err
 	}
+	r.token.receiver = aws.Audience
 	if err := r.finder(r.token).Check(); err != nil {
 		return nil, err
 	}

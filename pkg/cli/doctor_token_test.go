@@ -21,8 +21,8 @@ func TestDoctorToken(t *testing.T) {
 	visits(t, "token", []visit{
 		{check: "token-missing", name: "it is there", env: withV1},
 		{check: "token-missing", name: "malformed is not missing", env: "CIRCLE_OIDC_TOKEN=x"},
-		{check: "token-missing", name: "no job", want: "error this is not a CircleCI job"},
-		{check: "token-missing", name: "no job, which has a circleci", files: mints, want: "error this is not a CircleCI job"},
+		{check: "token-missing", name: "no job", want: "error no CI job is detected"},
+		{check: "token-missing", name: "no job, which has a circleci", files: mints, want: "error no CI job is detected"},
 		{check: "token-missing", name: "a fork", env: jobEnv + "CIRCLE_PR_REPONAME=app", files: mints, want: "error Pass secrets to builds from forked"},
 		{check: "token-missing", name: "a server", env: jobEnv + "CIRCLE_BUILD_URL=https://ci.example.com/1", want: "error a server issues tokens from version 4.4 on"},
 		{check: "token-missing", name: "no known reason", env: jobEnv, want: "error nor CIRCLE_OIDC_TOKEN_V2 is set, and no circleci"},

@@ -83,6 +83,7 @@ func (r *gcpRun) settle(out gcp.Output) (*gcp.Exchange, error) {
 	if err != nil {
 		return nil, err
 	}
+	r.token.receiver = "https:" + x.Provider.Audience()
 	return x, r.finder(r.token).Check()
 }
 
@@ -173,7 +174,7 @@ func (a *app) callback(t tokenOptions, option string) (self string, args []strin
 	if self, err = a.lastingSelf(option); err != nil {
 		return "", nil, err
 	}
-	for _, o := range []struct{ name, value string }{{"--token-env", t.Env}, {"--token-file", t.File}, {"--audience", t.Audience}, {"--token-version", t.Version}} {
+	for _, o := range []struct{ name, value string }{{"--ci", t.CI}, {"--token-env", t.Env}, {"--token-file", t.File}, {"--audience", t.Audience}, {"--token-version", t.Version}} {
 		if o.name == "--token-file" && o.value != "" {
 			if o.value, err = filepath.Abs(o.value); err != nil {
 				return "", nil, fault.New(fault.Local, "cannot find the token's file: %w", err)

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -138,6 +139,7 @@ func (r *credConfigRun) sourceEdits(ctx context.Context, sourceGiven bool) (edit
 		return nil, t, err
 	}
 	if by == nil {
+		r.token.receiver = "https://iam.googleapis.com/" + g.Provider
 		if t, err = r.finder(r.token).Find(ctx); err != nil {
 			return nil, t, err
 		}
@@ -170,6 +172,9 @@ func (a *app) executableSourceCommand() *cobra.Command {
 			a.quiet = true // whatever the environment says: stderr is part of the answer
 			ctx, cancel := a.bounded(c.Context())
 			defer cancel()
+			if name := a.Getenv("GOOGLE_EXTERNAL_ACCOUNT_AUDIENCE"); strings.HasPrefix(name, "//iam.") {
+				t.receiver = "https:" + name
+			}
 			token, err := a.finder(t).Find(ctx)
 			if err != nil {
 				return err

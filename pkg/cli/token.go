@@ -21,15 +21,18 @@ import (
 
 // tokenOptions choose the token, for every provider alike.
 type tokenOptions struct {
-	Env, File, Audience, Version string
-	silent                       bool // an SDK asks, again and again: nothing is noted
+	Env, File, Audience, Version, CI string
+
+	receiver string // the audience that the receiver expects where none is chosen
+	silent   bool   // an SDK asks, again and again: nothing is noted
 	ci.Guards
 }
 
 func (t *tokenOptions) declare(o options) {
-	o.text(&t.Env, "token-env", "OIDC_BROKER_TOKEN_ENV", "`variable` that holds the token (default: CIRCLE_OIDC_TOKEN, else CIRCLE_OIDC_TOKEN_V2)")
+	o.choice(&t.CI, "ci", "OIDC_BROKER_CI", ci.Names(), "CI `system` whose token to use: "+strings.Join(ci.Names(), ", ")+" (default: the one that the environment shows)")
+	o.text(&t.Env, "token-env", "OIDC_BROKER_TOKEN_ENV", "`variable` that holds the token (default: the CI system's own)")
 	o.text(&t.File, "token-file", "OIDC_BROKER_TOKEN_FILE", "`file` that holds the token, - for standard input")
-	o.text(&t.Audience, "audience", "OIDC_BROKER_AUDIENCE", "mint a token for this `audience` with 'circleci run oidc get'")
+	o.text(&t.Audience, "audience", "OIDC_BROKER_AUDIENCE", "use a token for this `audience`, a new one where the CI system mints them")
 	o.choice(&t.Version, "token-version", "OIDC_BROKER_TOKEN_VERSION", []string{"v1", "v2"}, "which `version` of the job's two tokens to prefer: v1 or v2 (default v1)")
 	o.exclusive("token-env", "token-file", "audience")
 	o.list(&t.Claims, "require-claim", "OIDC_BROKER_REQUIRE_CLAIM", "refuse a token without this claim: `NAME=VALUE`, as vcs-ref=refs/heads/main (repeatable; no boundary, see docs/security.md)")
@@ -62,8 +65,8 @@ func (a *app) finder(t tokenOptions) ci.Finder {
 		note = nil
 	}
 	return ci.Finder{
-		Env: t.Env, File: t.File, Audience: t.Audience, Version: t.Version, Guards: t.Guards,
-		Getenv: a.Getenv, Stdin: a.Stdin, Now: a.Now, Log: a.progress, Note: note, Found: a.found.add,
+		Env: t.Env, File: t.File, Audience: t.Audience, Version: t.Version, CI: t.CI, DefaultAudience: t.receiver, Guards: t.Guards,
+		Getenv: a.Getenv, Environ: a.Environ, Client: a.client, Stdin: a.Stdin, Now: a.Now, Log: a.progress, Note: note, Found: a.found.add,
 		Run: func(ctx context.Context, argv ...string) ([]byte, []byte, error) {
 			stdout, stderr, err := child.Output(ctx, child.Child{Argv: argv, Env: a.Environ()}, mintedOutput)
 			if errors.Is(err, exec.ErrNotFound) {
@@ -89,9 +92,8 @@ func (a *app) tokenCommand() *cobra.Command {
 which organisation, project, branch and audience, and how long it is valid. The token
 and its signature are never printed.
 
-The token is looked for in CIRCLE_OIDC_TOKEN and CIRCLE_OIDC_TOKEN_V2. Where there is
-none, or it is about to expire, one is minted with 'circleci run oidc get' (or
-circleci-agent on a self-hosted runner).`,
+The CI system is the one that the environment shows, or that --ci names. Its token is in
+a variable or a file of the job, or is minted for the audience; docs/ci.md has a table.`,
 		Example: `  oidc-broker token
   oidc-broker token --verify
   oidc-broker token --audience sts.amazonaws.com --format json`,
@@ -129,7 +131,11 @@ func (a *app) token(ctx context.Context, o tokenOptions, format string, verify b
 	if format == "json" {
 		return a.tokenJSON(t, v)
 	}
-	return a.result(table(a.tokenRows(t, v)))
+	rows := a.tokenRows(t, v)
+	if s, sign := a.finder(o).System(); s != nil && s.Name != "circleci" {
+		rows = append([][2]string{{"ci", fmt.Sprintf("%s (by %s)", s.Title, sign)}}, rows...)
+	}
+	return a.result(table(rows))
 }
 
 // tokenRows is what a person wants to know of a token.
@@ -151,13 +157,19 @@ func (a *app) tokenRows(t oidc.Token, v *oidc.Verification) [][2]string {
 		add("  user", s.User)
 		add("  vcs-origin", s.VCSOrigin)
 		add("  vcs-ref", s.VCSRef)
+	} else if s := ci.Issuing(t.Issuer); s != nil {
+		for _, p := range s.Subject.Parse(t.Subject) {
+			add("  "+p.Name, p.Value)
+		}
 	}
 	add("version", ci.Version(t))
 	add("organisation", ci.OrgID(t))
 	add("project", ci.ProjectID(t))
 	add("repository", text(ci.CircleCIClaim(t, "vcs-origin")))
 	add(refName(text(ci.CircleCIClaim(t, "vcs-ref"))))
-	add("contexts", contexts(ci.CircleCIClaim(t, "context-ids")))
+	if ci.Version(t) != "" || ci.CircleCIClaim(t, "context-ids") != nil {
+		add("contexts", contexts(ci.CircleCIClaim(t, "context-ids")))
+	}
 	add("ssh-rerun", text(ci.CircleCIClaim(t, "ssh-rerun")))
 	for _, name := range otherClaims(t) {
 		add(strings.TrimPrefix(name, "oidc.circleci.com/"), text(t.Claims[name]))

@@ -18,6 +18,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/oidc-broker/oidc-broker/pkg/ci"
 	"github.com/oidc-broker/oidc-broker/pkg/internal/fault"
 	"github.com/oidc-broker/oidc-broker/pkg/internal/files"
 	"github.com/oidc-broker/oidc-broker/pkg/policy"
@@ -87,6 +88,15 @@ func (c Config) clients() []string {
 		return []string{c.Token.OrgID(), c.Token.Audience}
 	}
 	return []string{c.Token.OrgID()}
+}
+
+// issuer is the one that the clouds know: the organisation's, or that of another CI
+// system whose job the token is of.
+func (c Config) issuer() string {
+	if issuer, ok := c.Token.Job["iss"].(string); ok {
+		return issuer
+	}
+	return ci.OrgIssuer(c.Token.OrgID())
 }
 
 // life is how long what is asked for so long lasts.

@@ -9,8 +9,6 @@ import (
 	"time"
 
 	"github.com/go-jose/go-jose/v4"
-
-	"github.com/oidc-broker/oidc-broker/pkg/ci"
 )
 
 // maxRequest bounds the body of a request to a cloud.
@@ -42,7 +40,7 @@ func newSTS(c Config, key jose.JSONWebKey, l *ledger) (*sts, error) {
 			r.trust = documentTrust(c.TrustPolicy, arn, c.Now, c.Explain)
 		}
 	}
-	return &sts{now: c.Now, key: key, roles: roles, issuer: ci.OrgIssuer(c.Token.OrgID()), clients: c.clients(), life: c.life, sessions: &sessions{byKey: map[string]*session{}, ledger: l}}, nil
+	return &sts{now: c.Now, key: key, roles: roles, issuer: c.issuer(), clients: c.clients(), life: c.life, sessions: &sessions{byKey: map[string]*session{}, ledger: l}}, nil
 }
 
 func (s *sts) open(base string) (endpoint, map[string]string) {

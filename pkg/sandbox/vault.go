@@ -10,7 +10,6 @@ import (
 
 	"github.com/go-jose/go-jose/v4"
 
-	"github.com/oidc-broker/oidc-broker/pkg/ci"
 	"github.com/oidc-broker/oidc-broker/pkg/internal/fault"
 	"github.com/oidc-broker/oidc-broker/pkg/policy"
 	"github.com/oidc-broker/oidc-broker/pkg/policy/jwtrole"
@@ -67,7 +66,7 @@ func newVault(c Config, key jose.JSONWebKey, l *ledger) (*vault, error) {
 		if err != nil {
 			return nil, err
 		}
-		config = &jwtrole.Config{BoundIssuer: ci.OrgIssuer(c.Token.OrgID()), JWTSupportedAlgs: []string{"RS256"}, JWTValidationPubkeys: []string{pem}}
+		config = &jwtrole.Config{BoundIssuer: c.issuer(), JWTSupportedAlgs: []string{"RS256"}, JWTValidationPubkeys: []string{pem}}
 	}
 	if role == nil {
 		var err error

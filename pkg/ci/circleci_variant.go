@@ -49,7 +49,10 @@ type Variant struct {
 	Expired            bool   // ended an hour ago
 	RootIssuer         bool   // https://oidc.circleci.com instead of the organisation's issuer
 	Audience           string // empty: the organisation's id
-	TTL                time.Duration
+	// Job is the payload of another CI system's job, a Sample's; all that is about
+	// CircleCI's is left out then.
+	Job map[string]any
+	TTL time.Duration
 	// Claims are set last, over all others. A nil or null value is a claim
 	// that is null.
 	Claims map[string]json.RawMessage
@@ -136,6 +139,14 @@ func (v Variant) Payload(now time.Time) (v1, v2 map[string]any) {
 	issued := now
 	if v.Expired {
 		issued = now.Add(-expiredFor - ttl)
+	}
+	if v.Job != nil {
+		v1 = maps.Clone(v.Job)
+		v1["aud"], v1["iat"], v1["exp"] = or(v.Audience, v.OrgID()), issued.Unix(), issued.Add(ttl).Unix()
+		for name, value := range v.Claims {
+			v1[name] = value
+		}
+		return v1, v1
 	}
 	sub1, sub2 := v.subjects()
 	v1 = map[string]any{

@@ -1,0 +1,105 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/oidc-broker/oidc-broker/pkg/ci"
+	"github.com/oidc-broker/oidc-broker/pkg/policy/iam"
+	"github.com/oidc-broker/oidc-broker/pkg/policy/jwtrole"
+	"github.com/oidc-broker/oidc-broker/pkg/policy/wif"
+	"github.com/oidc-broker/oidc-broker/pkg/sandbox"
+)
+
+const sandboxMintURL = "CIRCLE_OIDC_SANDBOX_URL"
+
+// asCI makes the sandbox's tokens those of another CI system, and its clouds trust them.
+func asCI(ts *testscript.TestScript, c *sandbox.Config, name string) {
+	s := ci.Named(name)
+	if s == nil || len(s.Samples) == 0 {
+		ts.Fatalf("sandbox --ci %s: there is no sample of its tokens", name)
+	}
+	c.Token.Job, c.Token.Audience = s.Samples[0].Claims, "sts.amazonaws.com"
+	issuer, subject := s.Samples[0].Claims["iss"].(string), s.Samples[0].Claims["sub"].(string)
+	host := strings.TrimPrefix(issuer, "https://")
+	var err error
+	c.TrustPolicy, err = iam.Parse(fmt.Appendf(nil, `{"Version": "2012-10-17", "Statement": [{"Effect": "Allow",
+		"Principal": {"Federated": "arn:aws:iam::111122223333:oidc-provider/%[1]s"}, "Action": "sts:AssumeRoleWithWebIdentity",
+		"Condition": {"StringEquals": {"%[1]s:aud": "sts.amazonaws.com", "%[1]s:sub": %[2]q}}}]}`, host, subject))
+	ts.Check(err)
+	c.GCPProvider, err = wif.Parse(fmt.Appendf(nil, `{"name": %q, "state": "ACTIVE", "oidc": {"issuerUri": %q},
+		"attributeMapping": {"google.subject": "assertion.sub"}, "attributeCondition": "assertion.sub == '%s'"}`,
+		sandbox.DefaultGCPProvider, issuer, subject))
+	ts.Check(err)
+	c.VaultRole, err = jwtrole.ParseRole(fmt.Appendf(nil, `{"role_type": "jwt", "user_claim": "sub", "bound_subject": %q,
+		"bound_audiences": ["vault.example"], "token_policies": ["ci"]}`, subject))
+	ts.Check(err)
+}
+
+// joinCI gives the script the environment of the CI system's job, and what mints there.
+func joinCI(ts *testscript.TestScript, name, mintURL, token string) {
+	if name == "" {
+		return
+	}
+	for _, variable := range []string{"CIRCLECI", "CIRCLE_OIDC_TOKEN", "CIRCLE_OIDC_TOKEN_V2", "CIRCLE_WORKFLOW_JOB_ID"} {
+		ts.Setenv(variable, "")
+	}
+	switch name {
+	case "github":
+		ts.Setenv("GITHUB_ACTIONS", "true")
+		ts.Setenv("ACTIONS_ID_TOKEN_REQUEST_TOKEN", "request-token")
+		ts.Setenv("ACTIONS_ID_TOKEN_REQUEST_URL", requestEndpoint(ts, mintURL)+"/idtoken/1?api-version=2.0")
+	case "gitlab":
+		ts.Setenv("GITLAB_CI", "true")
+		ts.Setenv("CI_SERVER_URL", "https://gitlab.com")
+		ts.Setenv("AWS_ID_TOKEN", token)
+	case "buildkite":
+		ts.Setenv("BUILDKITE", "true")
+		bin := ts.MkAbs("agent")
+		ts.Check(os.MkdirAll(bin, 0o700))
+		// It takes what the real one does: buildkite-agent oidc request-token --audience A.
+		text := "#!/bin/sh\nset -e\n[ \"$1 $2\" = 'oidc request-token' ]\n" +
+			"[ $# -eq 2 ] && exec oidc-broker sandbox circleci-run run oidc get\n" +
+			"[ \"$3\" = --audience ]\nexec oidc-broker sandbox circleci-run run oidc get --claims \"{\\\"aud\\\":\\\"$4\\\"}\"\n"
+		ts.Check(os.WriteFile(filepath.Join(bin, "buildkite-agent"), []byte(text), 0o700))
+		ts.Setenv("PATH", bin+string(filepath.ListSeparator)+ts.Getenv("PATH"))
+	}
+}
+
+// requestEndpoint serves GitHub's request endpoint: it wants the job's request token, and
+// has the sandbox's issuer mint for the audience.
+func requestEndpoint(ts *testscript.TestScript, mintURL string) string {
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("Authorization") != "bearer request-token" || r.URL.Query().Get("api-version") != "2.0" {
+			http.Error(w, "no", http.StatusForbidden)
+			return
+		}
+		ask, err := json.Marshal(map[string]string{"aud": r.URL.Query().Get("audience")})
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusInternalServerError)
+			return
+		}
+		res, err := http.Post(mintURL, "application/json", bytes.NewReader(ask)) // #nosec G107 -- the sandbox's
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusInternalServerError)
+			return
+		}
+		defer func() { _ = res.Body.Close() }()
+		var minted struct{ Token string }
+		if err := json.NewDecoder(res.Body).Decode(&minted); err != nil {
+			http.Error(w, err.Error(), http.StatusInternalServerError)
+			return
+		}
+		_ = json.NewEncoder(w).Encode(map[string]any{"count": len(minted.Token), "value": minted.Token})
+	}))
+	ts.Defer(server.Close)
+	return server.URL
+}

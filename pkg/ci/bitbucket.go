@@ -1,0 +1,30 @@
+package ci
+
+import "strings"
+
+// bitbucket is Bitbucket Pipelines: one token for a step, for all audiences that the step
+// declares.
+func bitbucket() *System {
+	s := &System{
+		Name: "bitbucket", Title: "Bitbucket Pipelines",
+		Signs:     []string{"BITBUCKET_PIPELINE_UUID", "BITBUCKET_STEP_OIDC_TOKEN", "BITBUCKET_BUILD_NUMBER"},
+		Job:       []string{"BITBUCKET_STEP_UUID", "BITBUCKET_PIPELINE_UUID", "BITBUCKET_REPO_UUID"},
+		Variables: []string{"BITBUCKET_STEP_OIDC_TOKEN"},
+		Issuer:    `https://api\.bitbucket\.org/2\.0/workspaces/[^/]+/pipelines-config/identity/oidc`,
+		Example:   "https://api.bitbucket.org/2.0/workspaces/my-workspace/pipelines-config/identity/oidc",
+		Lifetime:  "the step's time",
+		Claims: []Claim{
+			{"workspaceUuid", "text", ByPlatform}, {"repositoryUuid", "text", ByPlatform}, {"pipelineUuid", "text", ByPlatform}, {"stepUuid", "text", ByPlatform},
+			{"branchName", "text", ByMember}, {"deploymentEnvironmentUuid", "text", ByMember},
+		},
+		Subject: Grammar{"{repository}:{environment}:{step}", "{repository}:{step}"},
+	}
+	return declared(s, func(_ Finder, audience string) error {
+		if audience != "" && strings.TrimSpace(audience) != "" {
+			return s.unavailable(audience, "BITBUCKET_STEP_OIDC_TOKEN has none for it").
+				Hint("in the step of bitbucket-pipelines.yml: oidc: { audiences: [%q] }", audience)
+		}
+		return s.unavailable("", "BITBUCKET_STEP_OIDC_TOKEN is not set").
+			Hint("in the step of bitbucket-pipelines.yml: oidc: true")
+	})
+}
