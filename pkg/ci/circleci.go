@@ -258,11 +258,11 @@ func (f Finder) missing(minting error) error {
 func (f Finder) reason() *fault.Error {
 	switch {
 	case f.Getenv("CIRCLECI") != "true":
-		why := "this is not a CircleCI job"
+		e := fault.New(fault.Token, "no OpenID Connect token: this is not a CircleCI job")
 		if s, _ := f.System(); s == nil {
-			why = "no CI job is detected"
+			e = fault.New(fault.Token, "no OpenID Connect token: no CI job is detected")
 		}
-		return fault.New(fault.Token, "no OpenID Connect token: %s", why).
+		return e.
 			Hint("to try it without one: oidc-broker sandbox -- oidc-broker aws whoami --role-arn arn:aws:iam::111122223333:role/deploy").
 			Hint("elsewhere, name the token with --token-env or --token-file")
 	case f.fork():
