@@ -34,8 +34,8 @@ func jenkins() *System {
 		Name: "jenkins", Title: "Jenkins",
 		Signs:     []string{"JENKINS_URL"},
 		Job:       []string{"BUILD_URL", "JENKINS_URL", "BUILD_TAG"},
+		// No file: on an agent in a pod, AWS_WEB_IDENTITY_TOKEN_FILE is the pod's.
 		Variables: []string{"*_ID_TOKEN", "ID_TOKEN*", "*OIDC_TOKEN*"},
-		Files:     []string{"AWS_WEB_IDENTITY_TOKEN_FILE"},
 		Issuer:    `https://[^/]+(?:/.*)?/oidc`,
 		Example:   "https://jenkins.example.com/oidc",
 		Lifetime:  "1h",
@@ -45,7 +45,7 @@ func jenkins() *System {
 	return declared(s, func(_ Finder, audience string) error {
 		return s.unavailable(audience, "no variable has one").
 			Hint("with the plugin oidc-provider: withCredentials([string(credentialsId: 'ID', variable: 'OIDC_BROKER_ID_TOKEN')]) { ... }").
-			Hint("the audience is a field of that credential")
+			Hint("the audience is a field of that credential; where it is bound as a file, give its path with --token-file")
 	})
 }
 
