@@ -15,6 +15,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/oidc-broker/oidc-broker/pkg/ci"
 	"github.com/oidc-broker/oidc-broker/pkg/internal/fault"
 	"github.com/oidc-broker/oidc-broker/pkg/internal/files"
 	"github.com/oidc-broker/oidc-broker/pkg/internal/remote"
@@ -103,7 +104,8 @@ func (o Options) Settle(getenv func(string) string) (*Exchange, error) {
 			return nil, err
 		}
 	}
-	x.settleSession(o.SessionName, getenv("CIRCLE_JOB"))
+	job, variable := ci.JobName(getenv)
+	x.settleSession(o.SessionName, job, variable)
 	return x, nil
 }
 
@@ -266,10 +268,10 @@ func readPolicy(policy string, read func(string, int64) ([]byte, error)) (text, 
 
 // settleSession makes a session name of what is given: AWS shows it in every
 // log line, so it should say which job this is.
-func (x *Exchange) settleSession(name, job string) {
+func (x *Exchange) settleSession(name, job, variable string) {
 	from := "--role-session-name"
 	if name == "" {
-		name, from = job, "CIRCLE_JOB"
+		name, from = job, variable
 	}
 	if name == "" {
 		name = "oidc-broker"

@@ -80,7 +80,7 @@ var refusals = []refusal{
 		more: []string{
 			"AWS says the same when the role does not exist, when its trust policy names another provider, and when a condition does not match",
 			"frequent causes: a V1 pattern for a V2 subject, * under StringEquals, letter case, a condition key without /org/{org}",
-			"AWS sees only the claims aud, sub and project-id of a CircleCI token",
+			"AWS sees only the claims {seen} of a {ci} token",
 			"a new role or provider is known everywhere after about ten seconds"}},
 	{code: "InvalidIdentityToken", by: job, text: "No OpenIDConnect provider found", reason: issuer, hints: []string{
 		"account {account} has no identity provider for this issuer: check the account id in --role-arn, or make the provider",
@@ -94,7 +94,7 @@ var refusals = []refusal{
 		"mint a token with one audience: --audience {org}"}},
 	{code: "InvalidIdentityToken", by: job, text: "retrieve verification key", again: true, hints: []string{
 		"AWS could not fetch the keys of {iss}, or the token's key is not among them",
-		"a CircleCI server must serve /.well-known/ to the internet"}},
+		"a {ci} server must serve /.well-known/ to the internet"}},
 	{code: "InvalidIdentityToken", by: job, text: "thumbprint", hints: []string{
 		"the issuer's certificate changed: update the thumbprint list of the provider {provider}"}},
 	{code: "InvalidIdentityToken", by: job, text: "not a valid JWT", hints: []string{
@@ -118,7 +118,7 @@ var refusals = []refusal{
 		"the credentials of {by} expired before this call, by AWS's clock"}},
 	{code: "IDPCommunicationError", by: job, again: true, hints: []string{
 		"AWS could not reach the issuer {iss}",
-		"a CircleCI server must serve /.well-known/ to the internet"}},
+		"a {ci} server must serve /.well-known/ to the internet"}},
 	{code: "IDPRejectedClaim", by: job, reason: condition, hints: []string{
 		"the issuer {iss} did not confirm the token to AWS"}},
 	{code: "MalformedPolicyDocument", hints: []string{
@@ -259,7 +259,7 @@ func (a refusalOf) fill(hint string) string {
 		// Some hints are commands to be pasted, and a job chooses its audience.
 		org = shell.Word(org)
 		pairs = append(pairs, "{iss}", shell.Word(t.Issuer), "{aud}", shell.Word(strings.Join(t.Audience, ",")),
-			"{org}", org, "{provider}", strings.TrimPrefix(t.Issuer, "https://"))
+			"{org}", org, "{ci}", ci.TitleOf(*t), "{seen}", ci.SeenByAWS(*t), "{provider}", strings.TrimPrefix(t.Issuer, "https://"))
 	}
 	return strings.NewReplacer(pairs...).Replace(hint)
 }

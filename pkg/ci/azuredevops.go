@@ -14,7 +14,7 @@ import (
 // azureDevOps is Azure Pipelines. Its tokens are for Entra's token exchange alone.
 func azureDevOps() *System {
 	s := &System{
-		Name: "azure-devops", Title: "Azure DevOps",
+		Name: "azure-devops", JobName: "SYSTEM_JOBNAME", Title: "Azure DevOps",
 		Signs:    []string{"TF_BUILD=true"},
 		Job:      []string{"SYSTEM_JOBID", "SYSTEM_PLANID", "SYSTEM_TEAMPROJECTID", "AZURESUBSCRIPTION_SERVICE_CONNECTION_ID"},
 		Audience: "api://AzureADTokenExchange",

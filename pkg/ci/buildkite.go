@@ -10,7 +10,7 @@ import (
 // buildkite is Buildkite. Its agent mints, and redacts what it printed in the job's log.
 func buildkite() *System {
 	s := &System{
-		Name: "buildkite", Title: "Buildkite",
+		Name: "buildkite", JobName: "BUILDKITE_STEP_KEY", Title: "Buildkite",
 		Signs:    []string{"BUILDKITE=true"},
 		Job:      []string{"BUILDKITE_JOB_ID", "BUILDKITE_BUILD_ID", "BUILDKITE_PIPELINE_ID"},
 		Issuer:   `https://agent\.buildkite\.com`,

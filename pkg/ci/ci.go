@@ -19,6 +19,8 @@ type System struct {
 	// Job are the variables that tell two of its jobs apart; without the first one,
 	// nothing does.
 	Job []string
+	// JobName is the variable with the job's name.
+	JobName string
 	// Mints says that another token can be had while the job runs.
 	Mints bool
 	// Token finds or mints a token.
@@ -140,6 +142,49 @@ func Issuing(issuer string) *System {
 		}
 	}
 	return nil
+}
+
+// Of returns the system that a token is of, by its issuer or its claims: a server in a
+// company's own network has an issuer of its own. nil: any system's.
+func Of(t oidc.Token) *System {
+	for name := range t.Claims {
+		if strings.HasPrefix(name, claimPrefix) {
+			return circleCI()
+		}
+	}
+	return Issuing(t.Issuer)
+}
+
+// TitleOf is the name of the system that a token is of, for messages.
+func TitleOf(t oidc.Token) string {
+	if s := Of(t); s != nil {
+		return s.Title
+	}
+	return "CI"
+}
+
+// SeenByAWS are the claims of a token that AWS can test, for messages.
+func SeenByAWS(t oidc.Token) string {
+	all := []string{"aud", "sub"}
+	if s := Of(t); s != nil {
+		for _, key := range s.AWSKeys {
+			all = append(all, strings.TrimPrefix(key, claimPrefix))
+		}
+	}
+	last := len(all) - 1
+	return strings.Join(all[:last], ", ") + " and " + all[last]
+}
+
+// JobName returns the job's name, and the variable that holds it.
+func JobName(getenv func(string) string) (name, variable string) {
+	s, _ := Detect(getenv)
+	if s == nil {
+		s = circleCI() // whose jobs are told their names in containers, too
+	}
+	if s.JobName == "" {
+		return "", ""
+	}
+	return getenv(s.JobName), s.JobName
 }
 
 // A Grammar is the forms of a subject, the one with the most parts first:

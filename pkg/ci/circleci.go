@@ -23,7 +23,7 @@ const (
 // circleCI is CircleCI: two tokens are in each job's environment, and others are minted.
 func circleCI() *System {
 	return &System{
-		Name: "circleci", Title: "CircleCI",
+		Name: "circleci", JobName: "CIRCLE_JOB", Title: "CircleCI",
 		// Where a container is given the token alone, it is CircleCI's as well.
 		Signs:     []string{"CIRCLECI=true", EnvV1, EnvV2},
 		Job:       jobVariables(),

@@ -64,10 +64,10 @@ func (f Finder) Check() error {
 	var given []string
 	for _, o := range []struct{ name, value string }{{"--token-env", f.Env}, {"--token-file", f.File}, {"--audience", f.Audience}, {"--token-version", f.Version}} {
 		if LooksLikeToken(o.value) {
-			// --token-env "$CIRCLE_OIDC_TOKEN": messages quote names of
+			// --token-env "$TOKEN": messages quote names of
 			// variables and files, and an audience goes into an argument.
 			return fault.New(fault.Usage, "%s is given a token itself", o.name).
-				Hint("give the name of the variable or file that holds it: --token-env CIRCLE_OIDC_TOKEN")
+				Hint("give the name of the variable or file that holds it: --token-env %s", f.example(EnvV1))
 		}
 		if o.value != "" && o.name != "--token-version" {
 			given = append(given, o.name)
@@ -111,6 +111,14 @@ func (f Finder) source() *System {
 	return circleCI()
 }
 
+// example is a variable that --token-env could name: CircleCI's, or any.
+func (f Finder) example(circle string) string {
+	if f.source().Name == "circleci" {
+		return circle
+	}
+	return "NAME"
+}
+
 // wanted is what a token is requested for where the user chose none.
 func (f Finder) wanted() Want {
 	s := f.source()
@@ -124,8 +132,8 @@ func (f Finder) wanted() Want {
 	return Want{Audience: audience}
 }
 
-// Find returns the token: the one that the options name, else the one in
-// CIRCLE_OIDC_TOKEN or CIRCLE_OIDC_TOKEN_V2, else a minted one. It is parsed and
+// Find returns the token: the one that the options name, else the one that the CI system
+// has put into the job's environment, else a minted one. It is parsed and
 // has not expired, and has what the Guards demand (else fault.Refused). Every other
 // error is a fault.Token, but for a file that cannot be read (fault.Local),
 // options that Check refuses, and context.Canceled.
@@ -201,7 +209,7 @@ func (f Finder) find(ctx context.Context) (oidc.Token, error) {
 		v := strings.TrimSpace(f.Getenv(f.Env))
 		if v == "" {
 			return oidc.Token{}, fault.New(fault.Token, "the variable %q, which --token-env names, is not set", f.Env).
-				Hint("give the variable's name, without $: --token-env CIRCLE_OIDC_TOKEN_V2")
+				Hint("give the variable's name, without $: --token-env %s", f.example(EnvV2))
 		}
 		return oidc.Parse(v, f.Env)
 	case f.File != "":

@@ -20,7 +20,7 @@ const (
 // compatible with it: Forgejo, Depot.
 func github() *System {
 	s := &System{
-		Name: "github", Title: "GitHub Actions",
+		Name: "github", JobName: "GITHUB_JOB", Title: "GitHub Actions",
 		Signs: []string{"GITHUB_ACTIONS=true"},
 		// The request URL is another one for each job, also for those of a matrix.
 		Job: []string{githubURL, "GITHUB_REPOSITORY", "GITHUB_RUN_ID", "GITHUB_RUN_ATTEMPT", "GITHUB_JOB"},

@@ -6,7 +6,7 @@ import "strings"
 // names.
 func gitlab() *System {
 	s := &System{
-		Name: "gitlab", Title: "GitLab CI",
+		Name: "gitlab", JobName: "CI_JOB_NAME", Title: "GitLab CI",
 		Signs:     []string{"GITLAB_CI=true"},
 		Job:       []string{"CI_JOB_ID", "CI_PROJECT_ID", "CI_SERVER_URL"},
 		Variables: []string{"OIDC_BROKER_ID_TOKEN", "*_ID_TOKEN", "ID_TOKEN*", "*OIDC_TOKEN*", "*_JWT"},

@@ -4,7 +4,7 @@ package ci
 // run, and each audience that the workspace declares.
 func hcpTerraform() *System {
 	s := &System{
-		Name: "hcp-terraform", Title: "HCP Terraform",
+		Name: "hcp-terraform", JobName: "TFC_WORKSPACE_NAME", Title: "HCP Terraform",
 		Signs:     []string{"TFC_RUN_ID", "TFC_WORKLOAD_IDENTITY_TOKEN"},
 		Job:       []string{"TFC_RUN_ID", "TFC_WORKSPACE_NAME", "TFC_PROJECT_NAME"},
 		Variables: []string{"TFC_WORKLOAD_IDENTITY_TOKEN", "TFC_WORKLOAD_IDENTITY_TOKEN_*"},

@@ -98,7 +98,7 @@ func CheckAlgorithm(t oidc.Token) error {
 		}
 	}
 	return fault.New(fault.Token, "the token in %s is signed with %q, which no cloud accepts", t.Source, clipped(t.Algorithm)).
-		Hint("CircleCI signs with RS256: use the token as CircleCI gives it")
+		Hint("use the token as the CI system gives it to the job")
 }
 
 func clipped(s string) string { return strings.ToValidUTF8(s[:min(len(s), 20)], "") }

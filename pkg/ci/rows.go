@@ -31,9 +31,9 @@ func kubernetes() *System {
 // binds to any variable.
 func jenkins() *System {
 	s := &System{
-		Name: "jenkins", Title: "Jenkins",
-		Signs:     []string{"JENKINS_URL"},
-		Job:       []string{"BUILD_URL", "JENKINS_URL", "BUILD_TAG"},
+		Name: "jenkins", JobName: "JOB_NAME", Title: "Jenkins",
+		Signs: []string{"JENKINS_URL"},
+		Job:   []string{"BUILD_URL", "JENKINS_URL", "BUILD_TAG"},
 		// No file: on an agent in a pod, AWS_WEB_IDENTITY_TOKEN_FILE is the pod's.
 		Variables: []string{"*_ID_TOKEN", "ID_TOKEN*", "*OIDC_TOKEN*"},
 		Issuer:    `https://[^/]+(?:/.*)?/oidc`,
@@ -51,7 +51,7 @@ func jenkins() *System {
 
 func semaphore() *System {
 	s := &System{
-		Name: "semaphore", Title: "Semaphore",
+		Name: "semaphore", JobName: "SEMAPHORE_JOB_NAME", Title: "Semaphore",
 		Signs:     []string{"SEMAPHORE=true", "SEMAPHORE_OIDC_TOKEN"},
 		Job:       []string{"SEMAPHORE_JOB_ID", "SEMAPHORE_PROJECT_ID"},
 		Variables: []string{"SEMAPHORE_OIDC_TOKEN"},

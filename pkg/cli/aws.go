@@ -33,7 +33,7 @@ AWS_USE_DUALSTACK_ENDPOINT, AWS_ENDPOINT_URL_STS and AWS_ENDPOINT_URL. AWS_CA_BU
 replaces the system's roots.`
 	o := a.options(c)
 	o.text(&r.options.RoleARN, "role-arn", "AWS_ROLE_ARN", "`ARN` of the role to assume")
-	o.text(&r.options.SessionName, "role-session-name", "AWS_ROLE_SESSION_NAME", "`name` of the session in AWS's logs (default: $CIRCLE_JOB, else oidc-broker)")
+	o.text(&r.options.SessionName, "role-session-name", "AWS_ROLE_SESSION_NAME", "`name` of the session in AWS's logs (default: the job's, else oidc-broker)")
 	o.text(&r.options.Duration, "session-duration", "OIDC_BROKER_SESSION_DURATION", "`time` the credentials last: 1800, 30m, 1h; 15m to 12h (default 1h)")
 	o.text(&r.options.Region, "region", "AWS_REGION AWS_DEFAULT_REGION", "`region` whose STS is called, and which is delivered")
 	o.raw(&r.options.Policy, "policy", "OIDC_BROKER_POLICY", "session policy that limits the credentials: a `file` or JSON")

@@ -62,7 +62,7 @@ var refusals = []refusal{
 		more: []string{update + " --issuer-uri={iss}"}},
 	{text: issuerUnreachable, hints: []string{
 		"Google could not fetch the keys of {iss}",
-		"a CircleCI server that Google cannot reach needs its keys uploaded to the provider (--jwk-json-path)"}},
+		"a {ci} server that Google cannot reach needs its keys uploaded to the provider (--jwk-json-path)"}},
 	{text: "is stale to sign-in", hints: []string{
 		"the token is too old: exchange it in an early step, or mint a new one with --audience",
 		"if the token is fresh, this machine's clock is wrong"}},
@@ -286,7 +286,7 @@ func (r refusalOf) fill(hint string) string {
 	}
 	return strings.NewReplacer(
 		"{api}", api, "{owner}", owner,
-		"{iss}", t.Issuer, "{subbytes}", fmt.Sprint(len(t.Subject)),
+		"{ci}", ci.TitleOf(t), "{iss}", t.Issuer, "{subbytes}", fmt.Sprint(len(t.Subject)),
 		// As gcloud's lists are; a job chooses its audience, and the line is pasted.
 		"{aud}", shell.Word(strings.Join(t.Audience, ",")),
 		"{provider}", p.String(), "{number}", p.ProjectNumber, "{pool}", p.Pool, "{id}", p.ID, "{account}", r.x.ServiceAccount,

@@ -1,5 +1,5 @@
-// Package oidc knows the job's OpenID Connect token: what it says, where it is
-// found, how one is minted, and whether its signature is the issuer's.
+// Package oidc reads OpenID Connect tokens: what one says, and whether its signature is
+// the issuer's. It knows no CI system.
 package oidc
 
 import (
@@ -18,7 +18,7 @@ import (
 )
 
 const (
-	// MaxToken is the longest token AWS STS takes; CircleCI's have 1.5 KB.
+	// MaxToken is the longest token AWS STS takes; those of CI systems have 1.5 KB.
 	MaxToken = 20000
 	// Slack is how far the clocks of this machine and of the issuer may be
 	// apart: a token counts as expired this long after its exp, and one that
@@ -31,14 +31,14 @@ type Token struct {
 	Raw       secret.Value
 	Algorithm string // header alg, e.g. "RS256"
 	KeyID     string // header kid
-	Issuer    string // iss, e.g. "https://oidc.circleci.com/org/<uuid>"
+	Issuer    string // iss, e.g. "https://gitlab.com"
 	Subject   string // sub
 	Audience  []string
 	IssuedAt  time.Time // iat; zero if the token has none
 	Expiry    time.Time // exp
 	// Claims are all claims by name, numbers as json.Number.
 	Claims map[string]any
-	// Source says where the token was found, e.g. "CIRCLE_OIDC_TOKEN".
+	// Source says where the token was found, e.g. a variable.
 	Source string
 }
 
@@ -122,7 +122,7 @@ func (t Token) Text(claim string) string {
 }
 
 // The lines about a token that providers put under a refusal. Each fits into a
-// line of a job's log, for CircleCI's tokens.
+// line of a job's log.
 
 // SubjectHint names the token's subject.
 func (t Token) SubjectHint() string { return fmt.Sprintf("the token's subject is %q", t.Subject) }
@@ -195,5 +195,5 @@ func counted(n int, noun string) string {
 
 func malformed(source, format string, args ...any) error {
 	return fault.New(fault.Token, "the token in "+strings.ReplaceAll(source, "%", "%%")+" "+format, args...).
-		Hint("it is a JSON Web Token of three parts, as CircleCI puts it into CIRCLE_OIDC_TOKEN")
+		Hint("it is a JSON Web Token of three parts, as the CI system gives it to the job")
 }
