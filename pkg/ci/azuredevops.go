@@ -21,7 +21,11 @@ func azureDevOps() *System {
 		Issuer:   `https://vstoken\.dev\.azure\.com/[^/]+|https://app\.vstoken\.visualstudio\.com/[^/]+`,
 		Example:  "https://vstoken.dev.azure.com/11111111-2222-4333-8444-555566667777",
 		Lifetime: "10m",
-		Subject:  Grammar{"sc://{organization}/{project}/{connection}", "p://{organization}/{project}/{pipeline}"},
+		Reads: [][2]string{
+			{"AZURESUBSCRIPTION_SERVICE_CONNECTION_ID", "the service connection of the token in Azure DevOps"},
+			{"SYSTEM_OIDCREQUESTURI, SYSTEM_ACCESSTOKEN", "where an Azure DevOps job requests its token"},
+		},
+		Subject: Grammar{"sc://{organization}/{project}/{connection}", "p://{organization}/{project}/{pipeline}"},
 	}
 	return minting(s, mintAzureDevOps)
 }

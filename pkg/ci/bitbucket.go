@@ -17,6 +17,7 @@ func bitbucket() *System {
 			{"workspaceUuid", "text", ByPlatform}, {"repositoryUuid", "text", ByPlatform}, {"pipelineUuid", "text", ByPlatform}, {"stepUuid", "text", ByPlatform},
 			{"branchName", "text", ByMember}, {"deploymentEnvironmentUuid", "text", ByMember},
 		},
+		Key:     "repositoryUuid",
 		Subject: Grammar{"{repository}:{environment}:{step}", "{repository}:{step}"},
 	}
 	return declared(s, func(_ Finder, audience string) error {

@@ -22,6 +22,7 @@ func buildkite() *System {
 			{"step_key", "text", ByMember}, {"job_id", "text", ByPlatform}, {"agent_id", "text", ByPlatform}, {"build_id", "text", ByPlatform},
 			{"cluster_id", "text", ByPlatform}, {"queue_id", "text", ByMember}, {"build_source", "text", ByPlatform}, {"runner_environment", "text", ByPlatform},
 		},
+		Key: "pipeline_id",
 		Subject: Grammar{
 			"organization:{organization}:pipeline:{pipeline}:ref:refs/heads/{branch}:commit:{commit}:step:{step}",
 			"organization:{organization}:pipeline:{pipeline}:ref:refs/tags/{tag}:commit:{commit}:step:{step}",

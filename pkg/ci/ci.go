@@ -5,6 +5,8 @@ package ci
 
 import (
 	"context"
+	"crypto/sha256"
+	"fmt"
 	"regexp"
 	"strings"
 
@@ -44,6 +46,10 @@ type System struct {
 	Lifetime string
 	// Claims are those beside iss, sub, aud and the times, with who controls each.
 	Claims []Claim
+	// Key is the claim that tells its projects apart, by an id that is never another's.
+	Key string
+	// Reads are further variables that are read, and what for.
+	Reads [][2]string
 	// Subject are the forms of sub: a name in braces for each part that varies.
 	Subject Grammar
 	// AWSKeys are the claims that AWS can test beside aud and sub.
@@ -148,7 +154,7 @@ func Issuing(issuer string) *System {
 // company's own network has an issuer of its own. nil: any system's.
 func Of(t oidc.Token) *System {
 	for name := range t.Claims {
-		if strings.HasPrefix(name, claimPrefix) {
+		if strings.HasPrefix(name, ClaimPrefix) {
 			return circleCI()
 		}
 	}
@@ -168,18 +174,47 @@ func SeenByAWS(t oidc.Token) string {
 	all := []string{"aud", "sub"}
 	if s := Of(t); s != nil {
 		for _, key := range s.AWSKeys {
-			all = append(all, strings.TrimPrefix(key, claimPrefix))
+			all = append(all, strings.TrimPrefix(key, ClaimPrefix))
 		}
 	}
 	last := len(all) - 1
 	return strings.Join(all[:last], ", ") + " and " + all[last]
 }
 
+// KeyOf is the claim that tells the projects of a token's system apart, for messages.
+func KeyOf(t oidc.Token) string {
+	if s := Of(t); s != nil && s.Key != "" {
+		return s.Key
+	}
+	return "sub"
+}
+
+// JobID returns what tells a job from all others, or "": for what one job leaves behind
+// on a machine, and another does not clean up.
+func JobID(getenv func(string) string) string {
+	s, _ := Detect(getenv)
+	if s == nil {
+		s = circleCI() // whose variables may be there without those that show it
+	}
+	if len(s.Job) == 0 || getenv(s.Job[0]) == "" {
+		return ""
+	}
+	if s.Name == "circleci" {
+		return strings.TrimSpace(getenv(s.Job[0]))
+	}
+	// One of them may be an address, which has no place in a file.
+	all := sha256.New()
+	for _, name := range s.Job {
+		_, _ = fmt.Fprintf(all, "%s=%s\n", name, getenv(name))
+	}
+	return fmt.Sprintf("%s-%x", s.Name, all.Sum(nil)[:16])
+}
+
 // JobName returns the job's name, and the variable that holds it.
 func JobName(getenv func(string) string) (name, variable string) {
 	s, _ := Detect(getenv)
 	if s == nil {
-		s = circleCI() // whose jobs are told their names in containers, too
+		s = circleCI() // whose variables may be there without those that show it
 	}
 	if s.JobName == "" {
 		return "", ""

@@ -36,16 +36,23 @@ func circleCI() *System {
 		Lifetime:  "1h to 10h",
 		Expired:   "CircleCI makes the token before the job starts: exchange it in an early step, or mint a new one with --audience",
 		Claims: []Claim{
-			{claimPrefix + "org-id", "text", ByPlatform}, {claimPrefix + "project-id", "text", ByPlatform},
-			{claimPrefix + "vcs-origin", "text", ByAnyone}, {claimPrefix + "vcs-ref", "text", ByAnyone}, {claimPrefix + "ssh-rerun", "boolean", ByMember},
-			{claimPrefix + "context-ids", "list", ByMember}, {claimPrefix + "job-id", "text", ByPlatform}, {claimPrefix + "workflow-id", "text", ByPlatform},
-			{claimPrefix + "pipeline-id", "text", ByPlatform}, {claimPrefix + "pipeline-definition-id", "text", ByPlatform},
+			{ClaimPrefix + "org-id", "text", ByPlatform}, {ClaimPrefix + "project-id", "text", ByPlatform},
+			{ClaimPrefix + "vcs-origin", "text", ByAnyone}, {ClaimPrefix + "vcs-ref", "text", ByAnyone}, {ClaimPrefix + "ssh-rerun", "boolean", ByMember},
+			{ClaimPrefix + "context-ids", "list", ByMember}, {ClaimPrefix + "job-id", "text", ByPlatform}, {ClaimPrefix + "workflow-id", "text", ByPlatform},
+			{ClaimPrefix + "pipeline-id", "text", ByPlatform}, {ClaimPrefix + "pipeline-definition-id", "text", ByPlatform},
+		},
+		Key: ClaimPrefix + "project-id",
+		Reads: [][2]string{
+			{"CIRCLECI, CIRCLE_BUILD_URL, CIRCLE_PR_REPONAME, CIRCLE_PR_USERNAME", "tell why a job has no token"},
+			{"CI, CIRCLE_BUILD_NUM, CIRCLE_WORKFLOW_ID, CODEBUILD_BUILD_ID, JENKINS_URL, TF_BUILD", "tell a CI job, to which --if-no-token does not apply"},
+			{"CIRCLE_OIDC_SANDBOX_URL", "set by the sandbox, for the 'circleci' that it puts on PATH"},
+			{"CIRCLE_ORGANIZATION_ID", "the audience of a token that is minted, where none is asked for"},
 		},
 		Subject: Grammar{
 			"org/{org}/project/{project}/user/{user}/vcs-origin/{vcs_origin}/vcs-ref/{vcs_ref}",
 			"org/{org}/project/{project}/user/{user}",
 		},
-		AWSKeys: []string{claimPrefix + "project-id"},
+		AWSKeys: []string{ClaimPrefix + "project-id"},
 		Samples: circleCISamples(),
 	}
 }

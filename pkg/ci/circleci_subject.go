@@ -6,18 +6,18 @@ import (
 	"github.com/oidc-broker/oidc-broker/pkg/oidc"
 )
 
-// claimPrefix is how the names of CircleCI's own claims begin.
-const claimPrefix = "oidc.circleci.com/"
+// ClaimPrefix is how the names of CircleCI's own claims begin.
+const ClaimPrefix = "oidc.circleci.com/"
 
 // CircleCIClaim returns one of CircleCI's own claims by its name after
 // "oidc.circleci.com/", or nil.
-func CircleCIClaim(t oidc.Token, name string) any { return t.Claims[claimPrefix+name] }
+func CircleCIClaim(t oidc.Token, name string) any { return t.Claims[ClaimPrefix+name] }
 
 // ProjectID returns the claim oidc.circleci.com/project-id, or "".
-func ProjectID(t oidc.Token) string { return t.Text(claimPrefix + "project-id") }
+func ProjectID(t oidc.Token) string { return t.Text(ClaimPrefix + "project-id") }
 
 // OrgID returns the claim oidc.circleci.com/org-id, or "".
-func OrgID(t oidc.Token) string { return t.Text(claimPrefix + "org-id") }
+func OrgID(t oidc.Token) string { return t.Text(ClaimPrefix + "org-id") }
 
 // Choice is what a command line needs beside the defaults to find this token
 // again, with a space in front: " --token-version v2", or nothing.
@@ -61,7 +61,7 @@ func ParseSubject(t oidc.Token) (Subject, bool) {
 	}
 	// A branch may be named "x/vcs-ref/refs/heads/main", an owner "vcs-ref":
 	// only the claims tell for certain where the origin ends.
-	if origin, ref := t.Text(claimPrefix+"vcs-origin"), t.Text(claimPrefix+"vcs-ref"); rest == origin+"/vcs-ref/"+ref {
+	if origin, ref := t.Text(ClaimPrefix+"vcs-origin"), t.Text(ClaimPrefix+"vcs-ref"); rest == origin+"/vcs-ref/"+ref {
 		s.VCSOrigin, s.VCSRef = origin, ref
 		return s, true
 	}

@@ -155,18 +155,18 @@ func (v Variant) Payload(now time.Time) (v1, v2 map[string]any) {
 		"aud":                                  or(v.Audience, v.OrgID()),
 		"iat":                                  issued.Unix(),
 		"exp":                                  issued.Add(ttl).Unix(),
-		claimPrefix + "context-ids":            []string{SampleContext},
-		claimPrefix + "job-id":                 SampleJob,
-		claimPrefix + "org-id":                 v.OrgID(),
-		claimPrefix + "pipeline-definition-id": SamplePipelineDefinition,
-		claimPrefix + "pipeline-id":            SamplePipeline,
-		claimPrefix + "project-id":             v.ProjectID(),
-		claimPrefix + "ssh-rerun":              v.SSHRerun,
-		claimPrefix + "workflow-id":            SampleWorkflow,
+		ClaimPrefix + "context-ids":            []string{SampleContext},
+		ClaimPrefix + "job-id":                 SampleJob,
+		ClaimPrefix + "org-id":                 v.OrgID(),
+		ClaimPrefix + "pipeline-definition-id": SamplePipelineDefinition,
+		ClaimPrefix + "pipeline-id":            SamplePipeline,
+		ClaimPrefix + "project-id":             v.ProjectID(),
+		ClaimPrefix + "ssh-rerun":              v.SSHRerun,
+		ClaimPrefix + "workflow-id":            SampleWorkflow,
 	}
 	if !v.Webhook {
-		v1[claimPrefix+"vcs-origin"] = v.origin()
-		v1[claimPrefix+"vcs-ref"] = v.ref()
+		v1[ClaimPrefix+"vcs-origin"] = v.origin()
+		v1[ClaimPrefix+"vcs-ref"] = v.ref()
 	}
 	v2 = maps.Clone(v1)
 	v2["sub"] = sub2

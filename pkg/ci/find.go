@@ -111,6 +111,20 @@ func (f Finder) source() *System {
 	return circleCI()
 }
 
+// Lasts says that no newer token than t can be had while the job runs, and why.
+func (f Finder) Lasts(t oidc.Token) (why string, last bool) {
+	s, _ := f.System()
+	switch {
+	case s == nil || s.Name == "circleci" || f.File != "" || len(s.Files) > 0:
+		return "", false
+	case f.Env != "":
+		return fmt.Sprintf("the token in %s expires then, and --token-env names no other one", t.Source), true
+	case !s.Mints:
+		return fmt.Sprintf("the token in %s expires then, and %s makes no other one while the job runs", t.Source, s.Title), true
+	}
+	return "", false
+}
+
 // example is a variable that --token-env could name: CircleCI's, or any.
 func (f Finder) example(circle string) string {
 	if f.source().Name == "circleci" {
@@ -190,6 +204,11 @@ func (f Finder) judged(t oidc.Token, err error) (oidc.Token, error) {
 	}
 	if err := f.Guards.check(t, f.Now()); err != nil {
 		return oidc.Token{}, err
+	}
+	if s, _ := f.System(); s != nil && f.Note != nil && (f.Env != "" || f.File != "") {
+		if of := Of(t); of != nil && of != s && of.Name != s.Name {
+			f.Note(fmt.Sprintf("the token in %s is of %s, by its issuer, and this is a job of %s", t.Source, of.Title, s.Title))
+		}
 	}
 	if f.Found != nil {
 		f.Found(t.Raw)

@@ -28,6 +28,7 @@ func fly() *System {
 			{"machine_id", "text", ByPlatform}, {"machine_name", "text", ByMember}, {"machine_version", "text", ByPlatform}, {"region", "text", ByMember},
 			{"image", "text", ByMember}, {"image_digest", "text", ByMember},
 		},
+		Key:     "app_id",
 		Subject: Grammar{"{organization}:{app}:{machine}"},
 	}
 	return minting(s, func(ctx context.Context, f Finder, audience string) (oidc.Token, error) {

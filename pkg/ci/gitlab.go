@@ -24,6 +24,7 @@ func gitlab() *System {
 			{"runner_environment", "text", ByPlatform}, {"sha", "text", ByMember}, {"project_visibility", "text", ByPlatform},
 			{"ci_config_ref_uri", "text", ByMember}, {"ci_config_sha", "text", ByMember},
 		},
+		Key:     "project_id",
 		Subject: Grammar{"project_path:{project_path}:ref_type:{ref_type}:ref:{ref}"},
 		Samples: []Sample{
 			{"main", gitlabSample("my-group/app", "branch", "main", "true")},

@@ -24,8 +24,11 @@ func google() *System {
 		Example:  "https://accounts.google.com",
 		Lifetime: "1h",
 		Claims:   []Claim{{"azp", "text", ByPlatform}, {"email", "text", ByPlatform}, {"email_verified", "boolean", ByPlatform}},
-		Subject:  Grammar{"{account}"},
-		AWSKeys:  []string{"oaud", "email"},
+		Reads: [][2]string{
+			{"GCE_METADATA_HOST", "the metadata server, for --ci google"},
+		},
+		Subject: Grammar{"{account}"},
+		AWSKeys: []string{"oaud", "email"},
 	}
 	return minting(s, mintGoogle)
 }

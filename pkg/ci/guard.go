@@ -69,7 +69,7 @@ func claimOf(t oidc.Token, name string) (any, bool) {
 	if v, ok := t.Claims[name]; ok {
 		return v, true
 	}
-	v, ok := t.Claims[claimPrefix+name]
+	v, ok := t.Claims[ClaimPrefix+name]
 	return v, ok
 }
 

@@ -14,13 +14,13 @@ func TestGuards(t *testing.T) {
 	now := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 	token := oidc.Token{Source: "MINE", Subject: "me", Expiry: now.Add(10 * time.Minute), Claims: map[string]any{
 		"sub": "me", "number": json.Number("42"), "null": nil, "project-id": "not CircleCI's",
-		claimPrefix + "vcs-ref": "refs/heads/a=b", claimPrefix + "project-id": "p",
-		claimPrefix + "ssh-rerun": false, claimPrefix + "context-ids": []any{"one", "two", []any{"three"}},
+		ClaimPrefix + "vcs-ref": "refs/heads/a=b", ClaimPrefix + "project-id": "p",
+		ClaimPrefix + "ssh-rerun": false, ClaimPrefix + "context-ids": []any{"one", "two", []any{"three"}},
 	}}
 	rerun := token
-	rerun.Claims = map[string]any{claimPrefix + "ssh-rerun": true}
+	rerun.Claims = map[string]any{ClaimPrefix + "ssh-rerun": true}
 	text := token
-	text.Claims = map[string]any{claimPrefix + "ssh-rerun": "true"}
+	text.Claims = map[string]any{ClaimPrefix + "ssh-rerun": "true"}
 	for _, row := range []struct {
 		name  string
 		token oidc.Token
@@ -32,7 +32,7 @@ func TestGuards(t *testing.T) {
 		{"text", token, Guards{Claims: []string{"sub=me"}}, 0, ""},
 		{"two", token, Guards{Claims: []string{"sub=me", "sub=you"}}, fault.Refused, `--require-claim: the token's sub is "me", not "you"`},
 		{"CircleCI's own", token, Guards{Claims: []string{"vcs-ref=refs/heads/a=b"}}, 0, ""},
-		{"with its prefix", token, Guards{Claims: []string{claimPrefix + "project-id=p"}}, 0, ""},
+		{"with its prefix", token, Guards{Claims: []string{ClaimPrefix + "project-id=p"}}, 0, ""},
 		{"the whole name first", token, Guards{Claims: []string{"project-id=p"}}, fault.Refused, `"not CircleCI's"`},
 		{"boolean", token, Guards{Claims: []string{"ssh-rerun=false"}}, 0, ""},
 		{"number", token, Guards{Claims: []string{"number=42"}}, 0, ""},

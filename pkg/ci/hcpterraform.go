@@ -17,6 +17,7 @@ func hcpTerraform() *System {
 			{"terraform_workspace_id", "text", ByPlatform}, {"terraform_workspace_name", "text", ByMember}, {"terraform_full_workspace", "text", ByMember},
 			{"terraform_run_id", "text", ByPlatform}, {"terraform_run_phase", "text", ByPlatform},
 		},
+		Key: "terraform_workspace_id",
 		Subject: Grammar{
 			"organization:{organization}:project:{project}:workspace:{workspace}:run_phase:{run_phase}",
 			"organization:{organization}:module:{module}:operation:{operation}",

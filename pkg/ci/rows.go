@@ -65,6 +65,7 @@ func semaphore() *System {
 			{"branch", "text", ByAnyone}, {"pr_branch", "text", ByAnyone}, {"pr", "text", ByAnyone}, {"tag", "text", ByMember},
 			{"job_type", "text", ByMember}, {"actor", "text", ByAnyone}, {"sub127", "text", ByPlatform},
 		},
+		Key:     "prj_id",
 		Subject: Grammar{"org:{org}:project:{project}:repo:{repo}:ref_type:{ref_type}:ref:{ref}"},
 	}
 	return declared(s, s.one("SEMAPHORE_OIDC_TOKEN", "the organisation's plan has to include OpenID Connect"))
@@ -115,6 +116,7 @@ func vercel() *System {
 		Claims: []Claim{
 			{"owner", "text", ByPlatform}, {"owner_id", "text", ByPlatform}, {"project", "text", ByMember}, {"project_id", "text", ByPlatform}, {"environment", "text", ByAnyone},
 		},
+		Key:     "project_id",
 		Subject: Grammar{"owner:{owner}:project:{project}:environment:{environment}"},
 	}
 	return declared(s, s.one("VERCEL_OIDC_TOKEN", "turn on OpenID Connect federation in the project's settings, under Security"))

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/oidc-broker/oidc-broker/pkg/ci"
 	"github.com/oidc-broker/oidc-broker/pkg/gcp"
 	"github.com/oidc-broker/oidc-broker/pkg/internal/fault"
 	"github.com/oidc-broker/oidc-broker/pkg/internal/files"
@@ -61,7 +62,7 @@ func (p *plan) untrustedTargets(r *applyRun) error {
 // without options takes, too, and what the job's command itself gives on standard
 // input.
 var harmless = map[string][]string{
-	"token-env":  {"CIRCLE_OIDC_TOKEN", "CIRCLE_OIDC_TOKEN_V2"},
+	"token-env":  {ci.EnvV1, ci.EnvV2},
 	"token-file": {"-"},
 }
 

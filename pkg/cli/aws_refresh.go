@@ -41,6 +41,7 @@ func (r *awsRun) refreshed(ctx context.Context, x *aws.Exchange, argv []string) 
 	if err := ctx.Err(); err != nil { // an interrupt that came while the last answer did
 		return err
 	}
+	r.noteLast(ctx, r.token, "AWS credentials")
 	r.token.silent = true // a token that is minted instead of the job's is noted once
 	life, end := context.WithCancel(context.WithoutCancel(ctx))
 	kept := aws.Keep(first, func(ctx context.Context) (aws.Credentials, error) { return r.within(ctx, x) }, r.Now, r.notRenewed)

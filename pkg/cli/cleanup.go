@@ -16,6 +16,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/oidc-broker/oidc-broker/pkg/ci"
 	"github.com/oidc-broker/oidc-broker/pkg/internal/fault"
 	"github.com/oidc-broker/oidc-broker/pkg/internal/files"
 	"github.com/oidc-broker/oidc-broker/pkg/internal/ini"
@@ -32,7 +33,7 @@ func (a *app) journal() *files.Journal {
 		return nil
 	}
 	j := files.NewJournal(dir)
-	j.Job, j.Markers = strings.TrimSpace(a.Getenv("CIRCLE_WORKFLOW_JOB_ID")), allMarkers()
+	j.Job, j.Markers = ci.JobID(a.Getenv), allMarkers()
 	j.Log = func(err error) {
 		if len(fault.Hints(err)) > 0 && !errors.Is(err, fs.ErrPermission) {
 			// There is a record, and it cannot be used: nobody would know before cleanup.

@@ -314,6 +314,7 @@ func (r *gcpRun) exec(ctx context.Context, x *gcp.Exchange, f gcpFiles, argv []s
 	if err := ctx.Err(); err != nil { // an interrupt that came while the last answer did
 		return err
 	}
+	r.noteLast(ctx, r.token, "access")
 	life, end := context.WithCancel(context.WithoutCancel(ctx))
 	kept := make(chan struct{})
 	go func() {

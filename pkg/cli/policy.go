@@ -253,7 +253,7 @@ func findingsText(findings []policy.Finding, path string) []byte {
 // there whole in the other formats.
 func witnessLines(c policy.Claims) []string {
 	var lines []string
-	for _, name := range []string{"iss", "sub", "aud", "oidc.circleci.com/project-id", "oidc.circleci.com/vcs-origin", "oidc.circleci.com/vcs-ref", "oidc.circleci.com/ssh-rerun", "oidc.circleci.com/context-ids"} {
+	for _, name := range []string{"iss", "sub", "aud", policy.ClaimProject, policy.ClaimOrigin, policy.ClaimRef, policy.ClaimSSHRerun, policy.ClaimContexts} {
 		v, there := c[name]
 		if !there {
 			continue

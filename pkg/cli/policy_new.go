@@ -142,7 +142,7 @@ func (n *policyNew) fromToken(ctx context.Context) error {
 	take(&n.job.Org, ci.OrgID(t))
 	take(&n.job.Project, ci.ProjectID(t))
 	if n.job.VCSRef != "" {
-		take(&n.job.VCSOrigin, t.Text("oidc.circleci.com/vcs-origin"))
+		take(&n.job.VCSOrigin, t.Text(policy.ClaimOrigin))
 	}
 	return nil
 }

@@ -94,7 +94,6 @@ func (m Manual) Walk(visit func(Manual)) {
 // Those that only doctor looks at are not among them.
 func Variables() []Variable {
 	all := []Variable{
-		{"ACTIONS_ID_TOKEN_REQUEST_URL, ACTIONS_ID_TOKEN_REQUEST_TOKEN", "where a GitHub Actions job requests its token"},
 		{"AWS_CA_BUNDLE", "file of the authorities to trust at AWS, instead of the system's"},
 		{"AWS_CONFIG_FILE", "the AWS config file, instead of ~/.aws/config"},
 		{"AWS_ENDPOINT_URL", "another address of AWS's services"},
@@ -104,31 +103,20 @@ func Variables() []Variable {
 		{"AWS_USE_DUALSTACK_ENDPOINT", "AWS's endpoints with IPv6"},
 		{"AWS_USE_FIPS_ENDPOINT", "AWS's FIPS endpoints"},
 		{"AWS_WEB_IDENTITY_TOKEN_FILE", "the file with a pod's token, with --ci kubernetes or where no CI job is detected"},
-		{"AZURESUBSCRIPTION_SERVICE_CONNECTION_ID", "the service connection of the token in Azure DevOps"},
 		{"BAO_TOKEN_PATH", "where vault login writes the token, instead of ~/.vault-token"},
 		{"BOTO_CONFIG, BOTO_PATH", "files of boto's: aws exec --refresh refuses keys in the first; gcp env and exec add gsutil's settings to them"},
 		{"BASH_ENV", "the file that --bash-env writes"},
-		{"CIRCLECI, CIRCLE_BUILD_URL, CIRCLE_PR_REPONAME, CIRCLE_PR_USERNAME", "tell why a job has no token"},
-		{"CI, CIRCLE_BUILD_NUM, CIRCLE_WORKFLOW_ID, CODEBUILD_BUILD_ID, JENKINS_URL, TF_BUILD", "tell a CI job, to which --if-no-token does not apply"},
-		{"CIRCLE_WORKFLOW_JOB_ID, CIRCLE_WORKFLOW_ID, CIRCLE_PIPELINE_ID, CIRCLE_PROJECT_ID, CIRCLE_BUILD_URL, CIRCLE_REPOSITORY_URL, CIRCLE_BRANCH, CIRCLE_TAG", "tell whose job's keys are in the cache, where it has no token yet"},
-		{"CIRCLE_JOB", "the default of --role-session-name"},
-		{"CIRCLE_OIDC_SANDBOX_URL", "set by the sandbox, for the 'circleci' that it puts on PATH"},
-		{"CIRCLE_OIDC_TOKEN, CIRCLE_OIDC_TOKEN_V2", "the job's tokens"},
-		{"CIRCLE_ORGANIZATION_ID", "the audience of a token that is minted, where none is asked for"},
 		{"CLOUDSDK_AUTH_CREDENTIAL_FILE_OVERRIDE", "a file that gcloud takes before the one that is delivered: a note says so"},
 		{"CLOUDSDK_ACTIVE_CONFIG_NAME", "gcloud's configuration whose settings would override what is delivered"},
 		{"CLOUDSDK_CONFIG, APPDATA", "gcloud's directory, for create-cred-config with a client certificate"},
 		{"GOOGLE_APPLICATION_CREDENTIALS", "the file that Google's tools use already, for --if-no-token"},
-		{"GCE_METADATA_HOST", "the metadata server, for --ci google"},
-		{"GITHUB_EVENT_NAME, FORGEJO_ACTIONS", "tell why a job has no token"},
 		{"GOOGLE_EXTERNAL_ACCOUNT_AUDIENCE", "set by Google's libraries, for executable-source"},
 		{"GOOGLE_EXTERNAL_ACCOUNT_TOKEN_TYPE", "set by Google's libraries, for executable-source"},
 		{"HOME, USERPROFILE, LOCALAPPDATA, XDG_CONFIG_HOME, XDG_STATE_HOME, XDG_CACHE_HOME", "where this program's own files and those of the tools are"},
 		{"HTTPS_PROXY, HTTP_PROXY, NO_PROXY", "the proxy, also in lower case"},
 		{"OIDC_BROKER_COMPLETION_DESCRIPTIONS", "false: completions come without descriptions"},
 		{"CLOUDSDK_CORE_PROJECT", "gcloud's own project: apply says when it overrides a target's project-id"},
-		{"PATH", "where circleci and the commands to run are"},
-		{"SYSTEM_OIDCREQUESTURI, SYSTEM_ACCESSTOKEN", "where an Azure DevOps job requests its token"},
+		{"PATH", "where the CI system's program that mints, and the commands to run, are"},
 		{"SSL_CERT_FILE, SSL_CERT_DIR", "the authorities to trust, instead of the system's"},
 		{"TMPDIR", "where a command's private directory goes when there is no usable home directory"},
 	}
@@ -139,11 +127,17 @@ func Variables() []Variable {
 			names = append(names, name)
 		}
 		all = append(all, Variable{strings.Join(names, ", "), "shows that a job of " + s.Title + " runs"})
-		if len(s.Variables) > 0 && s.Name != "circleci" {
+		if s.JobName != "" {
+			all = append(all, Variable{s.JobName, "the default of --role-session-name in a job of " + s.Title})
+		}
+		if len(s.Variables) > 0 {
 			all = append(all, Variable{strings.Join(s.Variables, ", "), "the token of a job of " + s.Title})
 		}
-		if len(s.Job) > 0 && s.Name != "circleci" {
+		if len(s.Job) > 0 {
 			all = append(all, Variable{strings.Join(s.Job, ", "), "tell whose job's keys are in the cache, where it has no token yet"})
+		}
+		for _, r := range s.Reads {
+			all = append(all, Variable{r[0], r[1]})
 		}
 	}
 	slices.SortFunc(all, func(a, b Variable) int { return cmp.Compare(a.Name, b.Name) })

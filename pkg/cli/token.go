@@ -77,6 +77,18 @@ func (a *app) finder(t tokenOptions) ci.Finder {
 	}
 }
 
+// noteLast says, before a command begins that renews, until when it can.
+func (a *app) noteLast(ctx context.Context, o tokenOptions, what string) {
+	f := a.finder(o)
+	t, found, err := f.Look(ctx)
+	if err != nil || !found {
+		return
+	}
+	if why, last := f.Lasts(t); last {
+		a.note(fmt.Sprintf("new %s can be had until %s: %s", what, t.Expiry.Format(time.RFC3339), why))
+	}
+}
+
 func (a *app) tokenCommand() *cobra.Command {
 	var (
 		t       tokenOptions
@@ -172,7 +184,7 @@ func (a *app) tokenRows(t oidc.Token, v *oidc.Verification) [][2]string {
 	}
 	add("ssh-rerun", text(ci.CircleCIClaim(t, "ssh-rerun")))
 	for _, name := range otherClaims(t) {
-		add(strings.TrimPrefix(name, "oidc.circleci.com/"), text(t.Claims[name]))
+		add(strings.TrimPrefix(name, ci.ClaimPrefix), text(t.Claims[name]))
 	}
 	if !t.IssuedAt.IsZero() {
 		add("issued", fmt.Sprintf("%s (%s ago)", t.IssuedAt.Format(time.RFC3339), a.Now().Sub(t.IssuedAt).Round(time.Second)))
@@ -229,7 +241,7 @@ func text(v any) string {
 func otherClaims(t oidc.Token) []string {
 	var names []string
 	for name := range t.Claims {
-		switch strings.TrimPrefix(name, "oidc.circleci.com/") {
+		switch strings.TrimPrefix(name, ci.ClaimPrefix) {
 		case "iss", "sub", "aud", "iat", "exp", "org-id", "project-id", "vcs-origin", "vcs-ref", "context-ids", "ssh-rerun":
 			continue
 		}

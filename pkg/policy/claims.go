@@ -17,7 +17,7 @@ type Claims map[string]any
 // The names of the claims that CircleCI's tokens have beside iss, sub, aud, iat
 // and exp.
 const (
-	ClaimPrefix = "oidc.circleci.com/"
+	ClaimPrefix = ci.ClaimPrefix
 
 	ClaimOrg      = ClaimPrefix + "org-id"
 	ClaimProject  = ClaimPrefix + "project-id"

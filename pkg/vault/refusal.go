@@ -112,16 +112,16 @@ var refusals = []refusal{
 		"the role's groups_claim names {claim}, which is {kind} in the token ({value}): it has to be a list of texts",
 		explained}},
 	{login, 400, "not found in token", asStatus, []string{
-		"the role's user_claim names the claim {claim}, which the token does not have; one that it has: oidc.circleci.com/project-id",
+		"the role's user_claim names the claim {claim}, which the token does not have; one that it has: {key}",
 		explained}},
 	{login, 400, "could not be converted to string", asStatus, []string{
-		"the role's user_claim names {claim}, which is {kind} in the token ({value}): it has to be text, as oidc.circleci.com/project-id is",
+		"the role's user_claim names {claim}, which is {kind} in the token ({value}): it has to be text, as {key} is",
 		explained}},
 	{login, 400, "error converting claim", asStatus, []string{
 		"the role's claim_mappings name {claim}, which is {kind} in the token ({value}): a mapping takes text alone",
 		explained}},
 	{login, 0, "missing name in alias", never, []string{
-		"the claim that the role's user_claim names is empty in the token: name another, such as oidc.circleci.com/project-id",
+		"the claim that the role's user_claim names is empty in the token: name another, such as {key}",
 		explained}},
 	{login, 400, "cannot create root tokens", asStatus, []string{
 		"the role {role} gives the policy root, which no login can have: take it out of the role's token_policies"}},
@@ -328,7 +328,7 @@ func (s *Session) fill(hint string, what about, text string) string {
 		"{addr}", server.Addr, "{path}", what.path, "{mount}", "auth/"+unescaped(server.authPath),
 		"{rolename}", shell.Word(named), "{role}", role, "{namespace}", namespace,
 		"{iss}", t.Issuer, "{sub}", t.Subject, "{aud}", shell.Word(strings.Join(t.Audience, ",")),
-		"{choice}", ci.Choice(t), "{claim}", remote.Clip(claim), "{kind}", kindOf(t.Claims, claim), "{value}", remote.Clip(string(value)),
+		"{choice}", ci.Choice(t), "{key}", ci.KeyOf(t), "{claim}", remote.Clip(claim), "{kind}", kindOf(t.Claims, claim), "{value}", remote.Clip(string(value)),
 		"{data}", dataHint(what.wanted), "{version}", what.wanted.ofVersion(),
 	).Replace(hint)
 	return filled
