@@ -111,6 +111,13 @@ func (f Finder) source() *System {
 	return circleCI()
 }
 
+// ByReceiver says that each receiver gets a token of its own: CircleCI's default is the
+// organisation, for all of them.
+func (f Finder) ByReceiver() bool {
+	s, _ := f.System()
+	return s != nil && s.Name != "circleci"
+}
+
 // Lasts says that no newer token than t can be had while the job runs, and why.
 func (f Finder) Lasts(t oidc.Token) (why string, last bool) {
 	s, _ := f.System()

@@ -54,8 +54,8 @@ func (p *plan) choices() []*choice {
 			continue
 		}
 		options := t.token
-		if s, _ := p.finder(options).System(); s != nil && s.Name != "circleci" {
-			options.receiver = t.receiver // CircleCI's default is the organisation, for all receivers
+		if p.finder(options).ByReceiver() {
+			options.receiver = t.receiver
 		}
 		var same *choice
 		for _, c := range all {

@@ -328,7 +328,7 @@ func empty(f *pflag.Flag) bool {
 }
 
 // leftover is what an interpolation that did not happen leaves: $NAME, ${NAME}
-// of a shell or << x >> of CircleCI's configuration.
+// of a shell or << x >> of an orb.
 const leftover = `\$[A-Za-z_][A-Za-z0-9_]*|\$\{[^}]*\}|<<[^>]*>>`
 
 // unexpanded returns the first of them in a value, or "".
@@ -371,7 +371,7 @@ func expanded(f *pflag.Flag, from string) error {
 	for _, v := range values(f) {
 		if name := unexpanded(v); name != "" {
 			return fault.New(fault.Usage, "%s holds the literal text %s", from, name).
-				Hint("nothing expanded it: CircleCI does not interpolate variables in 'environment:', and the shell not within single quotes")
+				Hint("nothing expanded it: a CI system interpolates variables in a part of its configuration alone, and the shell not within single quotes")
 		}
 	}
 	return nil

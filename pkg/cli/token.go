@@ -141,10 +141,11 @@ func (a *app) token(ctx context.Context, o tokenOptions, format string, verify b
 		v = &got
 	}
 	if format == "json" {
-		return a.tokenJSON(t, v)
+		s, sign := a.finder(o).System()
+		return a.tokenJSON(t, v, s, sign)
 	}
 	rows := a.tokenRows(t, v)
-	if s, sign := a.finder(o).System(); s != nil && s.Name != "circleci" {
+	if s, sign := a.finder(o).System(); s != nil {
 		rows = append([][2]string{{"ci", fmt.Sprintf("%s (by %s)", s.Title, sign)}}, rows...)
 	}
 	return a.result(table(rows))
@@ -251,7 +252,7 @@ func otherClaims(t oidc.Token) []string {
 	return names
 }
 
-func (a *app) tokenJSON(t oidc.Token, v *oidc.Verification) error {
+func (a *app) tokenJSON(t oidc.Token, v *oidc.Verification, s *ci.System, sign string) error {
 	out := map[string]any{
 		"source":           t.Source,
 		"header":           map[string]string{"alg": t.Algorithm, "kid": t.KeyID},
@@ -267,6 +268,9 @@ func (a *app) tokenJSON(t oidc.Token, v *oidc.Verification) error {
 	}
 	if s, ok := ci.ParseSubject(t); ok {
 		out["subject"] = map[string]string{"org": s.Org, "project": s.Project, "user": s.User, "vcs-origin": s.VCSOrigin, "vcs-ref": s.VCSRef}
+	}
+	if s != nil {
+		out["ci"] = map[string]string{"name": s.Name, "by": sign}
 	}
 	if v != nil {
 		out["jwksURL"] = v.JWKS
