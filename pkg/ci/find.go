@@ -30,16 +30,17 @@ type Finder struct {
 	DefaultAudience string
 	Guards          Guards
 
-	Getenv func(string) string
+	Getenv func(string) string // nil: os.Getenv
 	// Environ returns the environment as NAME=VALUE; nil: no variable is found by a
 	// part of its name.
 	Environ func() []string
-	// Client returns the HTTP client with which a token is requested.
+	// Client returns the HTTP client with which a token is requested; nil: one of the
+	// machine's.
 	Client func() *remote.Client
-	Stdin  io.Reader
-	Now    func() time.Time
+	Stdin  io.Reader        // nil: empty
+	Now    func() time.Time // nil: time.Now
 	// Run runs a program and returns what it printed. An error that satisfies
-	// errors.Is(err, fs.ErrNotExist) means that the program is not on PATH.
+	// errors.Is(err, fs.ErrNotExist) means that the program is not on PATH. Nil runs it.
 	Run func(ctx context.Context, argv ...string) (stdout, stderr []byte, err error)
 	// Note is told what the user did not ask for: that another token is used than the
 	// job's; nil means nobody is.
@@ -159,6 +160,7 @@ func (f Finder) wanted() Want {
 // error is a fault.Token, but for a file that cannot be read (fault.Local),
 // options that Check refuses, and context.Canceled.
 func (f Finder) Find(ctx context.Context) (oidc.Token, error) {
+	f = f.orReal()
 	return f.judged(f.find(ctx))
 }
 
@@ -166,6 +168,7 @@ func (f Finder) Find(ctx context.Context) (oidc.Token, error) {
 // one for the same audience, or what the file of --token-file holds by now. Errors
 // are as those of Find.
 func (f Finder) Renew(ctx context.Context, old oidc.Token) (oidc.Token, error) {
+	f = f.orReal()
 	if err := f.Check(); err != nil {
 		return oidc.Token{}, err
 	}

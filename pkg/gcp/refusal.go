@@ -1,7 +1,6 @@
 package gcp
 
 import (
-	"encoding/json"
 	"fmt"
 	"net/http"
 	"strings"
@@ -138,42 +137,6 @@ func (r refusalOf) as(member func() string) refusalOf {
 	return r
 }
 
-// words are an answer's error, in either of Google's two forms.
-type words struct {
-	code    string // error, or the first reason, else the status
-	message string
-}
-
-func read(body []byte) (words, bool) {
-	var oauth struct {
-		Error       string `json:"error"`
-		Description string `json:"error_description"`
-	}
-	if json.Unmarshal(body, &oauth) == nil && oauth.Error != "" {
-		return words{oauth.Error, oauth.Description}, true
-	}
-	var api struct {
-		Error struct {
-			Message string `json:"message"`
-			Status  string `json:"status"`
-			Details []struct {
-				Reason string `json:"reason"`
-			} `json:"details"`
-		} `json:"error"`
-	}
-	if json.Unmarshal(body, &api) != nil || api.Error.Message == "" && api.Error.Status == "" {
-		return words{}, false
-	}
-	w := words{api.Error.Status, api.Error.Message}
-	for _, d := range api.Error.Details {
-		if d.Reason != "" {
-			w.code = d.Reason
-			break
-		}
-	}
-	return w, true
-}
-
 // mends says whether an answer is the refusal that another attempt can mend.
 func mends(a remote.Answer) bool {
 	w, ok := read(a.Body)
@@ -210,6 +173,7 @@ func (r refusalOf) explain(a remote.Answer, unavailable error) error {
 	case a.Status == http.StatusUnauthorized && r.method != "":
 		e = fault.New(fault.Refused, "Google does not take the federated token: %s", message)
 	}
+	_ = e.Cause(w.cause(a, r.redact))
 	for _, h := range r.hints(row) {
 		_ = e.Hint("%s", h)
 	}

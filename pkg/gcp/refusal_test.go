@@ -1,11 +1,15 @@
 package gcp
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
 	"strings"
 	"testing"
+
+	"golang.org/x/oauth2"
+	"google.golang.org/api/googleapi"
 
 	"github.com/oidc-broker/oidc-broker/pkg/internal/fault"
 	"github.com/oidc-broker/oidc-broker/pkg/internal/remote"
@@ -179,18 +183,48 @@ func TestNotGoogle(t *testing.T) {
 // Both shapes, and halves of them.
 func TestRead(t *testing.T) {
 	for body, want := range map[string]words{
-		`{"error":"invalid_grant"}`:                                                {"invalid_grant", ""},
-		`{"error":"invalid_grant","error_description":"x","error_uri":"y"}`:        {"invalid_grant", "x"},
-		`{"error":{"status":"NOT_FOUND"}}`:                                         {"NOT_FOUND", ""},
-		`{"error":{"message":"x"}}`:                                                {"", "x"},
-		`{"error":{"code":403,"message":"x","status":"S","details":[]}}`:           {"S", "x"},
-		`{"error":{"message":"x","status":"S","details":[{},{"reason":"R"}]}}`:     {"R", "x"},
-		`{"error":{"message":"x","status":"S","errors":[{"reason":"forbidden"}]}}`: {"S", "x"},
+		`{"error":"invalid_grant"}`:                                                         {code: "invalid_grant"},
+		`{"error":"invalid_grant","error_description":"x","error_uri":"y"}`:                 {code: "invalid_grant", message: "x"},
+		`{"error":{"status":"NOT_FOUND"}}`:                                                  {code: "NOT_FOUND", api: true},
+		`{"error":{"message":"x"}}`:                                                         {message: "x", api: true},
+		`{"error":{"code":403,"message":"x","status":"S","details":[]}}`:                    {code: "S", message: "x", api: true},
+		`{"error":{"message":"x","status":"S","details":[{},{"reason":"R","domain":"D"}]}}`: {code: "R", message: "x", api: true, domain: "D"},
+		`{"error":{"message":"x","status":"S","errors":[{"reason":"forbidden"}]}}`:          {code: "S", message: "x", api: true},
 	} {
 		if got, ok := read([]byte(body)); !ok || got != want {
 			t.Errorf("%s: %+v, %v", body, got, ok)
 		}
 	}
+}
+
+// TestEcosystemErrors: a refusal is found as the error of Google's own clients, without
+// what the answer repeats of the token.
+func TestEcosystemErrors(t *testing.T) {
+	t.Run("oauth", func(t *testing.T) {
+		raw := testToken().Raw.Reveal()
+		net := google(map[string][]answer{atSTS: {{400, oauth("invalid_target", "no provider for "+raw)}}})
+		_, err := settled(t, Options{ServiceAccount: testAccount}).Exchange(t.Context(), net.client(), testToken())
+		var got *oauth2.RetrieveError
+		if !errors.As(err, &got) || got.ErrorCode != "invalid_target" || got.Response.StatusCode != 400 || strings.Contains(got.Error()+got.ErrorDescription, raw) {
+			t.Errorf("%+v of %v", got, err)
+		}
+	})
+	t.Run("api", func(t *testing.T) {
+		net := google(map[string][]answer{atIAM: {{403, api("PERMISSION_DENIED", denied, "IAM_PERMISSION_DENIED")}}})
+		_, err := settled(t, Options{ServiceAccount: testAccount}).Exchange(t.Context(), net.client(), testToken())
+		var got *googleapi.Error
+		if !errors.As(err, &got) || got.Code != 403 || got.Errors[0].Reason != "IAM_PERMISSION_DENIED" || got.Body != "" {
+			t.Errorf("%+v of %v", got, err)
+		}
+	})
+	t.Run("after the last attempt", func(t *testing.T) {
+		net := google(map[string][]answer{atIAM: {{503, api("UNAVAILABLE", "try later", "")}}})
+		_, err := settled(t, Options{ServiceAccount: testAccount}).Exchange(t.Context(), net.client(), testToken())
+		var got *googleapi.Error
+		if !errors.As(err, &got) || got.Code != 503 || fault.KindOf(err) != fault.Unavailable {
+			t.Errorf("%+v of %v", got, err)
+		}
+	})
 }
 
 // The hint's binding is for the principal that Google sees: with another

@@ -29,6 +29,7 @@ const (
 type Error struct {
 	kind    Kind
 	err     error
+	cause   error // beside what err wraps
 	args    []any
 	hints   []string
 	details []string
@@ -56,8 +57,28 @@ func (e *Error) Detail(format string, args ...any) *Error {
 // Error returns the text without the hints.
 func (e *Error) Error() string { return e.err.Error() }
 
-// Unwrap returns the wrapped cause, if the text named one with %w.
-func (e *Error) Unwrap() error { return errors.Unwrap(e.err) }
+// Cause adds what errors.As is to find, such as the error of a client library that a
+// Go program knows, and returns e. Its text is not printed.
+func (e *Error) Cause(err error) *Error {
+	e.cause = err
+	return e
+}
+
+// Unwrap returns the wrapped cause, if the text named one with %w, and that of Cause.
+func (e *Error) Unwrap() error {
+	wrapped := errors.Unwrap(e.err)
+	if e.cause == nil {
+		return wrapped
+	}
+	return errors.Join(wrapped, e.cause)
+}
+
+// ExitCode returns the status that the program ends with after this error. Go programs
+// that use the packages tell failures apart by it.
+func (e *Error) ExitCode() int { return int(e.kind) }
+
+// Hints returns what to do next, for the same programs.
+func (e *Error) Hints() []string { return Hints(e) }
 
 // Kind returns the kind of failure.
 func (e *Error) Kind() Kind { return e.kind }

@@ -51,3 +51,26 @@ func TestErrorKeepsItsCause(t *testing.T) {
 		t.Errorf("text %q, want %q", got, want)
 	}
 }
+
+// TestCause: the cause of a library is found beside the one in the text, and is not
+// printed. Hints are those of both.
+func TestCause(t *testing.T) {
+	inner := New(Unavailable, "STS is unreachable").Hint("try later")
+	err := error(New(Unavailable, "%w: quota", inner).Cause(io.ErrUnexpectedEOF).Hint("first"))
+	if !errors.Is(err, io.ErrUnexpectedEOF) || !errors.Is(err, inner) {
+		t.Error("a cause is lost")
+	}
+	if got, want := err.Error(), "STS is unreachable: quota"; got != want {
+		t.Errorf("text %q, want %q", got, want)
+	}
+	var outside interface {
+		ExitCode() int
+		Hints() []string
+	}
+	if !errors.As(err, &outside) || outside.ExitCode() != 5 {
+		t.Error("no exit code")
+	}
+	if diff := cmp.Diff([]string{"first", "try later"}, outside.Hints()); diff != "" {
+		t.Error(diff)
+	}
+}
