@@ -25,6 +25,9 @@ func azureDevOps() *System {
 			{"AZURESUBSCRIPTION_SERVICE_CONNECTION_ID", "the service connection of the token in Azure DevOps"},
 			{"SYSTEM_OIDCREQUESTURI, SYSTEM_ACCESSTOKEN", "where an Azure DevOps job requests its token"},
 		},
+		Samples: []Sample{
+			{"main", map[string]any{"iss": "https://vstoken.dev.azure.com/11111111-2222-4333-8444-555566667777", "sub": "sc://my-org/my-project/deploy"}},
+		},
 		Subject: Grammar{"sc://{organization}/{project}/{connection}", "p://{organization}/{project}/{pipeline}"},
 	}
 	return minting(s, mintAzureDevOps)

@@ -17,7 +17,10 @@ func bitbucket() *System {
 			{"workspaceUuid", "text", ByPlatform}, {"repositoryUuid", "text", ByPlatform}, {"pipelineUuid", "text", ByPlatform}, {"stepUuid", "text", ByPlatform},
 			{"branchName", "text", ByMember}, {"deploymentEnvironmentUuid", "text", ByMember},
 		},
-		Key:     "repositoryUuid",
+		Key: "repositoryUuid",
+		Samples: []Sample{
+			{"main", bitbucketSample("main")}, {"branch", bitbucketSample("dev")},
+		},
 		Subject: Grammar{"{repository}:{environment}:{step}", "{repository}:{step}"},
 	}
 	return declared(s, func(_ Finder, audience string) error {
@@ -28,4 +31,13 @@ func bitbucket() *System {
 		return s.unavailable("", "BITBUCKET_STEP_OIDC_TOKEN is not set").
 			Hint("in the step of bitbucket-pipelines.yml: oidc: true")
 	})
+}
+
+func bitbucketSample(branch string) map[string]any {
+	return map[string]any{
+		"iss":           "https://api.bitbucket.org/2.0/workspaces/my-workspace/pipelines-config/identity/oidc",
+		"sub":           "{6a5b4c3d-1111-4222-8333-444455556666}:{7b6c5d4e-1111-4222-8333-444455556666}",
+		"workspaceUuid": "{5f4e3d2c-1111-4222-8333-444455556666}", "repositoryUuid": "{6a5b4c3d-1111-4222-8333-444455556666}",
+		"pipelineUuid": "{8c7d6e5f-1111-4222-8333-444455556666}", "stepUuid": "{7b6c5d4e-1111-4222-8333-444455556666}", "branchName": branch,
+	}
 }

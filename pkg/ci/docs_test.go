@@ -57,7 +57,7 @@ func TestDocs(t *testing.T) {
 func TestSystems(t *testing.T) {
 	seen := map[string]bool{}
 	for _, s := range Systems() {
-		if s.Name == "" || s.Title == "" || len(s.Signs) == 0 || s.Token == nil || s.Look == nil || s.Lifetime == "" || seen[s.Name] {
+		if s.Name == "" || s.Title == "" || len(s.Signs) == 0 || s.Token == nil || s.Look == nil || s.Lifetime == "" || len(s.Samples) == 0 || seen[s.Name] {
 			t.Errorf("%q is not complete, or twice there", s.Name)
 		}
 		seen[s.Name] = true

@@ -28,7 +28,11 @@ func fly() *System {
 			{"machine_id", "text", ByPlatform}, {"machine_name", "text", ByMember}, {"machine_version", "text", ByPlatform}, {"region", "text", ByMember},
 			{"image", "text", ByMember}, {"image_digest", "text", ByMember},
 		},
-		Key:     "app_id",
+		Key: "app_id",
+		Samples: []Sample{
+			{"machine", map[string]any{"iss": "https://oidc.fly.io/my-org", "sub": "my-org:app:weathered-field-1234", "app_id": "1", "app_name": "app",
+				"org_id": "2", "org_name": "my-org", "machine_id": "3d8d377c", "machine_name": "weathered-field-1234", "region": "ams"}},
+		},
 		Subject: Grammar{"{organization}:{app}:{machine}"},
 	}
 	return minting(s, func(ctx context.Context, f Finder, audience string) (oidc.Token, error) {

@@ -27,6 +27,10 @@ func google() *System {
 		Reads: [][2]string{
 			{"GCE_METADATA_HOST", "the metadata server, for --ci google"},
 		},
+		Samples: []Sample{
+			{"account", map[string]any{"iss": "https://accounts.google.com", "sub": "104857600000000000001", "azp": "104857600000000000001",
+				"email": "build@my-project.iam.gserviceaccount.com", "email_verified": true}},
+		},
 		Subject: Grammar{"{account}"},
 		AWSKeys: []string{"oaud", "email"},
 	}

@@ -18,6 +18,9 @@ func hcpTerraform() *System {
 			{"terraform_run_id", "text", ByPlatform}, {"terraform_run_phase", "text", ByPlatform},
 		},
 		Key: "terraform_workspace_id",
+		Samples: []Sample{
+			{"apply", terraformSample("apply")}, {"plan", terraformSample("plan")},
+		},
 		Subject: Grammar{
 			"organization:{organization}:project:{project}:workspace:{workspace}:run_phase:{run_phase}",
 			"organization:{organization}:module:{module}:operation:{operation}",
@@ -31,4 +34,13 @@ func hcpTerraform() *System {
 			Hint("set the environment variable TFC_WORKLOAD_IDENTITY_AUDIENCE=%s in the workspace", audience).
 			Hint("for a further audience: TFC_WORKLOAD_IDENTITY_AUDIENCE_TAG makes TFC_WORKLOAD_IDENTITY_TOKEN_TAG, which is found by itself")
 	})
+}
+
+func terraformSample(phase string) map[string]any {
+	return map[string]any{
+		"iss": "https://app.terraform.io", "sub": "organization:my-org:project:Default Project:workspace:app:run_phase:" + phase,
+		"terraform_organization_id": "org-1", "terraform_organization_name": "my-org", "terraform_project_id": "prj-1", "terraform_project_name": "Default Project",
+		"terraform_workspace_id": "ws-1", "terraform_workspace_name": "app", "terraform_full_workspace": "organization:my-org:project:Default Project:workspace:app",
+		"terraform_run_id": "run-1", "terraform_run_phase": phase,
+	}
 }

@@ -13,7 +13,11 @@ func kubernetes() *System {
 		Example:  "https://oidc.eks.eu-west-1.amazonaws.com/id/0123456789ABCDEF0123456789ABCDEF",
 		Lifetime: "1h",
 		Claims:   []Claim{{"kubernetes.io", "object", ByPlatform}},
-		Subject:  Grammar{"system:serviceaccount:{namespace}:{serviceaccount}"},
+		Samples: []Sample{
+			{"pod", map[string]any{"iss": "https://oidc.eks.eu-west-1.amazonaws.com/id/0123456789ABCDEF0123456789ABCDEF", "sub": "system:serviceaccount:ci:deploy",
+				"kubernetes.io": map[string]any{"namespace": "ci", "serviceaccount": map[string]any{"name": "deploy"}}}},
+		},
+		Subject: Grammar{"system:serviceaccount:{namespace}:{serviceaccount}"},
 	}
 	return declared(s, func(_ Finder, audience string) error {
 		// The pod's own token for the API server is never taken: it would hand the
@@ -40,7 +44,10 @@ func jenkins() *System {
 		Example:   "https://jenkins.example.com/oidc",
 		Lifetime:  "1h",
 		Claims:    []Claim{{"build_number", "number", ByPlatform}},
-		Subject:   Grammar{"{job}"},
+		Samples: []Sample{
+			{"job", map[string]any{"iss": "https://jenkins.example.com/oidc", "sub": "https://jenkins.example.com/job/app/job/main/", "build_number": 1}},
+		},
+		Subject: Grammar{"{job}"},
 	}
 	return declared(s, func(_ Finder, audience string) error {
 		return s.unavailable(audience, "no variable has one").
@@ -65,7 +72,10 @@ func semaphore() *System {
 			{"branch", "text", ByAnyone}, {"pr_branch", "text", ByAnyone}, {"pr", "text", ByAnyone}, {"tag", "text", ByMember},
 			{"job_type", "text", ByMember}, {"actor", "text", ByAnyone}, {"sub127", "text", ByPlatform},
 		},
-		Key:     "prj_id",
+		Key: "prj_id",
+		Samples: []Sample{
+			{"main", semaphoreSample("branch", "refs/heads/main")}, {"tag", semaphoreSample("tag", "refs/tags/v1")}, {"pull-request", semaphoreSample("pull-request", "refs/pull/1/merge")},
+		},
 		Subject: Grammar{"org:{org}:project:{project}:repo:{repo}:ref_type:{ref_type}:ref:{ref}"},
 	}
 	return declared(s, s.one("SEMAPHORE_OIDC_TOKEN", "the organisation's plan has to include OpenID Connect"))
@@ -84,6 +94,9 @@ func spacelift() *System {
 			{"spaceId", "text", ByPlatform}, {"callerType", "text", ByPlatform}, {"callerId", "text", ByPlatform}, {"runType", "text", ByAnyone},
 			{"runId", "text", ByPlatform}, {"scope", "text", ByPlatform},
 		},
+		Samples: []Sample{
+			{"apply", spaceliftSample("TRACKED", "write")}, {"pull-request", spaceliftSample("PROPOSED", "read")},
+		},
 		Subject: Grammar{"space:{space}:stack:{stack}:run_type:{run_type}:scope:{scope}", "space:{space}:module:{module}:run_type:{run_type}:scope:{scope}"},
 		AWSKeys: nil,
 	}
@@ -99,7 +112,10 @@ func env0() *System {
 		Issuer:    `https://login\.app\.env0\.com/`,
 		Example:   "https://login.app.env0.com/",
 		Lifetime:  "24h",
-		Subject:   Grammar{"{organization}"},
+		Samples: []Sample{
+			{"deployment", map[string]any{"iss": "https://login.app.env0.com/", "sub": "auth0|62a3d7f3e5a1b2c3d4e5f601"}},
+		},
+		Subject: Grammar{"{organization}"},
 	}
 	return declared(s, s.one("ENV0_OIDC_TOKEN", "turn on OIDC in the organisation's policies, or add an OIDC credential"))
 }
@@ -116,7 +132,10 @@ func vercel() *System {
 		Claims: []Claim{
 			{"owner", "text", ByPlatform}, {"owner_id", "text", ByPlatform}, {"project", "text", ByMember}, {"project_id", "text", ByPlatform}, {"environment", "text", ByAnyone},
 		},
-		Key:     "project_id",
+		Key: "project_id",
+		Samples: []Sample{
+			{"production", vercelSample("production")}, {"preview", vercelSample("preview")},
+		},
 		Subject: Grammar{"owner:{owner}:project:{project}:environment:{environment}"},
 	}
 	return declared(s, s.one("VERCEL_OIDC_TOKEN", "turn on OpenID Connect federation in the project's settings, under Security"))
@@ -130,5 +149,26 @@ func (s *System) one(variable, remedy string) func(Finder, string) error {
 				Hint("leave --audience out, and let the receiver's trust name the audience that 'oidc-broker token' shows")
 		}
 		return s.unavailable("", variable+" is not set").Hint("%s", remedy)
+	}
+}
+
+func semaphoreSample(kind, ref string) map[string]any {
+	return map[string]any{
+		"iss": "https://my-org.semaphoreci.com", "sub": "org:my-org:project:11111111-2222-4333-8444-555566667777:repo:app:ref_type:" + kind + ":ref:" + ref,
+		"org": "my-org", "prj_id": "11111111-2222-4333-8444-555566667777", "repo": "app", "ref": ref, "ref_type": kind, "branch": "main", "job_type": "pipeline_job",
+	}
+}
+
+func spaceliftSample(run, scope string) map[string]any {
+	return map[string]any{
+		"iss": "https://my-account.app.spacelift.io", "sub": "space:root:stack:app:run_type:" + run + ":scope:" + scope,
+		"spaceId": "root", "callerType": "stack", "callerId": "app", "runType": run, "runId": "01HZX", "scope": scope,
+	}
+}
+
+func vercelSample(environment string) map[string]any {
+	return map[string]any{
+		"iss": "https://oidc.vercel.com/my-team", "sub": "owner:my-team:project:app:environment:" + environment,
+		"owner": "my-team", "owner_id": "team_1", "project": "app", "project_id": "prj_1", "environment": environment,
 	}
 }
