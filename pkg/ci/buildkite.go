@@ -13,7 +13,7 @@ func buildkite() *System {
 		Name: "buildkite", JobName: "BUILDKITE_STEP_KEY", Title: "Buildkite",
 		Signs:    []string{"BUILDKITE=true"},
 		Job:      []string{"BUILDKITE_JOB_ID", "BUILDKITE_BUILD_ID", "BUILDKITE_PIPELINE_ID"},
-		Issuer:   `https://agent\.buildkite\.com`,
+		Issuer:   `https://agent\.(?:[^/]+\.)?buildkite\.(?:com|dev|site)`,
 		Example:  "https://agent.buildkite.com",
 		Lifetime: "5m",
 		Claims: []Claim{
@@ -27,6 +27,7 @@ func buildkite() *System {
 			"organization:{organization}:pipeline:{pipeline}:ref:refs/heads/{branch}:commit:{commit}:step:{step}",
 			"organization:{organization}:pipeline:{pipeline}:ref:refs/tags/{tag}:commit:{commit}:step:{step}",
 		},
+		AWSKeys: []string{"organization_id", "organization_slug", "pipeline_id", "pipeline_slug", "cluster_id", "cluster_name", "build_branch"},
 		Samples: []Sample{
 			{"main", buildkiteSample("refs/heads/main", "main")},
 			{"branch", buildkiteSample("refs/heads/dev", "dev")},

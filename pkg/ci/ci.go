@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"regexp"
 	"strings"
+	"sync"
 
 	"github.com/oidc-broker/oidc-broker/pkg/oidc"
 )
@@ -139,15 +140,39 @@ func (s *System) Shown(getenv func(string) string) string {
 	return ""
 }
 
+// ClaimNames are the claims that the system's tokens can have, the registered ones first.
+func (s *System) ClaimNames() []string {
+	all := []string{"iss", "sub", "aud", "iat", "exp"}
+	for _, c := range s.Claims {
+		all = append(all, c.Name)
+	}
+	return all
+}
+
 // Issuing returns the system whose tokens have this issuer, or nil for one that any
 // system's could be.
 func Issuing(issuer string) *System {
-	for _, s := range Systems() {
-		if s.Issuer != "" && regexp.MustCompile(`^(?:`+s.Issuer+`)$`).MatchString(issuer) {
-			return s
+	for _, i := range issuers() {
+		if i.form.MatchString(issuer) {
+			return i.system
 		}
 	}
 	return nil
+}
+
+// issuers are the forms of the systems' issuers, compiled when one is first looked for.
+var issuers = sync.OnceValue(func() (all []issuing) {
+	for _, s := range Systems() {
+		if s.Issuer != "" {
+			all = append(all, issuing{s, regexp.MustCompile(`^(?:` + s.Issuer + `)$`)})
+		}
+	}
+	return all
+})
+
+type issuing struct {
+	system *System
+	form   *regexp.Regexp
 }
 
 // Of returns the system that a token is of, by its issuer or its claims: a server in a

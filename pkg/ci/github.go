@@ -25,7 +25,7 @@ func github() *System {
 		// The request URL is another one for each job, also for those of a matrix.
 		Job: []string{githubURL, "GITHUB_REPOSITORY", "GITHUB_RUN_ID", "GITHUB_RUN_ATTEMPT", "GITHUB_JOB"},
 		Issuer: `https://token\.actions\.(?:githubusercontent\.com|[a-z0-9-]+\.ghe\.com)(?:/[A-Za-z0-9-]+)?|` +
-			`https://[^/]+/_services/token|https://[^/]+/api/actions`,
+			`https://github\.com/enterprises/[^/]+|https://[^/]+/_services/token|https://[^/]+/api/actions`,
 		Example:  "https://token.actions.githubusercontent.com",
 		Lifetime: "5m",
 		Claims: []Claim{
@@ -48,7 +48,8 @@ func github() *System {
 			"repo:{owner}/{repo}:environment:{environment}", "repo:{owner}/{repo}:ref:refs/heads/{branch}",
 			"repo:{owner}/{repo}:ref:refs/tags/{tag}", "repo:{owner}/{repo}:{event}",
 		},
-		AWSKeys: []string{"actor", "actor_id", "job_workflow_ref", "repository", "repository_id", "workflow", "ref", "environment", "enterprise_id"},
+		AWSKeys: []string{"actor", "actor_id", "job_workflow_ref", "repository", "repository_id", "repository_owner_id",
+			"workflow", "ref", "environment", "enterprise_id"},
 		Samples: []Sample{
 			{"main", githubSample("repo:my-org/app:ref:refs/heads/main", "refs/heads/main", "push")},
 			{"branch", githubSample("repo:my-org/app:ref:refs/heads/dev", "refs/heads/dev", "push")},

@@ -26,6 +26,9 @@ func gitlab() *System {
 		},
 		Key:     "project_id",
 		Subject: Grammar{"project_path:{project_path}:ref_type:{ref_type}:ref:{ref}"},
+		AWSKeys: []string{
+			"namespace_id", "project_id", "user_id", "user_login", "user_email", "user_access_level", "ref_protected", "pipeline_source", "runner_environment",
+		},
 		Samples: []Sample{
 			{"main", gitlabSample("my-group/app", "branch", "main", "true")},
 			{"branch", gitlabSample("my-group/app", "branch", "dev", "false")},

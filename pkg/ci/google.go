@@ -32,7 +32,7 @@ func google() *System {
 				"email": "build@my-project.iam.gserviceaccount.com", "email_verified": true}},
 		},
 		Subject: Grammar{"{account}"},
-		AWSKeys: []string{"oaud", "email"},
+		AWSKeys: []string{"google/organization_number"},
 	}
 	return minting(s, mintGoogle)
 }

@@ -319,22 +319,10 @@ func claims(provider string) []string {
 	if _, ok := circleCI(provider); ok {
 		return claims
 	}
-	is := func(pattern string) bool {
-		return regexp.MustCompile(`(?i)^(?:` + pattern + `)$`).MatchString(provider)
+	if s := ci.Issuing("https://" + strings.ToLower(provider)); s != nil {
+		return append(claims, s.AWSKeys...)
 	}
-	switch {
-	case is(`token\.actions\.(?:githubusercontent\.com(?:/[^/]+)?|[^/.]+\.ghe\.com)|github\.com/enterprises/[^/]+`):
-		return append(claims, "actor", "actor_id", "job_workflow_ref", "repository", "repository_id", "repository_owner_id",
-			"workflow", "ref", "environment", "enterprise_id")
-	case is(`gitlab\.com`):
-		return append(claims, "namespace_id", "project_id", "user_id", "user_login", "user_email", "user_access_level",
-			"ref_protected", "pipeline_source", "runner_environment")
-	case is(`agent\.buildkite\.com|agent\.[^/]+\.buildkite\.(?:dev|site)`):
-		return append(claims, "organization_id", "organization_slug", "pipeline_id", "pipeline_slug", "cluster_id",
-			"cluster_name", "build_branch")
-	case is(`accounts\.google\.com`):
-		return append(claims, "google/organization_number")
-	case is(`idcs-[^/]+\.identity\.oraclecloud\.com`):
+	if regexp.MustCompile(`(?i)^idcs-[^/]+\.identity\.oraclecloud\.com$`).MatchString(provider) {
 		return append(claims, "rpst_id")
 	}
 	return claims

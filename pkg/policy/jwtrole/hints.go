@@ -11,11 +11,7 @@ import (
 
 // What CircleCI's tokens have.
 func knownClaims() []string {
-	return []string{
-		"iss", "sub", "aud", "iat", "exp",
-		policy.ClaimContexts, policy.ClaimPrefix + "job-id", policy.ClaimOrg, policy.ClaimPrefix + "pipeline-definition-id", policy.ClaimPrefix + "pipeline-id",
-		policy.ClaimProject, policy.ClaimSSHRerun, policy.ClaimOrigin, policy.ClaimRef, policy.ClaimPrefix + "workflow-id",
-	}
+	return ci.Named("circleci").ClaimNames()
 }
 
 // pointer is a claim's name as a JSON pointer.

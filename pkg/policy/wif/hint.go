@@ -13,12 +13,7 @@ import (
 
 // claims are those that CircleCI's tokens can have.
 func claims() []string {
-	all := []string{"iss", "sub", "aud", "iat", "exp", "nbf", "jti"}
-	for _, name := range []string{"context-ids", "job-id", "org-id", "pipeline-definition-id", "pipeline-id", "project-id",
-		"ssh-rerun", "vcs-origin", "vcs-ref", "vcs-sha", "workflow-id"} {
-		all = append(all, policy.ClaimPrefix+name)
-	}
-	return all
+	return append(ci.Named("circleci").ClaimNames(), "nbf", "jti", policy.ClaimPrefix+"vcs-sha")
 }
 
 // meant returns the claim of CircleCI's that a wrong name probably means:
