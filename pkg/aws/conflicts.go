@@ -12,6 +12,7 @@ import (
 	"github.com/oidc-broker/oidc-broker/pkg/internal/files"
 	"github.com/oidc-broker/oidc-broker/pkg/internal/ini"
 	"github.com/oidc-broker/oidc-broker/pkg/internal/secret"
+	"github.com/oidc-broker/oidc-broker/pkg/internal/shell"
 )
 
 // A Delivery is what a command delivers, and where the next tool will look: all that
@@ -35,6 +36,16 @@ type Delivery struct {
 	// by file, why botocore refuses it.
 	Config     Config
 	Unreadable []error
+}
+
+// ReadBashEnv adds what $BASH_ENV, the file at path, sets in later steps.
+func (d *Delivery) ReadBashEnv(path string) {
+	if path == "" {
+		return
+	}
+	d.Block = shell.HasBlock(path, "aws")
+	d.BlockKey = shell.BlockValue(path, "aws", "AWS_ACCESS_KEY_ID").Reveal()
+	d.BashEnv = shell.LaterVariables(path, "aws")
 }
 
 // A DeliveredProfile is a profile that a command writes.

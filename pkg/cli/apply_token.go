@@ -109,7 +109,7 @@ func whose(targets []*target) string {
 	for i, t := range targets {
 		names[i] = t.String()
 	}
-	return someOf(names)
+	return fault.Names(names)
 }
 
 // apart refuses two tokens for one file: Google's configurations of one provider

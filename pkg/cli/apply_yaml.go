@@ -17,6 +17,7 @@ import (
 
 	"github.com/oidc-broker/oidc-broker/pkg/ci"
 	"github.com/oidc-broker/oidc-broker/pkg/internal/fault"
+	"github.com/oidc-broker/oidc-broker/pkg/internal/shell"
 )
 
 // The library scans and parses YAML; what the nodes mean is read here. Its own
@@ -475,7 +476,7 @@ func (s slot) judge(e entry) error {
 	case s.raw:
 		return nil
 	}
-	if left := unexpanded(e.text); left != "" {
+	if left := shell.Unexpanded(e.text); left != "" {
 		return misplaced(e.at, "%s holds the literal text %s", s.name, left).
 			Hint("nothing is expanded in this file; expand it before: circleci env subst < oidc-broker.yaml | oidc-broker apply --file -")
 	}

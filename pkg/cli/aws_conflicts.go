@@ -8,7 +8,6 @@ import (
 	"github.com/oidc-broker/oidc-broker/pkg/aws"
 	"github.com/oidc-broker/oidc-broker/pkg/internal/broker"
 	"github.com/oidc-broker/oidc-broker/pkg/internal/files"
-	"github.com/oidc-broker/oidc-broker/pkg/internal/shell"
 )
 
 // lookup reads a variable, and says whether it is set at all.
@@ -22,38 +21,9 @@ func (a *app) lookup(name string) (string, bool) {
 // profileConflicts are why the next tool would not use profiles that edits write.
 func (a *app) profileConflicts(found aws.Files, profiles []aws.DeliveredProfile, edits []files.Edit) []broker.Conflict {
 	d := aws.Delivery{Profiles: profiles, Lookup: a.lookup, Files: found}
-	readBashEnv(&d, a.Getenv("BASH_ENV"))
+	d.ReadBashEnv(a.Getenv("BASH_ENV"))
 	d.Config, d.Unreadable = found.ReadConfig(edits...)
 	return d.Conflicts()
-}
-
-// maxBashEnvFile bounds what is read of $BASH_ENV.
-const maxBashEnvFile = 8 << 20
-
-// readBashEnv adds what $BASH_ENV sets in later steps.
-func readBashEnv(d *aws.Delivery, path string) {
-	if path == "" {
-		return
-	}
-	d.Block = shell.HasBlock(path, "aws")
-	d.BlockKey = shell.BlockValue(path, "aws", "AWS_ACCESS_KEY_ID").Reveal()
-	d.BashEnv = bashEnvLines(path, d.Block)
-}
-
-// bashEnvLines are the variables that lines of $BASH_ENV outside of our blocks set;
-// with a block of ours, those behind it.
-func bashEnvLines(path string, block bool) map[string]string {
-	text, err := files.Head(path, maxBashEnvFile)
-	if err != nil {
-		return nil // bash reads nothing, either
-	}
-	lines := map[string]string{}
-	for name, e := range shell.Exported(text) {
-		if e.AfterBlock || !block {
-			lines[name] = e.Value.Reveal()
-		}
-	}
-	return lines
 }
 
 // environmentConflicts are why the next tool would not use credentials that are in its
@@ -65,7 +35,7 @@ func (a *app) environmentConflicts(bashEnv string) []broker.Conflict {
 		return nil // without a home directory the SDKs find none
 	}
 	d := aws.Delivery{Lookup: a.lookup, Files: files}
-	readBashEnv(&d, bashEnv)
+	d.ReadBashEnv(bashEnv)
 	d.Config, d.Unreadable = files.ReadConfig()
 	return d.Conflicts()
 }

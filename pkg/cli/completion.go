@@ -174,7 +174,7 @@ func (a *app) profileNames() []string {
 	}
 	var names []string
 	for _, p := range aws.Profiles(sectionsOf(files.Credentials), sectionsOf(files.Config)) {
-		if likelyProfile(p.Name) {
+		if ini.LikelyProfile(p.Name) {
 			names = append(names, p.Name)
 		}
 	}

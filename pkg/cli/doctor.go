@@ -2,108 +2,14 @@ package cli
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"strings"
 
 	"github.com/spf13/cobra"
 
+	"github.com/oidc-broker/oidc-broker/pkg/doctor"
 	"github.com/oidc-broker/oidc-broker/pkg/internal/fault"
 )
-
-// The severities of findings.
-const (
-	severe  = "error"   // a command fails, or takes other credentials than it should
-	warning = "warning" // some tools fail, or it works and should not be so
-	remark  = "note"    // worth knowing
-	fine    = "ok"      // nothing was found; shown with --verbose
-)
-
-// A finding is something that would go wrong, and what to do about it. No value
-// of a variable is in it but paths, ARNs, hosts and the names of regions and
-// profiles.
-type finding struct {
-	ID       string `json:"id"`
-	Severity string `json:"severity"`
-	Message  string `json:"message"`
-	Why      string `json:"why,omitempty"`
-	Remedy   string `json:"remedy,omitempty"`
-	Group    string `json:"group"`
-
-	kind fault.Kind // the exit code of a severe one; 0: its check's
-}
-
-func fails(format string, args ...any) finding {
-	return finding{Severity: severe, Message: fmt.Sprintf(format, args...)}
-}
-
-func warns(format string, args ...any) finding {
-	return finding{Severity: warning, Message: fmt.Sprintf(format, args...)}
-}
-
-func notes(format string, args ...any) finding {
-	return finding{Severity: remark, Message: fmt.Sprintf(format, args...)}
-}
-
-func passes(format string, args ...any) finding {
-	return finding{Severity: fine, Message: fmt.Sprintf(format, args...)}
-}
-
-// failed makes a finding of an error: its hints are the remedy.
-func failed(err error) finding {
-	return finding{
-		Severity: severe, Message: err.Error(), Remedy: strings.Join(fault.Hints(err), "; "), kind: fault.KindOf(err),
-	}
-}
-
-func (f finding) because(format string, args ...any) finding {
-	f.Why = fmt.Sprintf(format, args...)
-	return f
-}
-
-func (f finding) remedy(format string, args ...any) finding {
-	f.Remedy = fmt.Sprintf(format, args...)
-	return f
-}
-
-// orRemedy is for an error that came without a hint.
-func (f finding) orRemedy(text string) finding {
-	if f.Remedy == "" {
-		f.Remedy = text
-	}
-	return f
-}
-
-// A check is a row of doctor's table: it looks at one thing that can be wrong.
-type check struct {
-	id    string
-	title string // what is so when nothing is found
-	look  func(*view) []finding
-}
-
-// A group is the checks of one subject. kind is the exit code of what fails there.
-type group struct {
-	name   string
-	kind   fault.Kind
-	checks []check
-}
-
-// groups returns all checks, in the order in which they are shown.
-func groups(online bool) []group {
-	all := []group{
-		{"token", fault.Token, tokenChecks()},
-		{"aws", fault.Local, append(awsChecks(), append(awsFileChecks(), awsProfileChecks()...)...)},
-		{"google", fault.Local, googleChecks()},
-		{"vault", fault.Local, vaultChecks()},
-		{"shell", fault.Local, shellChecks()},
-		{"machine", fault.Local, machineChecks()},
-		{"leaks", fault.Local, checkoutChecks()},
-	}
-	if online {
-		all = append(all, group{"online", fault.Unavailable, onlineChecks()})
-	}
-	return all
-}
 
 func (a *app) doctorCommand() *cobra.Command {
 	var (
@@ -157,89 +63,54 @@ type doctorStatus fault.Kind
 func (doctorStatus) Error() string   { return "something would go wrong" }
 func (d doctorStatus) ExitCode() int { return int(d) }
 
-func (a *app) doctor(ctx context.Context, t tokenOptions, trusts []trust, format string, online bool) error {
+func (a *app) doctor(ctx context.Context, t tokenOptions, trusts []doctor.Trust, format string, online bool) error {
 	ctx, cancel := a.bounded(ctx)
 	defer cancel()
-	v, all := a.view(ctx, t), groups(online)
-	if v.trusts = trusts; len(trusts) > 0 {
-		all = append(all, policyGroup())
+	o := doctor.Options{
+		Environ: a.Environ(), Now: a.Now(), TempDir: a.TempDir(), Version: versionOf().Version,
+		Finder: a.finder(t), Journal: a.journal(), Client: a.client(), Online: online, Trusts: trusts,
 	}
-	found := examine(v, all)
+	o.WorkDir, _ = a.WorkDir()
+	o.VaultHeaders, _ = items(a.Getenv("OIDC_BROKER_VAULT_HEADER")) // of a list with a mistake, none
+	report := doctor.Examine(ctx, o)
 	if ctx.Err() == context.Canceled {
 		return context.Canceled
 	}
 	var err error
 	if format == "json" {
-		err = a.jsonResult(found.object())
+		err = a.jsonResult(reportObject(report))
 	} else {
-		err = a.result(found.text(a.verbose))
+		err = a.result(reportText(report, a.verbose))
 	}
-	if err == nil && found.status != 0 {
-		return doctorStatus(found.status)
+	if err == nil && report.Kind != 0 {
+		return doctorStatus(report.Kind)
 	}
 	return err
 }
 
-// An examination is what all checks found.
-type examination struct {
-	all    []finding // the fine ones too
-	ok     int       // checks that found nothing
-	status fault.Kind
-}
-
-// examine makes all checks.
-func examine(v *view, all []group) examination {
-	var e examination
-	for _, g := range all {
-		for _, c := range g.checks {
-			wrong := false
-			found := c.look(v)
-			for _, f := range found {
-				f.ID, f.Group = c.id, g.name
-				// The last line: no check quotes what could be a secret.
-				f.Message, f.Why, f.Remedy = v.scrub(f.Message), v.scrub(f.Why), v.scrub(f.Remedy)
-				if f.kind == 0 || f.kind == fault.Usage || f.kind == fault.Internal {
-					f.kind = g.kind // what is no option here is this machine's
-				}
-				if f.Severity == severe && e.status == 0 {
-					e.status = f.kind
-				}
-				wrong = wrong || f.Severity != fine
-				e.all = append(e.all, f)
-			}
-			if !wrong {
-				e.ok++
-			}
-			if len(found) == 0 {
-				e.all = append(e.all, finding{ID: c.id, Group: g.name, Severity: fine, Message: c.title})
-			}
-		}
-	}
-	return e
-}
-
-// object is the examination for programs.
-func (e examination) object() any {
+// reportObject is the report for programs.
+func reportObject(r doctor.Report) any {
 	out := struct {
-		Findings []finding `json:"findings"`
-		OK       int       `json:"ok"`
-	}{[]finding{}, e.ok}
-	for _, f := range e.all {
-		if f.Severity != fine {
+		Findings []doctor.Finding `json:"findings"`
+		OK       int              `json:"ok"`
+	}{[]doctor.Finding{}, r.Passed}
+	for _, f := range r.Findings {
+		if f.Severity != doctor.OK {
+			f.Message, f.Why, f.Remedy = clean(f.Message), clean(f.Why), clean(f.Remedy)
 			out.Findings = append(out.Findings, f)
 		}
 	}
 	return out
 }
 
-// text is the examination for people.
-func (e examination) text(verbose bool) []byte {
+// reportText is the report for people.
+func reportText(r doctor.Report, verbose bool) []byte {
 	var b strings.Builder
 	count := map[string]int{}
 	last := ""
-	for _, f := range e.all {
+	for _, f := range r.Findings {
 		count[f.Severity]++
-		if f.Severity == fine && !verbose {
+		if f.Severity == doctor.OK && !verbose {
 			continue
 		}
 		if f.Group != last {
@@ -260,8 +131,8 @@ func (e examination) text(verbose bool) []byte {
 	if last != "" {
 		b.WriteByte('\n')
 	}
-	fmt.Fprintf(&b, "%s, %s, %s; %s found nothing\n", plural(count[severe], "error"), plural(count[warning], "warning"),
-		plural(count[remark], "note"), plural(e.ok, "check"))
+	fmt.Fprintf(&b, "%s, %s, %s; %s found nothing\n", plural(count[doctor.Error], "error"), plural(count[doctor.Warning], "warning"),
+		plural(count[doctor.Note], "note"), plural(r.Passed, "check"))
 	return []byte(b.String())
 }
 
@@ -272,10 +143,39 @@ func plural(n int, noun string) string {
 	return fmt.Sprintf("%d %ss", n, noun)
 }
 
-// MarshalJSON leaves the terminal's and other control characters to the printer,
-// and takes tokens out that got here in spite of all.
-func (f finding) MarshalJSON() ([]byte, error) {
-	type plain finding
-	f.Message, f.Why, f.Remedy = clean(f.Message), clean(f.Why), clean(f.Remedy)
-	return json.Marshal(plain(f))
+// trustFiles are the documents by which the clouds judge, as the sandbox takes them.
+type trustFiles struct {
+	aws, gcp, vault string
+}
+
+func (t *trustFiles) declare(o options) {
+	o.text(&t.aws, "trust-policy", "OIDC_BROKER_TRUST_POLICY", "`file` with the trust policy of the AWS role, as for 'policy check aws': would it let the job's token in?")
+	o.text(&t.gcp, "gcp-provider", "OIDC_BROKER_GCP_PROVIDER", "`file` with the workload identity provider, as for 'policy check gcp'")
+	o.text(&t.vault, "vault-role", "OIDC_BROKER_VAULT_ROLE", "`file` with the Vault role, as for 'policy check vault'")
+}
+
+// trusts reads the documents. One that cannot be read is no finding: it was named.
+func (a *app) trusts(files trustFiles, t tokenOptions) ([]doctor.Trust, error) {
+	if err := oneStdin(files.aws, files.gcp, files.vault, t.File); err != nil {
+		return nil, err
+	}
+	var all []doctor.Trust
+	for _, f := range []doctor.Trust{{Cloud: "aws", Path: files.aws}, {Cloud: "gcp", Path: files.gcp}, {Cloud: "vault", Path: files.vault}} {
+		if f.Path == "" {
+			continue
+		}
+		d := policyDocuments{cloud: f.Cloud}
+		if f.Cloud == "aws" {
+			var err error
+			if d.roleARN, err = a.variable("AWS_ROLE_ARN"); err != nil {
+				return nil, err
+			}
+		}
+		var err error
+		if f.Judge, err = a.judge(d, f.Path); err != nil {
+			return nil, err
+		}
+		all = append(all, f)
+	}
+	return all, nil
 }

@@ -7,6 +7,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/oidc-broker/oidc-broker/pkg/aws"
+	"github.com/oidc-broker/oidc-broker/pkg/gcp"
 	"github.com/oidc-broker/oidc-broker/pkg/internal/child"
 	"github.com/oidc-broker/oidc-broker/pkg/internal/fault"
 	"github.com/oidc-broker/oidc-broker/pkg/internal/files"
@@ -111,7 +112,7 @@ func (r *vaultRun) existingVault() (existing, error) {
 	if err != nil {
 		return existing{}, err
 	}
-	if text, err := files.Read(path, maxCredentials); err == nil && strings.TrimSpace(string(text)) != "" {
+	if text, err := files.Read(path, gcp.MaxConfiguration); err == nil && strings.TrimSpace(string(text)) != "" {
 		e.found = []string{fmt.Sprintf("the file %q", path)}
 	}
 	return e, nil

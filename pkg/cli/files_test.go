@@ -26,9 +26,9 @@ var openers = map[string][]string{
 
 // openedElsewhere are the places that open a file by themselves, and why they may.
 var openedElsewhere = map[string]string{
-	"pkg/internal/child/child_unix.go os.Open":  "/dev/tty is the device that is wanted; it is opened when a signal comes",
-	"pkg/cli/doctor_view.go buildinfo.ReadFile": "a program on PATH, which is a regular file",
-	"pkg/cli/doctor_machine.go os.CreateTemp":   "a new file in a directory that doctor tries",
+	"pkg/internal/child/child_unix.go os.Open": "/dev/tty is the device that is wanted; it is opened when a signal comes",
+	"pkg/doctor/view.go buildinfo.ReadFile":    "a program on PATH, which is a regular file",
+	"pkg/doctor/machine.go os.CreateTemp":      "a new file in a directory that doctor tries",
 }
 
 // TestFilesAreOpenedInOnePlace: a pipe in the place of a file would stop the program,

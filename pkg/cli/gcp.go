@@ -138,7 +138,7 @@ func (a *app) machine() gcp.Machine {
 	}
 	return gcp.Machine{
 		Lookup: func(name string) (string, bool) { value, set := env[name]; return value, set },
-		Read:   func(path string) ([]byte, error) { return files.Read(path, maxCredentials) },
+		Read:   func(path string) ([]byte, error) { return files.Read(path, gcp.MaxConfiguration) },
 	}
 }
 

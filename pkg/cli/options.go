@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -15,6 +14,7 @@ import (
 
 	"github.com/oidc-broker/oidc-broker/pkg/ci"
 	"github.com/oidc-broker/oidc-broker/pkg/internal/fault"
+	"github.com/oidc-broker/oidc-broker/pkg/internal/shell"
 )
 
 // options declares a command's options. Each is settled from its flag, else
@@ -257,7 +257,7 @@ func origins(c *cobra.Command, err error) error {
 // expanding it.
 func (a *app) variable(name string) (string, error) {
 	v := strings.TrimSpace(a.Getenv(name))
-	if left := unexpanded(v); left != "" {
+	if left := shell.Unexpanded(v); left != "" {
 		return "", fault.New(fault.Usage, "the variable %s holds the literal text %s", name, left).
 			Hint("nothing expanded it: write the path in full")
 	}
@@ -327,18 +327,6 @@ func empty(f *pflag.Flag) bool {
 	return false
 }
 
-// leftover is what an interpolation that did not happen leaves: $NAME, ${NAME}
-// of a shell or << x >> of an orb.
-const leftover = `\$[A-Za-z_][A-Za-z0-9_]*|\$\{[^}]*\}|<<[^>]*>>`
-
-// unexpanded returns the first of them in a value, or "".
-func unexpanded(value string) string {
-	if !strings.ContainsAny(value, "$<") {
-		return "" // without a pattern that would have to be compiled
-	}
-	return regexp.MustCompile(leftover).FindString(value)
-}
-
 // checked refuses a value in which a variable was left, and one that is none of
 // those that there are.
 func checked(f *pflag.Flag, from string) error {
@@ -369,7 +357,7 @@ func expanded(f *pflag.Flag, from string) error {
 		return nil
 	}
 	for _, v := range values(f) {
-		if name := unexpanded(v); name != "" {
+		if name := shell.Unexpanded(v); name != "" {
 			return fault.New(fault.Usage, "%s holds the literal text %s", from, name).
 				Hint("nothing expanded it: a CI system interpolates variables in a part of its configuration alone, and the shell not within single quotes")
 		}

@@ -5,7 +5,6 @@ import (
 	"strings"
 
 	"github.com/oidc-broker/oidc-broker/pkg/internal/files"
-	"github.com/oidc-broker/oidc-broker/pkg/internal/shell"
 	"github.com/oidc-broker/oidc-broker/pkg/vault"
 )
 
@@ -28,7 +27,7 @@ func (a *app) vaultDelivery(s *vault.Server, o vault.Options, file, bashEnv stri
 		home = a.Getenv("USERPROFILE")
 	}
 	d := vault.Delivery{File: file, Home: home, Addr: s.Addr, Namespace: s.Namespace, Options: o, Lookup: a.lookup, Read: readConfiguration}
-	readVaultBashEnv(&d, bashEnv)
+	d.ReadBashEnv(bashEnv)
 	return d
 }
 
@@ -36,13 +35,3 @@ func (a *app) vaultDelivery(s *vault.Server, o vault.Options, file, bashEnv stri
 const maxConfiguration = 1 << 20
 
 func readConfiguration(path string) ([]byte, error) { return files.Read(path, maxConfiguration) }
-
-// readVaultBashEnv adds what $BASH_ENV sets in later steps.
-func readVaultBashEnv(d *vault.Delivery, path string) {
-	if path == "" {
-		return
-	}
-	d.Block = shell.HasBlock(path, "vault")
-	d.BlockToken = shell.BlockValue(path, "vault", "VAULT_TOKEN").Reveal()
-	d.BashEnv = bashEnvLines(path, d.Block)
-}

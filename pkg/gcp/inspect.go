@@ -24,6 +24,9 @@ type Credentials struct {
 	Elsewhere  string // a source that asks a server, by its name
 }
 
+// MaxConfiguration bounds what is read of a credential configuration.
+const MaxConfiguration = 1 << 20
+
 // ReadCredentials reads such a file. What is no JSON object with a type is a
 // fault.Local, which shows nothing of it.
 func ReadCredentials(text []byte) (Credentials, error) {

@@ -35,6 +35,16 @@ type Delivery struct {
 	Read func(path string) ([]byte, error)
 }
 
+// ReadBashEnv adds what $BASH_ENV, the file at path, sets in later steps.
+func (d *Delivery) ReadBashEnv(path string) {
+	if path == "" {
+		return
+	}
+	d.Block = shell.HasBlock(path, "vault")
+	d.BlockToken = shell.BlockValue(path, "vault", "VAULT_TOKEN").Reveal()
+	d.BashEnv = shell.LaterVariables(path, "vault")
+}
+
 // A conflictRule finds what can keep the next tool from the token.
 type conflictRule struct {
 	check   string // of doctor's, that reports it; "": none, for it needs what a command was given

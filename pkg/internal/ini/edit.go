@@ -369,3 +369,9 @@ func eolAt(line []byte) string {
 	}
 	return "\n"
 }
+
+// LikelyProfile is false for what is no profile's name, and for what may be a key that
+// somebody took for one: those are not shown.
+func LikelyProfile(name string) bool {
+	return ProfileName(name) == nil && len(name) <= 36 && !secret.HasCredentials(name)
+}

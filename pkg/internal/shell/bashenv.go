@@ -194,6 +194,26 @@ func Blocks(text []byte) ([]string, error) {
 	return names, nil
 }
 
+// MaxBashEnv bounds what is read of $BASH_ENV.
+const MaxBashEnv = 8 << 20
+
+// LaterVariables returns the variables that lines of $BASH_ENV outside of our blocks set
+// in later steps; where it has the block, those behind it.
+func LaterVariables(path, block string) map[string]string {
+	text, err := files.Head(path, MaxBashEnv)
+	if err != nil {
+		return nil // bash reads nothing, either
+	}
+	has := HasBlock(path, block)
+	lines := map[string]string{}
+	for name, e := range Exported(text) {
+		if e.AfterBlock || !has {
+			lines[name] = e.Value.Reveal()
+		}
+	}
+	return lines
+}
+
 // Exported returns the variables that lines of a $BASH_ENV outside of our blocks
 // export or assign, and that no later line unsets. It is a look, not a shell: what is
 // computed or within quotes over several lines it may take for what it is not.

@@ -1,12 +1,12 @@
-package cli
+package doctor
 
 import (
-	"fmt"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/oidc-broker/oidc-broker/pkg/aws"
+	"github.com/oidc-broker/oidc-broker/pkg/internal/fault"
 )
 
 func awsChecks() []check {
@@ -32,7 +32,7 @@ func (v *view) usesAWS() bool {
 	return len(some) > 0 || len(v.aws().profiles) > 0
 }
 
-func awsKeys(v *view) []finding {
+func awsKeys(v *view) []Finding {
 	id, secret, session := v.get("AWS_ACCESS_KEY_ID"), v.get("AWS_SECRET_ACCESS_KEY"), v.get("AWS_SESSION_TOKEN")
 	const unset = "unset all of AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN, in the step, the context and the project's settings, and deliver them anew"
 	switch {
@@ -41,27 +41,27 @@ func awsKeys(v *view) []finding {
 		if id == "" {
 			there, lacks = lacks, there
 		}
-		return []finding{fails("%s is set and %s is not", there, lacks).
+		return []Finding{fails("%s is set and %s is not", there, lacks).
 			because("the AWS CLI and boto3 refuse half a pair and look no further; Go programs pass it over and take other credentials").
 			remedy(unset)}
 	case id == "" && session != "":
-		return []finding{warns("AWS_SESSION_TOKEN is set without the keys that it belongs to").
+		return []Finding{warns("AWS_SESSION_TOKEN is set without the keys that it belongs to").
 			because("with keys that somebody sets later, AWS refuses both").
 			remedy(unset)}
 	case aws.KindOfKey(id) == aws.LongLived && session != "":
-		return []finding{fails("AWS_SESSION_TOKEN is set beside a long-lived AWS_ACCESS_KEY_ID (AKIA...)").
+		return []Finding{fails("AWS_SESSION_TOKEN is set beside a long-lived AWS_ACCESS_KEY_ID (AKIA...)").
 			because("they do not belong together: AWS refuses every call with InvalidClientTokenId").
 			remedy(unset)}
 	case aws.KindOfKey(id) == aws.Temporary && session == "":
-		return []finding{fails("AWS_ACCESS_KEY_ID is temporary (ASIA...), and AWS_SESSION_TOKEN is not set").
+		return []Finding{fails("AWS_ACCESS_KEY_ID is temporary (ASIA...), and AWS_SESSION_TOKEN is not set").
 			because("AWS refuses every call with InvalidClientTokenId").
 			remedy(unset)}
 	}
 	return nil
 }
 
-func awsStaticKeys(v *view) []finding {
-	var all []finding
+func awsStaticKeys(v *view) []Finding {
+	var all []Finding
 	const why = "they do not end by themselves, and whoever gets hold of them has them for good: that is what a job's token is for"
 	if aws.KindOfKey(v.get("AWS_ACCESS_KEY_ID")) == aws.LongLived {
 		all = append(all, warns("AWS_ACCESS_KEY_ID is long-lived (AKIA...)").because(why).
@@ -74,22 +74,13 @@ func awsStaticKeys(v *view) []finding {
 		}
 	}
 	if len(names) > 0 {
-		all = append(all, warns("long-lived keys (AKIA...) in %s", someOf(names)).because(why).
+		all = append(all, warns("long-lived keys (AKIA...) in %s", fault.Names(names)).because(why).
 			remedy("replace them with a role's: oidc-broker aws profile --profile NAME"))
 	}
 	return all
 }
 
-// someOf lists names, the first few of many.
-func someOf(names []string) string {
-	const most = 8
-	if len(names) > most {
-		return fmt.Sprintf("%s and %d more", strings.Join(names[:most], ", "), len(names)-most)
-	}
-	return strings.Join(names, ", ")
-}
-
-func awsSecurityToken(v *view) []finding {
+func awsSecurityToken(v *view) []Finding {
 	old := v.get("AWS_SECURITY_TOKEN")
 	if old == "" {
 		return nil
@@ -97,16 +88,16 @@ func awsSecurityToken(v *view) []finding {
 	f := warns("AWS_SECURITY_TOKEN is set").remedy("unset AWS_SECURITY_TOKEN; 'oidc-broker aws env' and 'exec' do")
 	switch {
 	case v.get("AWS_ACCESS_KEY_ID") == "":
-		return []finding{f.because("with the next keys in the environment, the AWS CLI and boto3 take it instead of AWS_SESSION_TOKEN, and AWS refuses them")}
+		return []Finding{f.because("with the next keys in the environment, the AWS CLI and boto3 take it instead of AWS_SESSION_TOKEN, and AWS refuses them")}
 	case old == v.get("AWS_SESSION_TOKEN"):
-		f.Severity = remark
-		return []finding{f.because("it is the same as AWS_SESSION_TOKEN now; renewed keys would not go with it")}
+		f.Severity = Note
+		return []Finding{f.because("it is the same as AWS_SESSION_TOKEN now; renewed keys would not go with it")}
 	}
-	f.Severity = severe
-	return []finding{f.because("the AWS CLI and boto3 take it instead of AWS_SESSION_TOKEN, and AWS refuses the keys; Go programs do not, so that one tool works and the other does not")}
+	f.Severity = Error
+	return []Finding{f.because("the AWS CLI and boto3 take it instead of AWS_SESSION_TOKEN, and AWS refuses the keys; Go programs do not, so that one tool works and the other does not")}
 }
 
-func awsExpiration(v *view) []finding {
+func awsExpiration(v *view) []Finding {
 	value := v.get("AWS_CREDENTIAL_EXPIRATION")
 	if value == "" {
 		return nil
@@ -118,24 +109,24 @@ func awsExpiration(v *view) []finding {
 	end, err := time.Parse(time.RFC3339, value)
 	switch {
 	case err != nil && keys:
-		return []finding{fails("AWS_CREDENTIAL_EXPIRATION is not a time").
+		return []Finding{fails("AWS_CREDENTIAL_EXPIRATION is not a time").
 			because("the AWS CLI and boto3 refuse the keys beside it").remedy(remedy)}
 	case err != nil:
-		return []finding{f}
-	case !end.After(v.now) && keys:
-		return []finding{fails("AWS_CREDENTIAL_EXPIRATION was %s ago, at %s", v.now.Sub(end).Round(time.Second), end.UTC().Format(time.RFC3339)).
+		return []Finding{f}
+	case !end.After(v.Now) && keys:
+		return []Finding{fails("AWS_CREDENTIAL_EXPIRATION was %s ago, at %s", v.Now.Sub(end).Round(time.Second), end.UTC().Format(time.RFC3339)).
 			because("the AWS CLI and boto3 refuse the keys beside it, also where they are good ones; AWS refuses those that have ended").remedy(remedy)}
-	case !end.After(v.now):
-		return []finding{f}
-	case end.Sub(v.now) < soon && keys:
-		return []finding{warns("the keys in the environment end in %s", end.Sub(v.now).Round(time.Second)).
+	case !end.After(v.Now):
+		return []Finding{f}
+	case end.Sub(v.Now) < soon && keys:
+		return []Finding{warns("the keys in the environment end in %s", end.Sub(v.Now).Round(time.Second)).
 			because("a step that takes longer fails halfway").
 			remedy("get new ones (oidc-broker aws env) in the step that needs them, or use a profile that renews itself: oidc-broker aws --mode process")}
 	}
 	return nil
 }
 
-func awsWebIdentity(v *view) []finding {
+func awsWebIdentity(v *view) []Finding {
 	path := v.get("AWS_WEB_IDENTITY_TOKEN_FILE")
 	if path == "" {
 		return nil
@@ -145,42 +136,42 @@ func awsWebIdentity(v *view) []finding {
 		return awsConflicts("aws-web-identity")(v)
 	}
 	if f, bad := tokenFile(v, "AWS_WEB_IDENTITY_TOKEN_FILE names", path, nil); bad {
-		return []finding{f.because("every SDK takes the token from there before it looks at a profile, as it is").remedy(unset)}
+		return []Finding{f.because("every SDK takes the token from there before it looks at a profile, as it is").remedy(unset)}
 	}
 	return nil
 }
 
-func awsContainer(v *view) []finding {
+func awsContainer(v *view) []Finding {
 	some := v.set("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "AWS_CONTAINER_CREDENTIALS_FULL_URI")
 	if len(some) == 0 {
 		return nil
 	}
 	if path := v.get("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE"); path != "" {
 		if _, _, err := v.read(path, 1); err != nil {
-			return []finding{warns("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE names %s, which cannot be read: %v", v.place(path), err).
+			return []Finding{warns("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE names %s, which cannot be read: %v", v.place(path), err).
 				because("SDKs that get as far as the container's credentials fail").
 				remedy("unset it, and %s", strings.Join(some, " and "))}
 		}
 	}
-	return []finding{notes("%s is set", strings.Join(some, " and ")).
+	return []Finding{notes("%s is set", strings.Join(some, " and ")).
 		because("where keys, web identity and profile all are missing, every SDK takes the container's role without a word").
 		remedy("unset it in the steps that are to have the job's role; 'oidc-broker aws env' and 'exec' do")}
 }
 
-func awsRole(v *view) []finding {
+func awsRole(v *view) []Finding {
 	arn := v.get("AWS_ROLE_ARN")
 	if arn == "" {
 		return nil
 	}
 	if err := aws.CheckRole("AWS_ROLE_ARN", arn, v.region()); err != nil {
-		return []finding{v.foreign(err, "AWS_ROLE_ARN").because("oidc-broker aws takes the role from there, and so does every SDK")}
+		return []Finding{v.foreign(err, "AWS_ROLE_ARN").because("oidc-broker aws takes the role from there, and so does every SDK")}
 	}
 	return nil
 }
 
-func awsRegion(v *view) []finding {
+func awsRegion(v *view) []Finding {
 	one, two := v.get("AWS_REGION"), v.get("AWS_DEFAULT_REGION")
-	var all []finding
+	var all []Finding
 	for _, name := range v.set("AWS_REGION", "AWS_DEFAULT_REGION") {
 		if err := aws.CheckRegion(v.get(name)); err != nil {
 			f := v.foreign(err, name).because("calls go to a host that is not there")
@@ -210,7 +201,7 @@ func awsRegion(v *view) []finding {
 	return all
 }
 
-func awsEndpoint(v *view) []finding {
+func awsEndpoint(v *view) []Finding {
 	var names []string
 	for name, value := range v.env {
 		if strings.HasPrefix(name, "AWS_ENDPOINT_URL") && strings.TrimSpace(value) != "" {
@@ -218,7 +209,7 @@ func awsEndpoint(v *view) []finding {
 		}
 	}
 	slices.Sort(names)
-	var all []finding
+	var all []Finding
 	if err := aws.CheckEndpoint(v.getenvBut("AWS_CA_BUNDLE")); err != nil {
 		all = append(all, v.foreign(err, names...).remedy("set it to an https:// URL, or unset it").because("oidc-broker aws refuses to call it"))
 	}
@@ -231,7 +222,7 @@ func awsEndpoint(v *view) []finding {
 			because("whoever answers there gets the token and the requests, and its credentials are no good elsewhere").
 			remedy("unset %s unless it is meant", name)
 		if strings.EqualFold(v.get("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS"), "true") {
-			f.Severity = remark
+			f.Severity = Note
 			f.Message += ", but for AWS_IGNORE_CONFIGURED_ENDPOINT_URLS"
 		}
 		all = append(all, f)
@@ -249,7 +240,7 @@ func (v *view) getenvBut(names ...string) func(string) string {
 	}
 }
 
-func awsCABundle(v *view) []finding {
+func awsCABundle(v *view) []Finding {
 	path := v.get("AWS_CA_BUNDLE")
 	if path == "" {
 		return nil
@@ -266,7 +257,7 @@ func awsCABundle(v *view) []finding {
 	} else if aws.CheckEndpoint(only) == nil {
 		return nil
 	}
-	return []finding{fails("AWS_CA_BUNDLE names %s, which is of no use: %s", v.place(path), why).
+	return []Finding{fails("AWS_CA_BUNDLE names %s, which is of no use: %s", v.place(path), why).
 		because("every AWS SDK and oidc-broker trust nobody but what stands in there, so that no call is made").
 		remedy("name a PEM file of the authorities, or unset AWS_CA_BUNDLE to trust the system's")}
 }

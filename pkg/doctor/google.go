@@ -1,4 +1,4 @@
-package cli
+package doctor
 
 import (
 	"fmt"
@@ -17,9 +17,6 @@ const (
 	gcloudVariable = "CLOUDSDK_AUTH_CREDENTIAL_FILE_OVERRIDE"
 )
 
-// maxCredentials bounds what is read of a credential configuration.
-const maxCredentials = 1 << 20
-
 // googleFile is a file that a variable names.
 type googleFile struct {
 	variable, path string
@@ -32,7 +29,7 @@ func (v *view) lookForGoogle() []googleFile {
 	var all []googleFile
 	for _, name := range v.set(adcVariable, gcloudVariable) {
 		f := googleFile{variable: name, path: v.get(name)}
-		text, info, err := v.read(f.path, maxCredentials)
+		text, info, err := v.read(f.path, gcp.MaxConfiguration)
 		if err == nil {
 			f.Credentials, err = gcp.ReadCredentials(text)
 		}
@@ -65,9 +62,9 @@ func (v *view) usesGoogle() bool {
 		"GCP_WIP_ID", "OIDC_WIP_ID", "GCP_WORKLOAD_IDENTITY_POOL", "GCP_WIP_PROVIDER_ID", "OIDC_WIP_PROVIDER_ID", "GCP_WORKLOAD_IDENTITY_PROVIDER")) > 0
 }
 
-func googleCredentials(v *view) []finding {
+func googleCredentials(v *view) []Finding {
 	const remedy = "write it (oidc-broker gcp login), or unset the variable"
-	var all []finding
+	var all []Finding
 	for _, f := range v.google() {
 		switch {
 		case strings.HasPrefix(f.path, "{"):
@@ -87,9 +84,9 @@ func googleCredentials(v *view) []finding {
 	return all
 }
 
-func googleToken(v *view) []finding {
+func googleToken(v *view) []Finding {
 	const renew = "write it anew (oidc-broker gcp login), or let the libraries call oidc-broker: --source executable"
-	var all []finding
+	var all []Finding
 	for _, f := range v.google() {
 		if f.err != nil || f.File == "" {
 			continue
@@ -99,7 +96,7 @@ func googleToken(v *view) []finding {
 			extract = nil
 		}
 		bad, is := tokenFile(v, "the credential configuration in "+f.variable+" takes the token from", f.File, extract)
-		if is && bad.Severity == warning {
+		if is && bad.Severity == Warning {
 			all = append(all, bad.because("Google's libraries for Python and Node send it along, and Google refuses it").remedy("write the token without a line break (printf %%s); 'oidc-broker gcp login' does"))
 			continue
 		}
@@ -119,8 +116,8 @@ func googleToken(v *view) []finding {
 	return all
 }
 
-func googleExecutable(v *view) []finding {
-	var all []finding
+func googleExecutable(v *view) []Finding {
+	var all []Finding
 	for _, f := range v.google() {
 		if f.err != nil || f.Executable == "" {
 			continue
@@ -151,8 +148,8 @@ func googleExecutable(v *view) []finding {
 	return all
 }
 
-func googleKey(v *view) []finding {
-	var all []finding
+func googleKey(v *view) []Finding {
+	var all []Finding
 	for _, f := range v.google() {
 		if f.err != nil || !f.Key {
 			continue
@@ -168,8 +165,8 @@ func googleKey(v *view) []finding {
 	return all
 }
 
-func googleEndpoint(v *view) []finding {
-	var all []finding
+func googleEndpoint(v *view) []Finding {
+	var all []Finding
 	seen := map[string]bool{}
 	odd := func(what, value string, hosts ...string) {
 		h := host(value)
@@ -203,8 +200,8 @@ func googleEndpoint(v *view) []finding {
 	return all
 }
 
-func googleOverride(v *view) []finding {
-	var all []finding
+func googleOverride(v *view) []Finding {
+	var all []Finding
 	for _, c := range v.googleMachine().Overrides() {
 		all = append(all, warns("%s", c.Message).
 			because("it acts as another identity than the configuration's").
@@ -220,39 +217,39 @@ func (v *view) googleMachine() gcp.Machine {
 			if len(v.google()) == 0 {
 				return nil, fs.ErrNotExist // gcloud's settings conflict with nothing
 			}
-			b, _, err := v.read(path, maxCredentials)
+			b, _, err := v.read(path, gcp.MaxConfiguration)
 			return b, err
 		},
 	}
 }
 
-func googleGcloud(v *view) []finding {
+func googleGcloud(v *view) []Finding {
 	adc, gcloud := v.get(adcVariable), v.get(gcloudVariable)
 	switch {
 	case adc != "" && gcloud != "" && v.abs(adc) != v.abs(gcloud):
-		return []finding{warns("%s and %s name different files", adcVariable, gcloudVariable).
+		return []Finding{warns("%s and %s name different files", adcVariable, gcloudVariable).
 			because("gcloud and gsutil act as somebody else than Terraform and the libraries").
 			remedy("set both to the same file; 'oidc-broker gcp env' does")}
 	case adc != "" && gcloud == "":
-		return []finding{notes("%s is set and %s is not", adcVariable, gcloudVariable).
+		return []Finding{notes("%s is set and %s is not", adcVariable, gcloudVariable).
 			because("gcloud and gsutil do not read the first, and act as whoever logged in with gcloud").
 			remedy("export %s=\"$%s\"; 'oidc-broker gcp env' does", gcloudVariable, adcVariable)}
 	}
 	return nil
 }
 
-func googleProject(v *view) []finding {
+func googleProject(v *view) []Finding {
 	external := slices.ContainsFunc(v.google(), func(f googleFile) bool { return f.Type == "external_account" })
 	if !external || len(v.set("GOOGLE_CLOUD_PROJECT", "GCLOUD_PROJECT")) > 0 {
 		return nil
 	}
-	return []finding{notes("GOOGLE_CLOUD_PROJECT is not set").
+	return []Finding{notes("GOOGLE_CLOUD_PROJECT is not set").
 		because("the libraries for Python and Node ask cloudresourcemanager.googleapis.com for the project then, and fail where that is not reached").
 		remedy("give --project-id to 'oidc-broker gcp env', or export GOOGLE_CLOUD_PROJECT=ID")}
 }
 
-func googleOptions(v *view) []finding {
-	var all []finding
+func googleOptions(v *view) []Finding {
+	var all []Finding
 	for _, name := range v.set("GOOGLE_PROJECT_NUMBER", "GCP_PROJECT_ID") {
 		err := gcp.CheckProjectNumber(v.get(name))
 		if err == nil {
@@ -261,7 +258,7 @@ func googleOptions(v *view) []finding {
 		f := v.foreign(err, name)
 		if name == "GCP_PROJECT_ID" && !strings.Contains(f.Remedy, "YAML") {
 			// CircleCI's documentation has the number there, everybody else the id.
-			f.Severity = remark
+			f.Severity = Note
 		}
 		f.Message = fmt.Sprintf("%s: %s", name, f.Message)
 		all = append(all, f.because("oidc-broker takes the number of the pool's project from there, as CircleCI's documentation has it"))
@@ -274,7 +271,7 @@ func googleOptions(v *view) []finding {
 		f := v.foreign(err, names...)
 		f.Message = "what the environment says for 'oidc-broker gcp': " + f.Message
 		if strings.Contains(f.Message, "is not complete") {
-			f.Severity = remark
+			f.Severity = Note
 		}
 		all = append(all, f.because("it is taken where no option says otherwise: %s", strings.Join(names, ", ")))
 	}

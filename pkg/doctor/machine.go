@@ -1,4 +1,4 @@
-package cli
+package doctor
 
 import (
 	"cmp"
@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/oidc-broker/oidc-broker/pkg/internal/fault"
 	"github.com/oidc-broker/oidc-broker/pkg/internal/remote"
 )
 
@@ -31,7 +32,7 @@ func machineChecks() []check {
 	}
 }
 
-func caRoots(v *view) []finding {
+func caRoots(v *view) []Finding {
 	where := remote.Roots(v.goos, v.get)
 	if where == "" {
 		f := fails("no certificate of any authority is there").
@@ -40,26 +41,26 @@ func caRoots(v *view) []finding {
 		if named := v.set("SSL_CERT_FILE", "SSL_CERT_DIR"); len(named) > 0 {
 			f = f.remedy("%s: name what is there, or unset it", strings.Join(named, ", "))
 		}
-		return []finding{f}
+		return []Finding{f}
 	}
 	if named := v.get("SSL_CERT_FILE"); named != "" {
 		if _, _, err := v.read(named, 1); err != nil {
-			return []finding{warns("SSL_CERT_FILE names %s, which cannot be read: %v", v.place(named), err).
+			return []Finding{warns("SSL_CERT_FILE names %s, which cannot be read: %v", v.place(named), err).
 				because("some programs trust nobody then, others the certificates of a directory").
 				remedy("name a PEM file of the authorities, or unset it")}
 		}
 	}
-	return []finding{passes("the authorities' certificates are in %s", v.place(where))}
+	return []Finding{passes("the authorities' certificates are in %s", v.place(where))}
 }
 
 // tempDir is where programs make their temporary files.
-func (v *view) tempDir() string { return cmp.Or(v.get("TMPDIR"), v.temp) }
+func (v *view) tempDir() string { return cmp.Or(v.get("TMPDIR"), v.TempDir) }
 
 // writable makes a file in a directory, and removes it.
 func writable(dir string) error {
 	f, err := os.CreateTemp(dir, ".oidc-broker-doctor-*")
 	if err != nil {
-		return unwrapPath(err)
+		return unwrapped(err)
 	}
 	_, err = f.Write([]byte("x")) // a full disk takes the name, not the byte
 	if cerr := f.Close(); err == nil {
@@ -68,33 +69,33 @@ func writable(dir string) error {
 	if rerr := os.Remove(f.Name()); err == nil {
 		err = rerr
 	}
-	return unwrapPath(err)
+	return unwrapped(err)
 }
 
-func tempDir(v *view) []finding {
+func tempDir(v *view) []Finding {
 	dir := v.tempDir()
 	if err := writable(v.abs(dir)); err != nil {
-		return []finding{fails("the temporary directory %s cannot be written to: %v", v.place(dir), err).
+		return []Finding{fails("the temporary directory %s cannot be written to: %v", v.place(dir), err).
 			because("'gcp exec' and the sandbox put their files there, and so do nearly all tools; a self-hosted runner makes no token without it").
 			remedy("make it writable for this user, or set TMPDIR to a directory that is")}
 	}
 	if v.noexec(v.abs(dir)) {
-		return []finding{warns("the temporary directory %s is mounted noexec", v.place(dir)).
+		return []Finding{warns("the temporary directory %s is mounted noexec", v.place(dir)).
 			because("a self-hosted runner makes the job's token with a program that it unpacks there: without it, there is no token").
 			remedy("mount it exec, or set TMPDIR for the runner")}
 	}
 	return nil
 }
 
-func homeDir(v *view) []finding {
+func homeDir(v *view) []Finding {
 	home := v.home()
 	const why = "profiles, credential configurations, caches and the record for 'oidc-broker cleanup' are kept there"
 	if home == "" {
-		return []finding{warns("HOME is not set").because(why).
+		return []Finding{warns("HOME is not set").because(why).
 			remedy("set HOME, or AWS_SHARED_CREDENTIALS_FILE, AWS_CONFIG_FILE and XDG_CONFIG_HOME; env and exec work without")}
 	}
 	if !filepath.IsAbs(home) {
-		return []finding{warns("HOME is %q, which is not an absolute path", home).because(why).
+		return []Finding{warns("HOME is %q, which is not an absolute path", home).because(why).
 			remedy("write the path in full: commands that write there refuse it")}
 	}
 	info, err := os.Stat(home)
@@ -105,14 +106,14 @@ func homeDir(v *view) []finding {
 		err = writable(home)
 	}
 	if err != nil {
-		return []finding{warns("the home directory %s cannot be written to: %v", v.place(home), unwrapPath(err)).because(why).
+		return []Finding{warns("the home directory %s cannot be written to: %v", v.place(home), unwrapped(err)).because(why).
 			remedy("set HOME to a directory of this user's (a container that runs as another user than its image meant has none)")}
 	}
 	return nil
 }
 
-func proxies(v *view) []finding {
-	var all []finding
+func proxies(v *view) []Finding {
+	var all []Finding
 	for _, upper := range []string{"HTTPS_PROXY", "HTTP_PROXY", "NO_PROXY"} {
 		lower := strings.ToLower(upper)
 		one, two := v.get(upper), v.get(lower)
@@ -149,12 +150,12 @@ func listed(list, host string) bool {
 	return false
 }
 
-func clock(v *view) []finding {
+func clock(v *view) []Finding {
 	j := v.job()
 	if !j.found || j.IssuedAt.IsZero() {
 		return nil
 	}
-	ahead := j.IssuedAt.Sub(v.now).Round(time.Second)
+	ahead := j.IssuedAt.Sub(v.Now).Round(time.Second)
 	if ahead <= slightSkew {
 		return nil
 	}
@@ -162,34 +163,34 @@ func clock(v *view) []finding {
 		because("the clock is behind: the clouds sign and judge by theirs, and take requests and tokens for too old or too new").
 		remedy("set the clock (chrony, or the hypervisor's); --online says how far it is off")
 	if ahead > fatalSkew {
-		f.Severity = severe
+		f.Severity = Error
 	}
-	return []finding{f}
+	return []Finding{f}
 }
 
 // leftovers are what 'oidc-broker cleanup' would have taken back at the end of the
 // job before: a self-hosted runner keeps it.
-func leftovers(v *view) []finding {
-	if v.record == nil {
+func leftovers(v *view) []Finding {
+	if v.Journal == nil {
 		return nil
 	}
-	paths, err := v.record.OfOthers()
+	paths, err := v.Journal.OfOthers()
 	if err != nil {
 		f := failed(err).orRemedy("look at it, and remove it")
-		f.Severity = warning
-		return []finding{f.because("nothing that is written from now on is recorded, and 'oidc-broker cleanup' takes nothing back")}
+		f.Severity = Warning
+		return []Finding{f.because("nothing that is written from now on is recorded, and 'oidc-broker cleanup' takes nothing back")}
 	}
-	if len(paths) == 0 || v.record.Job == "" {
+	if len(paths) == 0 || v.Journal.Job == "" {
 		return nil
 	}
 	for i, p := range paths {
 		paths[i] = v.place(p)
 	}
-	return []finding{warns("an earlier job on this machine has left its credentials: %s", someOf(paths)).
+	return []Finding{warns("an earlier job on this machine has left its credentials: %s", fault.Names(paths)).
 		because("tools take them for this job's, and whoever runs code here can read them").
 		remedy("oidc-broker cleanup now, and in a last step with 'when: always'")}
 }
 
-func released(v *view) []finding {
-	return []finding{passes("oidc-broker %s", v.version)}
+func released(v *view) []Finding {
+	return []Finding{passes("oidc-broker %s", v.Version)}
 }

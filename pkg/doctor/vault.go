@@ -1,9 +1,10 @@
-package cli
+package doctor
 
 import (
 	"os"
 	"strings"
 
+	"github.com/oidc-broker/oidc-broker/pkg/internal/files"
 	"github.com/oidc-broker/oidc-broker/pkg/vault"
 )
 
@@ -52,17 +53,17 @@ func (v *view) vaultOptions() (vault.Options, []string) {
 	}
 	from = append(from, v.set("VAULT_HEADERS", "BAO_HEADERS", "OIDC_BROKER_VAULT_HEADER")...)
 	o.Getenv = v.get
-	o.Headers, _ = items(v.get("OIDC_BROKER_VAULT_HEADER")) // of a list with a mistake, none
+	o.Headers = v.VaultHeaders
 	return o, from
 }
 
-func vaultAddr(v *view) []finding {
+func vaultAddr(v *view) []Finding {
 	if !v.usesVault() {
 		return nil
 	}
 	o, names := v.vaultOptions()
 	if o.Addr == "" {
-		return []finding{fails("%s is set, and neither VAULT_ADDR nor BAO_ADDR", strings.Join(names, ", ")).
+		return []Finding{fails("%s is set, and neither VAULT_ADDR nor BAO_ADDR", strings.Join(names, ", ")).
 			because("oidc-broker vault does not know the server, and the Vault CLI takes this machine for it").
 			remedy("set VAULT_ADDR, like https://vault.example.com:8200")}
 	}
@@ -70,7 +71,7 @@ func vaultAddr(v *view) []finding {
 		if *p != "" {
 			// A FIFO would never be read to its end.
 			if info, err := os.Stat(v.abs(*p)); err == nil && !info.Mode().IsRegular() && !info.IsDir() {
-				return []finding{fails("%s is neither a file nor a directory", v.place(*p)).remedy("name the PEM file itself")}
+				return []Finding{fails("%s is neither a file nor a directory", v.place(*p)).remedy("name the PEM file itself")}
 			}
 			*p = v.abs(*p)
 		}
@@ -78,12 +79,12 @@ func vaultAddr(v *view) []finding {
 	if _, err := o.Settle(); err != nil {
 		f := v.foreign(err, names...)
 		f.Message = "what the environment says for 'oidc-broker vault': " + f.Message
-		return []finding{f.because("it is taken where no option says otherwise: %s", strings.Join(names, ", "))}
+		return []Finding{f.because("it is taken where no option says otherwise: %s", strings.Join(names, ", "))}
 	}
 	return nil
 }
 
-func vaultTokenFile(v *view) []finding {
+func vaultTokenFile(v *view) []Finding {
 	path := v.vaultTokenFile()
 	if path == "" {
 		return nil
@@ -102,8 +103,8 @@ func vaultTokenFile(v *view) []finding {
 }
 
 // vaultConflicts reports what the notes of 'oidc-broker vault' say, by the same rules.
-func vaultConflicts(check string) func(*view) []finding {
-	return func(v *view) []finding {
+func vaultConflicts(check string) func(*view) []Finding {
+	return func(v *view) []Finding {
 		path := v.vaultTokenFile()
 		if path == "" {
 			path = ".vault-token"
@@ -112,10 +113,10 @@ func vaultConflicts(check string) func(*view) []finding {
 			File: v.abs(path), Home: v.home(), Read: readConfiguration,
 			Lookup: func(name string) (string, bool) { value, set := v.env[name]; return value, set },
 		}
-		readVaultBashEnv(&d, v.abs(v.get("BASH_ENV")))
+		d.ReadBashEnv(v.abs(v.get("BASH_ENV")))
 		o, _ := v.vaultOptions()
 		d.Addr = strings.TrimRight(o.Addr, "/")
-		var all []finding
+		var all []Finding
 		for _, c := range d.ConflictsFor(check) {
 			f := warns("%s", c.Message)
 			if check == "vault-agent" { // which may be meant
@@ -126,3 +127,6 @@ func vaultConflicts(check string) func(*view) []finding {
 		return all
 	}
 }
+
+// readConfiguration reads a tool's small file.
+func readConfiguration(path string) ([]byte, error) { return files.Read(path, 1<<20) }

@@ -1,4 +1,4 @@
-package cli
+package doctor
 
 import (
 	"os"
@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/oidc-broker/oidc-broker/pkg/ci"
 	"github.com/oidc-broker/oidc-broker/pkg/internal/files"
 )
 
@@ -93,13 +94,13 @@ func TestDoctorMachine(t *testing.T) {
 		{check: "clock", name: "not said", env: "CIRCLE_OIDC_TOKEN={token v1 claim=iat:null}"},
 
 		{check: "leftovers", name: "no place for a record"},
-		{check: "leftovers", name: "no record", set: func(v *view) { v.record = files.NewJournal(filepath.Join(v.home(), "none")) }},
+		{check: "leftovers", name: "no record", set: func(v *view) { v.Journal = files.NewJournal(filepath.Join(v.home(), "none")) }},
 		{check: "leftovers", name: "this job's own", set: leftBy(t, "one", "one")},
 		{check: "leftovers", name: "outside of a job", set: leftBy(t, "one", "")},
 		{check: "leftovers", name: "another job's", set: leftBy(t, "one", "two"), want: `warning an earlier job on this machine has left its credentials: "`},
 		{check: "leftovers", name: "damaged", set: func(v *view) {
 			leftBy(t, "one", "two")(v)
-			if err := os.WriteFile(filepath.Join(v.record.Dir, "journal.json"), []byte("{"), 0o600); err != nil {
+			if err := os.WriteFile(filepath.Join(v.Journal.Dir, "journal.json"), []byte("{"), 0o600); err != nil {
 				t.Fatal(err)
 			}
 		}, want: "warning is damaged"},
@@ -117,8 +118,8 @@ func leftBy(t *testing.T, then, now string) func(*view) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		v.record = files.NewJournal(j.Dir)
-		v.record.Job = now
+		v.Journal = files.NewJournal(j.Dir)
+		v.Journal.Job = now
 	}
 }
 
@@ -127,7 +128,7 @@ func TestDoctorCheckout(t *testing.T) {
 		{check: "leak-path", name: "outside", env: "AWS_SHARED_CREDENTIALS_FILE=$DIR/c", files: "-- c --\nx\n"},
 		{check: "leak-path", name: "nothing there yet", env: "AWS_SHARED_CREDENTIALS_FILE=$DIR/work/c"},
 		{check: "leak-path", name: "a profile", env: "AWS_SHARED_CREDENTIALS_FILE=$DIR/work/c", files: "-- work/c --\nx\n", want: `warning AWS_SHARED_CREDENTIALS_FILE names "c", in the checkout`},
-		{check: "leak-path", name: "a token", token: tokenOptions{File: "t"}, files: "-- work/t --\n{token v1}\n", want: `warning --token-file names "t"`},
+		{check: "leak-path", name: "a token", token: ci.Finder{File: "t"}, files: "-- work/t --\n{token v1}\n", want: `warning --token-file names "t"`},
 		{check: "leak-path", name: "Google's", env: "GOOGLE_APPLICATION_CREDENTIALS=$DIR/adc.json", files: "-- adc.json --\n" + external(`{"file": "$DIR/work/sub/token"}`) + "-- work/sub/token --\nx\n", want: `warning the credential configuration names "sub/token"`},
 		{check: "leak-path", name: "beside the checkout", env: "BASH_ENV=$DIR/work2", files: "-- work2 --\nx\n"},
 		{check: "leak-path", name: "a home in the checkout", env: "HOME=$DIR/work\nAWS_CONFIG_FILE=$DIR/work/.aws/config\nAWS_SHARED_CREDENTIALS_FILE=$DIR/work/.aws/credentials", files: "-- work/.aws/credentials --\nx\n"},

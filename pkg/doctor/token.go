@@ -1,4 +1,4 @@
-package cli
+package doctor
 
 import (
 	"fmt"
@@ -31,7 +31,7 @@ type minter struct {
 
 func (v *view) lookForToken() jobToken {
 	var j jobToken
-	j.Token, j.found, j.err = v.finder.Look(v.ctx)
+	j.Token, j.found, j.err = v.Finder.Look(v.ctx)
 	for _, name := range ci.Minters() {
 		if path, err := v.lookPath(name); err == nil {
 			j.minters = append(j.minters, minter{name, path, v.localCLI(path)})
@@ -48,7 +48,7 @@ func (j jobToken) canMint() bool {
 // replaced says whether a token that has ended would be replaced by a minted one:
 // one that was named is not.
 func (v *view) replaced() bool {
-	return v.token.Env == "" && v.token.File == "" && v.job().canMint()
+	return v.Finder.Env == "" && v.Finder.File == "" && v.job().canMint()
 }
 
 func tokenChecks() []check {
@@ -69,100 +69,100 @@ func tokenChecks() []check {
 	}
 }
 
-func tokenMissing(v *view) []finding {
+func tokenMissing(v *view) []Finding {
 	j := v.job()
 	switch {
 	case j.found, j.err != nil:
 		return nil
-	case v.token.Audience != "" && j.canMint():
-		return []finding{passes("a token would be minted for the audience asked for; doctor mints none")}
-	case v.token.Audience != "":
-		return []finding{fails("--audience has a token minted, and no program on PATH mints").
+	case v.Finder.Audience != "" && j.canMint():
+		return []Finding{passes("a token would be minted for the audience asked for; doctor mints none")}
+	case v.Finder.Audience != "":
+		return []Finding{fails("--audience has a token minted, and no program on PATH mints").
 			because("neither circleci nor circleci-agent is there, or circleci is the local command line tool").
 			remedy("run it in a CircleCI job, or give the token with --token-env or --token-file")}
 	}
-	err := v.finder.Missing(j.canMint())
+	err := v.Finder.Missing(j.canMint())
 	if err == nil {
-		return []finding{warns("neither %s nor %s is set; each command mints a token of its own", ci.EnvV1, ci.EnvV2).
+		return []Finding{warns("neither %s nor %s is set; each command mints a token of its own", ci.EnvV1, ci.EnvV2).
 			because("tools that read the variables by themselves, as scripts and orbs do, find none").
 			remedy("inside docker run, sudo or ssh, pass the variables on; else have commands mint with --audience")}
 	}
-	return []finding{failed(err)}
+	return []Finding{failed(err)}
 }
 
-func tokenMalformed(v *view) []finding {
+func tokenMalformed(v *view) []Finding {
 	j := v.job()
 	if j.err != nil {
-		return []finding{failed(j.err).orRemedy("name a file that is there and that this user can read")}
+		return []Finding{failed(j.err).orRemedy("name a file that is there and that this user can read")}
 	}
 	if j.found {
 		if err := ci.CheckAlgorithm(j.Token); err != nil {
-			return []finding{failed(err)}
+			return []Finding{failed(err)}
 		}
 	}
 	return nil
 }
 
-func tokenExpired(v *view) []finding {
+func tokenExpired(v *view) []Finding {
 	j := v.job()
-	if !j.found || !j.Expired(v.now) {
+	if !j.found || !j.Expired(v.Now) {
 		return nil
 	}
-	f := failed(v.finder.Expiration(j.Token))
+	f := failed(v.Finder.Expiration(j.Token))
 	if !v.replaced() {
-		return []finding{f.because("nothing can mint another one here, so that every exchange fails")}
+		return []Finding{f.because("nothing can mint another one here, so that every exchange fails")}
 	}
-	f.Severity = warning
-	return []finding{f.because("oidc-broker mints another one, but what reads the variable by itself sends one that no cloud takes").
+	f.Severity = Warning
+	return []Finding{f.because("oidc-broker mints another one, but what reads the variable by itself sends one that no cloud takes").
 		remedy("exchange the token in an early step; Google's files: oidc-broker gcp login --source executable")}
 }
 
-func tokenExpiring(v *view) []finding {
+func tokenExpiring(v *view) []Finding {
 	j := v.job()
-	if !j.found || j.Expired(v.now) {
+	if !j.found || j.Expired(v.Now) {
 		return nil
 	}
-	left := j.Expiry.Sub(v.now).Round(time.Second)
+	left := j.Expiry.Sub(v.Now).Round(time.Second)
 	if left >= soon {
-		return []finding{passes("the token in %s is valid for another %s", j.Source, left)}
+		return []Finding{passes("the token in %s is valid for another %s", j.Source, left)}
 	}
 	f := warns("the token in %s ends in %s, at %s", j.Source, max(left, 0), j.Expiry.Format(time.RFC3339))
 	f = f.remedy("exchange it in an early step: what AWS and Vault give for it lives longer than it does; for Google use --source executable")
 	if v.replaced() {
-		f.Severity = remark
-		return []finding{f.because("oidc-broker mints another one in the last minute; what reads the variable by itself does not")}
+		f.Severity = Note
+		return []Finding{f.because("oidc-broker mints another one in the last minute; what reads the variable by itself does not")}
 	}
-	return []finding{f.because("nothing can mint another one here")}
+	return []Finding{f.because("nothing can mint another one here")}
 }
 
-func tokenGuards(v *view) []finding {
+func tokenGuards(v *view) []Finding {
 	j := v.job()
-	if !j.found || j.Expired(v.now) {
+	if !j.found || j.Expired(v.Now) {
 		return nil
 	}
-	err := v.token.Unmet(j.Token, v.now)
+	err := v.Finder.Guards.Unmet(j.Token, v.Now)
 	if err == nil {
 		return nil
 	}
 	f := failed(err)
 	if fault.KindOf(err) == fault.Token && v.replaced() {
-		f.Severity = remark
-		return []finding{f.because("another one is minted")}
+		f.Severity = Note
+		return []Finding{f.because("another one is minted")}
 	}
-	return []finding{f.because("every command that is given the same guards refuses this token").orRemedy("run this in a job that has it, or demand something else")}
+	return []Finding{f.because("every command that is given the same guards refuses this token").orRemedy("run this in a job that has it, or demand something else")}
 }
 
-func tokenMinter(v *view) []finding {
+func tokenMinter(v *view) []Finding {
 	j := v.job()
 	if !v.inJob() {
 		return nil
 	}
 	if len(j.minters) == 0 {
-		return []finding{notes("neither circleci nor circleci-agent is on PATH").
+		return []Finding{notes("neither circleci nor circleci-agent is on PATH").
 			because("a token that has ended cannot be replaced").
 			remedy("exchange the token early; inside docker run, do it outside of the container")}
 	}
-	var all []finding
+	var all []Finding
 	for i, m := range j.minters {
 		if !m.local {
 			return append(all, passes("%s mints, at %s", m.name, v.place(m.path)))
@@ -171,7 +171,7 @@ func tokenMinter(v *view) []finding {
 			because("it hides the program of that name that CircleCI gives to jobs, and cannot mint a token").
 			remedy("put CircleCI's own directory before it on PATH, or install the tool under another name")
 		if j.canMint() {
-			f.Severity = remark
+			f.Severity = Note
 			f.Why += "; " + j.minters[i+1].name + " is asked instead"
 		}
 		all = append(all, f)
@@ -179,12 +179,12 @@ func tokenMinter(v *view) []finding {
 	return all
 }
 
-func tokenVariables(v *view) []finding {
-	if v.token.Env != "" || v.token.File != "" || v.token.Audience != "" {
+func tokenVariables(v *view) []Finding {
+	if v.Finder.Env != "" || v.Finder.File != "" || v.Finder.Audience != "" {
 		return nil
 	}
 	var tokens []oidc.Token
-	var all []finding
+	var all []Finding
 	for _, name := range []string{ci.EnvV1, ci.EnvV2} {
 		value := v.get(name)
 		if value == "" {
@@ -213,14 +213,14 @@ func tokenVariables(v *view) []finding {
 }
 
 // variablesTogether compares the tokens of the job's two variables.
-func variablesTogether(v *view, tokens []oidc.Token) []finding {
+func variablesTogether(v *view, tokens []oidc.Token) []Finding {
 	switch {
 	case len(tokens) == 1 && v.inJob():
 		other := ci.EnvV1
 		if tokens[0].Source == ci.EnvV1 {
 			other = ci.EnvV2
 		}
-		return []finding{notes("%s is set, %s is not", tokens[0].Source, other).
+		return []Finding{notes("%s is set, %s is not", tokens[0].Source, other).
 			because("a trust policy that is written for the subject of the other one refuses this token").
 			remedy("pass both on; 'oidc-broker token' shows the subject that is there")}
 	case len(tokens) < 2:
@@ -228,12 +228,12 @@ func variablesTogether(v *view, tokens []oidc.Token) []finding {
 	}
 	for _, claim := range []string{"iss", "aud", "oidc.circleci.com/project-id", "oidc.circleci.com/job-id"} {
 		if a, b := fmt.Sprint(tokens[0].Claims[claim]), fmt.Sprint(tokens[1].Claims[claim]); a != b {
-			return []finding{warns("the claim %s differs between %s and %s", claim, ci.EnvV1, ci.EnvV2).
+			return []Finding{warns("the claim %s differs between %s and %s", claim, ci.EnvV1, ci.EnvV2).
 				because("they are not of the same job, or one was minted for something else: which one a tool reads decides whether it gets in").
 				remedy("let both be what CircleCI sets; minted tokens go into a variable of their own")}
 		}
 	}
-	return []finding{passes("%s is %s, %s is %s", ci.EnvV1, ci.Version(tokens[0]), ci.EnvV2, ci.Version(tokens[1]))}
+	return []Finding{passes("%s is %s, %s is %s", ci.EnvV1, ci.Version(tokens[0]), ci.EnvV2, ci.Version(tokens[1]))}
 }
 
 // usualAudience says whether an audience is CircleCI's default, or the name that a
@@ -243,31 +243,31 @@ func usualAudience(v *view, t oidc.Token, aud string) bool {
 		strings.HasPrefix(strings.TrimPrefix(aud, "https:"), "//iam.googleapis.com/projects/")
 }
 
-func tokenAudience(v *view) []finding {
+func tokenAudience(v *view) []Finding {
 	j := v.job()
 	if !j.found {
 		return nil
 	}
 	if len(j.Audience) > 1 {
-		return []finding{notes("the token has %d audiences", len(j.Audience)).
+		return []Finding{notes("the token has %d audiences", len(j.Audience)).
 			because("AWS and Google want one of them to be theirs, some Vault versions each of them").
 			remedy("mint one for a single audience: --audience")}
 	}
 	if aud := j.Audience[0]; !usualAudience(v, j.Token, aud) {
-		return []finding{notes("the token's audience is neither the organisation's id nor a cloud's own name").
+		return []Finding{notes("the token's audience is neither the organisation's id nor a cloud's own name").
 			because("a cloud takes a token only for audiences that it was told of").
 			remedy("'oidc-broker token' shows it: it has to stand in the AWS provider's client ids, Google's allowed audiences or Vault's bound_audiences")}
 	}
 	return nil
 }
 
-func tokenIssuer(v *view) []finding {
+func tokenIssuer(v *view) []Finding {
 	j := v.job()
 	switch {
 	case !j.found:
 		return nil
 	case j.Issuer == ci.RootIssuer:
-		return []finding{warns("the issuer is %s, which signs for every organisation", ci.RootIssuer).
+		return []Finding{warns("the issuer is %s, which signs for every organisation", ci.RootIssuer).
 			because("a provider that was set up for the organisation's own issuer refuses it; one for this issuer lets everybody in whom its conditions do not keep out").
 			remedy("mint without --root-issuer; where it is meant, let every trust policy check oidc.circleci.com/org-id and project-id")}
 	case strings.HasPrefix(j.Issuer, ci.RootIssuer+"/"):
@@ -276,20 +276,20 @@ func tokenIssuer(v *view) []finding {
 			org = v.get("CIRCLE_ORGANIZATION_ID")
 		}
 		if org != "" && j.Issuer != ci.OrgIssuer(org) {
-			return []finding{warns("the token's issuer is another organisation's than its claims or CIRCLE_ORGANIZATION_ID say").
+			return []Finding{warns("the token's issuer is another organisation's than its claims or CIRCLE_ORGANIZATION_ID say").
 				because("the clouds know an issuer by its whole name").
 				remedy("is it the token of this job? 'oidc-broker token' shows it")}
 		}
 		return nil
 	case v.inJob():
-		return []finding{notes("the issuer is %s, not circleci.com's", host(j.Issuer)).
+		return []Finding{notes("the issuer is %s, not circleci.com's", host(j.Issuer)).
 			because("so it is with a CircleCI server; AWS and Google have to reach it for its keys").
 			remedy("--online asks it as they do; the provider must have exactly this issuer, with no slash more")}
 	}
 	return nil
 }
 
-func tokenProject(v *view) []finding {
+func tokenProject(v *view) []Finding {
 	j := v.job()
 	if !j.found {
 		return nil
@@ -298,7 +298,7 @@ func tokenProject(v *view) []finding {
 		{"project-id", ci.ProjectID(j.Token), "CIRCLE_PROJECT_ID"}, {"org-id", ci.OrgID(j.Token), "CIRCLE_ORGANIZATION_ID"},
 	} {
 		if want := v.get(c.variable); c.has != "" && want != "" && c.has != want {
-			return []finding{warns("the token's %s is not the one in %s", c.claim, c.variable).
+			return []Finding{warns("the token's %s is not the one in %s", c.claim, c.variable).
 				because("it is not the token of this job, and a trust policy for this project refuses it").
 				remedy("was it stored, or passed on from another job? Take the one that CircleCI sets")}
 		}
@@ -306,17 +306,17 @@ func tokenProject(v *view) []finding {
 	return nil
 }
 
-func tokenSSHRerun(v *view) []finding {
+func tokenSSHRerun(v *view) []Finding {
 	j := v.job()
 	if rerun, _ := ci.CircleCIClaim(j.Token, "ssh-rerun").(bool); !j.found || !rerun {
 		return nil
 	}
-	return []finding{warns("this job was rerun with SSH").
+	return []Finding{warns("this job was rerun with SSH").
 		because("whoever is logged in has its credentials; trust policies that check ssh-rerun, as 'policy new' writes them, refuse its token").
 		remedy("run the job again without SSH")}
 }
 
-func tokenFork(v *view) []finding {
+func tokenFork(v *view) []Finding {
 	const remedy = "let every trust policy check oidc.circleci.com/vcs-origin, or the V2 subject; AWS sees the V2 subject alone"
 	j := v.job()
 	origin, _ := ci.CircleCIClaim(j.Token, "vcs-origin").(string)
@@ -324,20 +324,20 @@ func tokenFork(v *view) []finding {
 	switch {
 	case !j.found:
 		return nil // token-missing has it
-	case v.finder.Forked(), origin != "" && own != "" && !strings.EqualFold(strings.TrimSuffix(origin, ".git"), own):
-		return []finding{warns("this builds a fork: the code is somebody else's than CIRCLE_REPOSITORY_URL's").
+	case v.Finder.Forked(), origin != "" && own != "" && !strings.EqualFold(strings.TrimSuffix(origin, ".git"), own):
+		return []Finding{warns("this builds a fork: the code is somebody else's than CIRCLE_REPOSITORY_URL's").
 			because("its author chooses what runs, and the V1 subject is the same as that of the project's own builds").
 			remedy(remedy)}
 	}
 	return nil
 }
 
-func tokenWebhook(v *view) []finding {
+func tokenWebhook(v *view) []Finding {
 	j := v.job()
 	if _, circle := ci.ParseSubject(j.Token); !j.found || !circle || ci.CircleCIClaim(j.Token, "vcs-origin") != nil {
 		return nil
 	}
-	return []finding{notes("the token names no repository and no branch").
+	return []Finding{notes("the token names no repository and no branch").
 		because("so it is in a pipeline that a custom webhook started: the V2 subject is the V1 one, and conditions on vcs-origin or vcs-ref never match").
 		remedy("write the trust policy for this trigger by project-id, and keep in mind who can call the webhook")}
 }
@@ -347,7 +347,7 @@ const maxTokenFile = 64 << 10
 
 // tokenFile looks into a file that a tool takes a token from. what begins the
 // sentence; extract returns the token as the tool takes it, nil means the whole file.
-func tokenFile(v *view, what, path string, extract func([]byte) (string, error)) (f finding, bad bool) {
+func tokenFile(v *view, what, path string, extract func([]byte) (string, error)) (f Finding, bad bool) {
 	content, _, err := v.read(path, maxTokenFile)
 	what += " " + v.place(path) + ", which"
 	if err != nil {
@@ -364,10 +364,10 @@ func tokenFile(v *view, what, path string, extract func([]byte) (string, error))
 		return fails("%s is empty", what), true
 	case err != nil:
 		return fails("%s holds no token", what), true
-	case t.Expired(v.now):
-		return fails("%s holds a token that expired %s ago", what, v.now.Sub(t.Expiry).Round(time.Second)), true
+	case t.Expired(v.Now):
+		return fails("%s holds a token that expired %s ago", what, v.Now.Sub(t.Expiry).Round(time.Second)), true
 	case strings.TrimSpace(text) != text:
 		return warns("%s has white space around the token", what), true
 	}
-	return finding{}, false
+	return Finding{}, false
 }

@@ -1,4 +1,4 @@
-package cli
+package doctor
 
 import (
 	"errors"
@@ -10,6 +10,7 @@ import (
 	"github.com/oidc-broker/oidc-broker/pkg/aws"
 	"github.com/oidc-broker/oidc-broker/pkg/internal/fault"
 	"github.com/oidc-broker/oidc-broker/pkg/internal/ini"
+	"github.com/oidc-broker/oidc-broker/pkg/internal/secret"
 )
 
 // maxINI bounds what is read of an AWS file.
@@ -84,8 +85,8 @@ func awsFileChecks() []check {
 	}
 }
 
-func awsFiles(v *view) []finding {
-	var all []finding
+func awsFiles(v *view) []Finding {
+	var all []Finding
 	for _, f := range v.aws().files {
 		if f.err == nil {
 			continue
@@ -101,8 +102,8 @@ func awsFiles(v *view) []finding {
 	return all
 }
 
-func awsFileModes(v *view) []finding {
-	var all []finding
+func awsFileModes(v *view) []Finding {
+	var all []Finding
 	for _, f := range v.aws().files {
 		if f.keys && v.open(f.info) {
 			all = append(all, warns("%s holds keys, and its mode %#o lets others read it", v.place(f.path), f.info.Mode().Perm()).
@@ -113,8 +114,8 @@ func awsFileModes(v *view) []finding {
 	return all
 }
 
-func awsProfileNames(v *view) []finding {
-	var all []finding
+func awsProfileNames(v *view) []Finding {
+	var all []Finding
 	for _, p := range v.aws().profiles {
 		if err := ini.ProfileName(p.Name); err != nil && len(all) < 8 {
 			all = append(all, v.unportable(p.Name, err))
@@ -123,20 +124,20 @@ func awsProfileNames(v *view) []finding {
 	return all
 }
 
-func (v *view) unportable(name string, err error) finding {
+func (v *view) unportable(name string, err error) Finding {
 	f := failed(err)
-	f.Severity = warning
+	f.Severity = Warning
 	// "X" cannot be a profile's name: WHY
 	_, why, _ := strings.Cut(f.Message, "cannot be a profile's name: ")
 	f.Message = "a profile has a name that not every SDK finds: " + why
-	if !hasCredentials(name) && len(name) <= 40 {
+	if !secret.HasCredentials(name) && len(name) <= 40 {
 		f.Message = fmt.Sprintf("the profile %q has a name that not every SDK finds: %s", name, why)
 	}
 	return f.because("one tool works with it, another takes other credentials or none")
 }
 
-func awsProfilesMixed(v *view) []finding {
-	var all []finding
+func awsProfilesMixed(v *view) []Finding {
+	var all []Finding
 	for _, p := range v.aws().profiles {
 		ways := p.Ways()
 		if len(ways) < 2 || len(all) == 8 {
@@ -149,8 +150,8 @@ func awsProfilesMixed(v *view) []finding {
 	return all
 }
 
-func awsProcesses(v *view) []finding {
-	var all []finding
+func awsProcesses(v *view) []Finding {
+	var all []Finding
 	for _, p := range v.aws().profiles {
 		if line := p.Value("credential_process"); line != "" && len(all) < 8 {
 			all = append(all, v.process(profileName(p.Name), line)...)
@@ -161,14 +162,14 @@ func awsProcesses(v *view) []finding {
 
 // process looks at one credential_process. Its line is not shown but for the
 // program: what follows may be a password.
-func (v *view) process(profile, line string) []finding {
+func (v *view) process(profile, line string) []Finding {
 	words, ok := ini.Words(line)
 	if !ok || len(words) == 0 || words[0] == "" {
-		return []finding{fails("credential_process of %s cannot be split into words: a quote in it is open, or it is empty", profile).
+		return []Finding{fails("credential_process of %s cannot be split into words: a quote in it is open, or it is empty", profile).
 			remedy("write the program's absolute path and its options, without quotes around the line")}
 	}
 	program := words[0]
-	var f finding
+	var f Finding
 	switch named := v.place(program); {
 	case strings.HasPrefix(program, "~") || strings.HasPrefix(program, "$"):
 		f = fails("credential_process of %s names its program by ~ or a variable", profile).
@@ -186,12 +187,12 @@ func (v *view) process(profile, line string) []finding {
 	default:
 		path, err := v.lookPath(program)
 		if err == nil {
-			return []finding{passes("credential_process of %s is found on PATH, at %s", profile, v.place(path))}
+			return []Finding{passes("credential_process of %s is found on PATH, at %s", profile, v.place(path))}
 		}
 		f = fails("credential_process of %s: its program is not on PATH", profile).
 			because("every SDK fails with this profile")
 	}
-	return []finding{f.remedy("write the program's absolute path; 'oidc-broker aws profile --mode process' does")}
+	return []Finding{f.remedy("write the program's absolute path; 'oidc-broker aws profile --mode process' does")}
 }
 
 // unwrapped is the cause of an error whose text quotes the path again.

@@ -1,4 +1,4 @@
-package cli
+package doctor
 
 import (
 	"context"
@@ -56,7 +56,7 @@ const (
 
 // on sets the net of a row.
 func on(t *testing.T, ahead time.Duration, hosts map[string]int) func(*view) {
-	return func(v *view) { v.client.Transport = &net{t: t, hosts: hosts, ahead: ahead} }
+	return func(v *view) { v.Client.Transport = &net{t: t, hosts: hosts, ahead: ahead} }
 }
 
 func TestDoctorOnline(t *testing.T) {
@@ -113,8 +113,8 @@ func TestOnlineKinds(t *testing.T) {
 		{"online-aws", roleEnv, 302, 0, 0},
 	} {
 		v := visit{env: row.env, set: on(t, row.ahead, map[string]int{hostSTS: row.status, hostVault: row.status})}.view(t)
-		if e := examine(v, only(t, row.check)); e.status != row.want {
-			t.Errorf("%s: exit code %d, want %d", row.check, e.status, row.want)
+		if e := examine(v, only(t, row.check)); e.Kind != row.want {
+			t.Errorf("%s: exit code %d, want %d", row.check, e.Kind, row.want)
 		}
 	}
 }
@@ -124,8 +124,8 @@ func TestOnlineKinds(t *testing.T) {
 func TestOnlineAsksOnce(t *testing.T) {
 	n := &net{t: t, hosts: map[string]int{hostIssuer: 404, hostSTS: 302, hostGSTS: 404, hostGIAM: 404, hostVault: 200}}
 	v := visit{env: withV1 + roleEnv + adc + "VAULT_ADDR=https://vault.example.com/"}.view(t)
-	v.client.Transport = n
-	examine(v, groups(true))
+	v.Client.Transport = n
+	examine(v, groups(true, nil))
 	want := []string{
 		hostGIAM, hostIssuer + "/org/" + ci.SampleOrg + "/.well-known/openid-configuration", hostSTS, hostGSTS, hostVault + "/v1/sys/health",
 	}
@@ -149,9 +149,9 @@ func TestOnlineEnds(t *testing.T) {
 	defer cancel()
 	v := visit{env: roleEnv}.view(t)
 	v.ctx = ctx
-	v.client.Transport = silent{}
+	v.Client.Transport = silent{}
 	e := examine(v, only(t, "online-aws"))
-	if e.status != fault.Unavailable || !strings.Contains(e.all[0].Message, "did not answer in time") {
+	if e.Kind != fault.Unavailable || !strings.Contains(e.Findings[0].Message, "did not answer in time") {
 		t.Errorf("%+v", e)
 	}
 }

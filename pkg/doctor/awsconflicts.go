@@ -1,4 +1,4 @@
-package cli
+package doctor
 
 import (
 	"slices"
@@ -9,13 +9,13 @@ import (
 )
 
 // awsConflicts reports what the notes of 'oidc-broker aws' say, by the same rules.
-func awsConflicts(check string) func(*view) []finding {
-	return func(v *view) []finding {
-		var all []finding
+func awsConflicts(check string) func(*view) []Finding {
+	return func(v *view) []Finding {
+		var all []Finding
 		for _, c := range v.delivery().ConflictsFor(check) {
 			f := warns("%s", c.Message)
 			if c.Stops {
-				f.Severity = severe
+				f.Severity = Error
 			}
 			all = append(all, f.remedy("%s", c.Remedy))
 		}
@@ -28,7 +28,7 @@ func awsConflicts(check string) func(*view) []finding {
 func (v *view) delivery() aws.Delivery {
 	state := v.aws()
 	d := aws.Delivery{Lookup: v.shownValue, Config: state.config}
-	readBashEnv(&d, v.abs(v.get("BASH_ENV")))
+	d.ReadBashEnv(v.abs(v.get("BASH_ENV")))
 	for name, value := range d.BashEnv {
 		d.BashEnv[name] = v.withoutSecret(name, value)
 	}
@@ -45,11 +45,11 @@ func (v *view) delivery() aws.Delivery {
 	used := state.effective()
 	switch id := v.get("AWS_ACCESS_KEY_ID"); {
 	case len(d.Profiles) > 0:
-	case len(used.Ways()) > 0 && likelyProfile(used.Name):
+	case len(used.Ways()) > 0 && ini.LikelyProfile(used.Name):
 		d.Profiles = []aws.DeliveredProfile{deliveredProfile(used)}
 	case v.get("AWS_ROLE_ARN") != "" && !(d.Block && (id == "" || id == d.BlockKey)):
 		name := v.get("OIDC_BROKER_PROFILE")
-		if !likelyProfile(name) {
+		if !ini.LikelyProfile(name) {
 			name = "default"
 		}
 		d.Profiles = []aws.DeliveredProfile{{Name: name, Region: v.region()}}
@@ -69,16 +69,16 @@ func deliveredProfile(p aws.Profile) aws.DeliveredProfile {
 
 // wrote says whether a profile's credentials are those that this program wrote.
 func (v *view) wrote(p aws.Profile) bool {
-	if !likelyProfile(p.Name) {
+	if !ini.LikelyProfile(p.Name) {
 		return false
 	}
 	if words, ok := ini.Words(p.Value("credential_process")); ok && len(words) > 2 {
 		return slices.Contains(words, "credential-process") && slices.Contains(words, "aws")
 	}
-	if v.record == nil || len(v.aws().files) == 0 {
+	if v.Journal == nil || len(v.aws().files) == 0 {
 		return false
 	}
-	marks, err := v.record.Marks(v.aws().files[0].path)
+	marks, err := v.Journal.Marks(v.aws().files[0].path)
 	return err == nil && !ini.ProfileEnd(marks, p.Name, p.Credentials["aws_secret_access_key"]).IsZero()
 }
 
@@ -93,7 +93,7 @@ func (v *view) withoutSecret(name, value string) string {
 	trimmed := strings.TrimSpace(value)
 	switch name {
 	case "AWS_PROFILE", "AWS_DEFAULT_PROFILE":
-		if trimmed != "" && !likelyProfile(trimmed) {
+		if trimmed != "" && !ini.LikelyProfile(trimmed) {
 			return "(not shown)"
 		}
 	case "AWS_REGION", "AWS_DEFAULT_REGION":

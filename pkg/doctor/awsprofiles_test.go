@@ -1,4 +1,4 @@
-package cli
+package doctor
 
 import (
 	"os"
@@ -67,20 +67,20 @@ func awsProfileVisits() []visit {
 func recordedProfile(name, key string, ends time.Duration) func(*view) {
 	return func(v *view) {
 		path := filepath.Join(v.home(), ".aws", "credentials")
-		v.record = files.NewJournal(filepath.Join(v.home(), "record"))
-		v.record.Markers = allMarkers()
+		v.Journal = files.NewJournal(filepath.Join(v.home(), "record"))
+		v.Journal.Markers = ini.Markers()
 		if key == "" {
 			text, _ := os.ReadFile(path)
 			_, rest, _ := strings.Cut(string(text), "aws_secret_access_key")
 			key = strings.Trim(strings.SplitN(rest, "\n", 2)[0], " =")
 		}
 		edit := ini.Change{
-			Headers: []string{name}, End: v.now.Add(ends),
+			Headers: []string{name}, End: v.Now.Add(ends),
 			Set: []ini.Setting{{Key: "aws_secret_access_key", Value: secret.New(key)}},
 		}.In(path, true)
 		was, _ := os.ReadFile(path)
 		_ = os.WriteFile(path, []byte("["+name+"]\n"), 0o600)
-		if err := v.record.Commit(v.ctx, edit); err != nil {
+		if err := v.Journal.Commit(v.ctx, edit); err != nil {
 			panic(err) // a test's own mistake
 		}
 		_ = os.WriteFile(path, was, 0o600)

@@ -1,4 +1,4 @@
-package cli
+package doctor
 
 import (
 	"context"
@@ -10,6 +10,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/oidc-broker/oidc-broker/pkg/internal/fault"
+	"github.com/oidc-broker/oidc-broker/pkg/internal/secret"
 	"github.com/oidc-broker/oidc-broker/pkg/internal/shell"
 )
 
@@ -33,7 +35,7 @@ func (v *view) lookForBashEnv() bashEnvFile {
 	if f.path == "" {
 		return f
 	}
-	f.text, f.info, f.err = v.read(f.path, maxBashEnvFile)
+	f.text, f.info, f.err = v.read(f.path, shell.MaxBashEnv)
 	if errors.Is(f.err, fs.ErrNotExist) {
 		f.err = nil // who writes it first makes it
 	}
@@ -54,32 +56,32 @@ func shellChecks() []check {
 	}
 }
 
-func bashEnvSet(v *view) []finding {
+func bashEnvSet(v *view) []Finding {
 	f := v.bashEnv()
 	switch {
 	case f.path == "" && v.inJob() && v.goos != "windows":
-		return []finding{warns("BASH_ENV is not set, as it is in every CircleCI job").
+		return []Finding{warns("BASH_ENV is not set, as it is in every CircleCI job").
 			because("what a step exports is gone in the next one, and --bash-env has no file to write to; docker run, sudo and env -i leave it behind").
 			remedy("pass BASH_ENV on, or deliver by a profile: oidc-broker aws profile")}
 	case f.err != nil:
-		return []finding{fails("BASH_ENV names %s, which cannot be read: %v", v.place(f.path), f.err).
+		return []Finding{fails("BASH_ENV names %s, which cannot be read: %v", v.place(f.path), f.err).
 			because("bash says nothing, and every step goes on without what is in there").
 			remedy("make it a file that this user can read, or name another one")}
 	}
 	return nil
 }
 
-func bashMissing(v *view) []finding {
+func bashMissing(v *view) []Finding {
 	if !v.inJob() {
 		return nil
 	}
 	if v.goos == "windows" {
-		return []finding{notes("the steps of Windows jobs run in PowerShell, unless 'shell: bash.exe' says otherwise").
+		return []Finding{notes("the steps of Windows jobs run in PowerShell, unless 'shell: bash.exe' says otherwise").
 			because("it does not read $BASH_ENV").
 			remedy("deliver by a profile (oidc-broker aws profile, gcp login), or around a command (exec)")}
 	}
 	if _, err := v.lookPath("bash"); err != nil {
-		return []finding{warns("there is no bash on PATH").
+		return []Finding{warns("there is no bash on PATH").
 			because("CircleCI runs the steps in sh then, as in Alpine images, and sh does not read $BASH_ENV: what is exported there never arrives, and nothing fails").
 			remedy("install bash, begin steps with . \"$BASH_ENV\", or deliver by a profile: oidc-broker aws profile")}
 	}
@@ -88,7 +90,7 @@ func bashMissing(v *view) []finding {
 
 // bashEnvSyntax has bash read the file without running it. Its words are not
 // shown, for they quote the line.
-func bashEnvSyntax(v *view) []finding {
+func bashEnvSyntax(v *view) []Finding {
 	f := v.bashEnv()
 	bash, err := v.lookPath("bash")
 	if f.err != nil || len(f.text) == 0 || err != nil || v.goos == "windows" {
@@ -97,7 +99,7 @@ func bashEnvSyntax(v *view) []finding {
 	ctx, cancel := context.WithTimeout(v.ctx, bashTime)
 	defer cancel()
 	stderr, err := v.run(ctx, bash, "--norc", "--noprofile", "-n", v.abs(f.path))
-	var child childStatus
+	var child interface{ ExitCode() int }
 	if err == nil || ctx.Err() != nil || !errors.As(err, &child) || len(stderr) == 0 {
 		return nil
 	}
@@ -105,18 +107,18 @@ func bashEnvSyntax(v *view) []finding {
 	if m := regexp.MustCompile(`line ([0-9]+):`).FindSubmatch(stderr); m != nil {
 		where = " on line " + string(m[1])
 	}
-	return []finding{fails("bash finds a syntax error in %s%s", v.place(f.path), where).
+	return []Finding{fails("bash finds a syntax error in %s%s", v.place(f.path), where).
 		because("every step goes on with exit code 0, without what is exported from there on").
 		remedy("look at that line: a value with quotes, spaces or $ in it has to be in single quotes; 'oidc-broker ... env --bash-env' writes them so")}
 }
 
-func bashEnvExit(v *view) []finding {
+func bashEnvExit(v *view) []Finding {
 	f := v.bashEnv()
 	number := 0
 	for line := range strings.Lines(string(f.text)) {
 		number++
 		if regexp.MustCompile(`^exit(?:[ \t]+[0-9]+)?[ \t]*(?:[;#].*)?\r?\n?$`).MatchString(line) {
-			return []finding{warns("line %d of %s is exit", number, v.place(f.path)).
+			return []Finding{warns("line %d of %s is exit", number, v.place(f.path)).
 				because("bash runs the file in the step's own shell: every step ends there, with that code").
 				remedy("take the line out; within a function or a heredoc it is harmless")}
 		}
@@ -124,43 +126,43 @@ func bashEnvExit(v *view) []finding {
 	return nil
 }
 
-func bashEnvMode(v *view) []finding {
+func bashEnvMode(v *view) []Finding {
 	f := v.bashEnv()
 	if !v.open(f.info) || f.err != nil {
 		return nil
 	}
 	exported := shell.Exported(f.text)
 	secrets := slices.ContainsFunc(secretVariables(), func(name string) bool { _, there := exported[name]; return there })
-	if len(f.blocks) == 0 && !secrets && !hasCredentials(string(f.text)) {
+	if len(f.blocks) == 0 && !secrets && !secret.HasCredentials(string(f.text)) {
 		return nil
 	}
-	return []finding{warns("%s holds credentials, and its mode %#o lets others read it", v.place(f.path), f.info.Mode().Perm()).
+	return []Finding{warns("%s holds credentials, and its mode %#o lets others read it", v.place(f.path), f.info.Mode().Perm()).
 		because("every process of every user on this machine can take them").
 		remedy("chmod 600 %s", v.place(f.path))}
 }
 
-func bashEnvBlocks(v *view) []finding {
+func bashEnvBlocks(v *view) []Finding {
 	f := v.bashEnv()
 	if f.broken != nil {
 		bad := failed(f.broken)
 		bad.Message = fmt.Sprintf("%s: %s", v.place(f.path), bad.Message)
-		return []finding{bad.because("no --bash-env can change the file any more")}
+		return []Finding{bad.because("no --bash-env can change the file any more")}
 	}
-	var all []finding
+	var all []Finding
 	for _, block := range f.blocks {
 		value := shell.BlockValue(v.abs(f.path), block, "AWS_CREDENTIAL_EXPIRATION").Reveal()
 		end, err := time.Parse(time.RFC3339, value)
-		if value == "" || err != nil || end.After(v.now) {
+		if value == "" || err != nil || end.After(v.Now) {
 			continue
 		}
-		all = append(all, fails("the AWS credentials in the block %q of %s ended %s ago", clean(block), v.place(f.path), v.now.Sub(end).Round(time.Second)).
+		all = append(all, fails("the AWS credentials in the block %q of %s ended %s ago", block, v.place(f.path), v.Now.Sub(end).Round(time.Second)).
 			because("every step that runs in bash has them in its environment, where they win over every profile").
 			remedy("get new ones (oidc-broker aws env --bash-env), or take the block out (oidc-broker cleanup)"))
 	}
 	return all
 }
 
-func bashEnvShadowed(v *view) []finding {
+func bashEnvShadowed(v *view) []Finding {
 	f := v.bashEnv()
 	if len(f.blocks) == 0 {
 		return nil
@@ -177,7 +179,7 @@ func bashEnvShadowed(v *view) []finding {
 		return nil
 	}
 	slices.Sort(names)
-	return []finding{warns("%s sets %s, after a block of oidc-broker's", v.place(f.path), strings.Join(names, ", ")).
+	return []Finding{warns("%s sets %s, after a block of oidc-broker's", v.place(f.path), strings.Join(names, ", ")).
 		because("the last one wins: orbs and scripts append to the file").
 		remedy("let one of them write credentials; steps that need others use profiles, or exec")}
 }
@@ -195,17 +197,17 @@ func plainVariables() []string {
 	}
 }
 
-func unexpandedVariables(v *view) []finding {
+func unexpandedVariables(v *view) []Finding {
 	var names []string
 	for _, name := range plainVariables() {
-		if unexpanded(v.get(name)) != "" {
+		if shell.Unexpanded(v.get(name)) != "" {
 			names = append(names, name)
 		}
 	}
 	if len(names) == 0 {
 		return nil
 	}
-	return []finding{fails("%s: a variable in the value was not expanded", someOf(names)).
+	return []Finding{fails("%s: a variable in the value was not expanded", fault.Names(names)).
 		because("CircleCI does not interpolate variables in 'environment:', and the shell not within single quotes: tools take $NAME literally").
 		remedy("set it in a step: echo 'export NAME=\"$OTHER\"' >> \"$BASH_ENV\"; or write the value in full")}
 }

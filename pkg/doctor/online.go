@@ -1,4 +1,4 @@
-package cli
+package doctor
 
 import (
 	"context"
@@ -34,8 +34,8 @@ func onlineChecks() []check {
 	return []check{
 		{"online-issuer", "the issuer is reached", onlineIssuer},
 		{"online-signature", "the token is signed by its issuer", onlineSignature},
-		{"online-aws", "AWS STS is reached, or not needed", func(v *view) []finding { return onlineServers(v, serverSTS) }},
-		{"online-google", "Google's services are reached, or not needed", func(v *view) []finding { return onlineServers(v, serverGoogleSTS, serverGoogleIAM) }},
+		{"online-aws", "AWS STS is reached, or not needed", func(v *view) []Finding { return onlineServers(v, serverSTS) }},
+		{"online-google", "Google's services are reached, or not needed", func(v *view) []Finding { return onlineServers(v, serverGoogleSTS, serverGoogleIAM) }},
 		{"online-vault", "the Vault is reached, or not needed", onlineVault},
 		{"online-clock", "this machine's clock is right", onlineClock},
 	}
@@ -44,7 +44,7 @@ func onlineChecks() []check {
 // reach asks all servers at once. None gets a token, or anything else that is not
 // public.
 func (v *view) reach() []reachedServer {
-	client := *v.client
+	client := *v.Client
 	client.Attempts = min(client.Attempts, 2) // whether it is there, not whether it can be waited for
 	client.AttemptTime = 10 * time.Second
 	useAWS, useGoogle := v.usesAWS(), v.usesGoogle()
@@ -121,21 +121,21 @@ func (v *view) server(name string) (s reachedServer, ok bool) {
 }
 
 // notReached makes the finding of a server that was asked in vain.
-func (s reachedServer) notReached() finding {
+func (s reachedServer) notReached() Finding {
 	f := failed(s.err).orRemedy("open the way to it: the firewall's rules for jobs, the proxy in HTTPS_PROXY, NO_PROXY; is it the right server?")
 	if f.kind == fault.Usage {
 		f.kind = fault.Local // a setting that another check is about
 	}
 	f.Message = s.name + ": " + f.Message
 	if !s.used {
-		f.Severity = remark
+		f.Severity = Note
 		return f.because("nothing here says that the job needs it")
 	}
 	return f.because("the exchange fails as this did")
 }
 
-func onlineServers(v *view, names ...string) []finding {
-	var all []finding
+func onlineServers(v *view, names ...string) []Finding {
+	var all []Finding
 	for _, name := range names {
 		s, asked := v.server(name)
 		switch {
@@ -149,57 +149,57 @@ func onlineServers(v *view, names ...string) []finding {
 	return all
 }
 
-func onlineIssuer(v *view) []finding {
+func onlineIssuer(v *view) []Finding {
 	s, asked := v.server(serverIssuer)
 	switch {
 	case !asked:
 		return nil
 	case s.err != nil:
 		f := s.notReached()
-		f.Severity = warning
-		return []finding{f.because("the clouds ask it for its keys, from where they are; from here it is not seen whether they can")}
+		f.Severity = Warning
+		return []Finding{f.because("the clouds ask it for its keys, from where they are; from here it is not seen whether they can")}
 	case s.Status != 200:
-		return []finding{fails("%s answers %d at %s", s.name, s.Status, s.Host).
+		return []Finding{fails("%s answers %d at %s", s.name, s.Status, s.Host).
 			because("the clouds fetch its keys from there, and refuse tokens of an issuer that has none").
 			remedy("is the organisation's id in the issuer right? On a CircleCI server, its administrator sets oidc_service.base_url")}
 	}
-	return []finding{passes("%s is reached at %s", s.name, s.Host)}
+	return []Finding{passes("%s is reached at %s", s.name, s.Host)}
 }
 
-func onlineSignature(v *view) []finding {
+func onlineSignature(v *view) []Finding {
 	j := v.job()
 	if s, asked := v.server(serverIssuer); !j.found || !asked || s.err != nil || s.Status != 200 {
 		return nil
 	}
-	client := *v.client
+	client := *v.Client
 	client.Attempts = min(client.Attempts, 2)
 	got, err := j.Verify(v.ctx, &client, v.get("CIRCLE_OIDC_JWKS_URL"))
 	if err != nil {
-		return []finding{failed(err).because("every cloud makes the same check").orRemedy("take the token as CircleCI gives it; is its issuer the right one?")}
+		return []Finding{failed(err).because("every cloud makes the same check").orRemedy("take the token as CircleCI gives it; is its issuer the right one?")}
 	}
-	return []finding{passes("the token is signed by the key %s of %s", got.KeyID, host(got.JWKS))}
+	return []Finding{passes("the token is signed by the key %s of %s", got.KeyID, host(got.JWKS))}
 }
 
-func onlineVault(v *view) []finding {
+func onlineVault(v *view) []Finding {
 	s, asked := v.server(serverVault)
 	if !asked {
 		return nil
 	}
 	if s.err != nil {
-		return []finding{s.notReached()}
+		return []Finding{s.notReached()}
 	}
 	state, ok := vault.Healthy(s.Status)
 	if !ok {
-		return []finding{fails("the Vault at %s is %s", s.Host, state).
+		return []Finding{fails("the Vault at %s is %s", s.Host, state).
 			because("it takes no login").
 			remedy("whoever runs it has to look; is VAULT_ADDR the right server?")}
 	}
-	return []finding{passes("the Vault is reached at %s, %s", s.Host, state)}
+	return []Finding{passes("the Vault is reached at %s, %s", s.Host, state)}
 }
 
 // onlineClock compares this machine's clock with those of the servers. One of them
 // can be wrong; two that agree are not.
-func onlineClock(v *view) []finding {
+func onlineClock(v *view) []Finding {
 	var most time.Duration
 	var by string
 	n := 0
@@ -217,7 +217,7 @@ func onlineClock(v *view) []finding {
 	case n == 0:
 		return nil
 	case most.Abs() <= slightSkew:
-		return []finding{passes("the clock agrees with that of %s", by)}
+		return []Finding{passes("the clock agrees with that of %s", by)}
 	}
 	is := "behind"
 	if most < 0 {
@@ -227,8 +227,8 @@ func onlineClock(v *view) []finding {
 		because("tokens and signed requests are judged by the clouds' clocks: AWS allows for five minutes, others for less").
 		remedy("set the clock (chrony, or the hypervisor's)")
 	if most.Abs() > fatalSkew {
-		f.Severity = severe
+		f.Severity = Error
 		f.kind = fault.Local
 	}
-	return []finding{f}
+	return []Finding{f}
 }

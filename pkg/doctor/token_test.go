@@ -1,4 +1,4 @@
-package cli
+package doctor
 
 import (
 	"testing"
@@ -29,17 +29,17 @@ func TestDoctorToken(t *testing.T) {
 		{check: "token-missing", name: "what is there cannot mint", env: jobEnv, files: hidden, want: "error nor CIRCLE_OIDC_TOKEN_V2 is set"},
 		{check: "token-missing", name: "it is minted", env: jobEnv, files: mints, want: "warning each command mints a token of its own"},
 		{check: "token-missing", name: "it is minted on a runner", env: jobEnv, files: agent, want: "warning each command mints a token of its own"},
-		{check: "token-missing", name: "--audience", env: jobEnv, files: mints, token: tokenOptions{Audience: "x"}},
-		{check: "token-missing", name: "--audience without a minter", env: withV1, token: tokenOptions{Audience: "x"}, want: "error --audience has a token minted, and no program on PATH mints"},
-		{check: "token-missing", name: "a variable that is not set", token: tokenOptions{Env: "MINE"}},
+		{check: "token-missing", name: "--audience", env: jobEnv, files: mints, token: ci.Finder{Audience: "x"}},
+		{check: "token-missing", name: "--audience without a minter", env: withV1, token: ci.Finder{Audience: "x"}, want: "error --audience has a token minted, and no program on PATH mints"},
+		{check: "token-missing", name: "a variable that is not set", token: ci.Finder{Env: "MINE"}},
 
 		{check: "token-malformed", name: "well formed", env: withV1},
 		{check: "token-malformed", name: "two parts", env: "CIRCLE_OIDC_TOKEN=a.b", want: "error the token in CIRCLE_OIDC_TOKEN has 2 parts"},
 		{check: "token-malformed", name: "not expanded", env: "CIRCLE_OIDC_TOKEN=$TOKEN", want: "error is the literal text $TOKEN"},
 		{check: "token-malformed", name: "the second variable", env: "CIRCLE_OIDC_TOKEN_V2=a.b.c", want: "error the token in CIRCLE_OIDC_TOKEN_V2 has a header"},
-		{check: "token-malformed", name: "v2 preferred", env: withV1 + "CIRCLE_OIDC_TOKEN_V2=x", token: tokenOptions{Version: "v2"}, want: "error CIRCLE_OIDC_TOKEN_V2 has 1 part,"},
-		{check: "token-malformed", name: "a variable that is not set", token: tokenOptions{Env: "MINE"}, want: `error the variable "MINE", which --token-env names, is not set`},
-		{check: "token-malformed", name: "a file that is not there", token: tokenOptions{File: "/no/such/file"}, want: `error cannot read "/no/such/file"`},
+		{check: "token-malformed", name: "v2 preferred", env: withV1 + "CIRCLE_OIDC_TOKEN_V2=x", token: ci.Finder{Version: "v2"}, want: "error CIRCLE_OIDC_TOKEN_V2 has 1 part,"},
+		{check: "token-malformed", name: "a variable that is not set", token: ci.Finder{Env: "MINE"}, want: `error the variable "MINE", which --token-env names, is not set`},
+		{check: "token-malformed", name: "a file that is not there", token: ci.Finder{File: "/no/such/file"}, want: `error cannot read "/no/such/file"`},
 		{check: "token-malformed", name: "anybody could have signed it", env: "CIRCLE_OIDC_TOKEN=eyJhbGciOiJub25lIn0.eyJpc3MiOiJhIiwic3ViIjoiYiIsImF1ZCI6ImMiLCJleHAiOjE5MDAwMDAwMDB9.YQ", want: `error is signed with "none", which no cloud accepts`},
 
 		{check: "token-expired", name: "valid", env: withV1},
@@ -47,7 +47,7 @@ func TestDoctorToken(t *testing.T) {
 		{check: "token-expired", name: "nothing mints", env: "CIRCLE_OIDC_TOKEN={token v1 expired}", want: "error the token in CIRCLE_OIDC_TOKEN expired 1h1m0s ago"},
 		{check: "token-expired", name: "what is there cannot mint", env: "CIRCLE_OIDC_TOKEN={token v1 expired}", files: hidden, want: "error nothing can mint another one here"},
 		{check: "token-expired", name: "another is minted", env: "CIRCLE_OIDC_TOKEN={token v1 expired}", files: mints, want: "warning oidc-broker mints another one"},
-		{check: "token-expired", name: "not for a variable that is named", env: "MINE={token v1 expired}", files: mints, token: tokenOptions{Env: "MINE"}, want: "error the token in MINE expired"},
+		{check: "token-expired", name: "not for a variable that is named", env: "MINE={token v1 expired}", files: mints, token: ci.Finder{Env: "MINE"}, want: "error the token in MINE expired"},
 		{check: "token-expired", name: "within the slack", env: "CIRCLE_OIDC_TOKEN={token v1 issued=-90s ttl=60s}"},
 
 		{check: "token-expiring", name: "an hour", env: withV1},
@@ -56,10 +56,10 @@ func TestDoctorToken(t *testing.T) {
 		{check: "token-expiring", name: "another is minted", env: "CIRCLE_OIDC_TOKEN={token v1 ttl=2m}", files: agent, want: "note ends in 1m0s"},
 
 		{check: "token-guards", name: "none", env: withV1},
-		{check: "token-guards", name: "met", env: withV1, token: tokenOptions{Guards: ci.Guards{Claims: []string{"vcs-ref=refs/heads/main"}, RefuseSSHRerun: true, MinValidity: time.Minute}}},
-		{check: "token-guards", name: "a claim", env: withV1, token: tokenOptions{Guards: ci.Guards{Claims: []string{"vcs-ref=refs/heads/x"}}}, want: `error --require-claim: the token's vcs-ref is "refs/heads/main"`},
-		{check: "token-guards", name: "ends too soon", env: withV1, token: tokenOptions{Guards: ci.Guards{MinValidity: 2 * time.Hour}}, want: "error --min-validity: the token from CIRCLE_OIDC_TOKEN is still valid for 59m0s, less than 2h0m0s"},
-		{check: "token-guards", name: "ends too soon, and another is minted", env: withV1, files: mints, token: tokenOptions{Guards: ci.Guards{MinValidity: 2 * time.Hour}}, want: "note another one is minted"},
+		{check: "token-guards", name: "met", env: withV1, token: ci.Finder{Guards: ci.Guards{Claims: []string{"vcs-ref=refs/heads/main"}, RefuseSSHRerun: true, MinValidity: time.Minute}}},
+		{check: "token-guards", name: "a claim", env: withV1, token: ci.Finder{Guards: ci.Guards{Claims: []string{"vcs-ref=refs/heads/x"}}}, want: `error --require-claim: the token's vcs-ref is "refs/heads/main"`},
+		{check: "token-guards", name: "ends too soon", env: withV1, token: ci.Finder{Guards: ci.Guards{MinValidity: 2 * time.Hour}}, want: "error --min-validity: the token from CIRCLE_OIDC_TOKEN is still valid for 59m0s, less than 2h0m0s"},
+		{check: "token-guards", name: "ends too soon, and another is minted", env: withV1, files: mints, token: ci.Finder{Guards: ci.Guards{MinValidity: 2 * time.Hour}}, want: "note another one is minted"},
 
 		{check: "token-minter", name: "circleci", env: withV1, files: mints},
 		{check: "token-minter", name: "circleci-agent", env: withV1, files: agent},
@@ -71,7 +71,7 @@ func TestDoctorToken(t *testing.T) {
 		{check: "token-variables", name: "both", env: withBoth},
 		{check: "token-variables", name: "none", env: jobEnv},
 		{check: "token-variables", name: "one on a laptop", env: "CIRCLE_OIDC_TOKEN={token v1}"},
-		{check: "token-variables", name: "another is named", env: withV1 + "MINE={token v1}", token: tokenOptions{Env: "MINE"}},
+		{check: "token-variables", name: "another is named", env: withV1 + "MINE={token v1}", token: ci.Finder{Env: "MINE"}},
 		{check: "token-variables", name: "one", env: withV1, want: "note CIRCLE_OIDC_TOKEN is set, CIRCLE_OIDC_TOKEN_V2 is not"},
 		{check: "token-variables", name: "the other", env: jobEnv + "CIRCLE_OIDC_TOKEN_V2={token v2}", want: "note CIRCLE_OIDC_TOKEN_V2 is set, CIRCLE_OIDC_TOKEN is not"},
 		{check: "token-variables", name: "V2 in V1's", env: jobEnv + "CIRCLE_OIDC_TOKEN={token v2}\nCIRCLE_OIDC_TOKEN_V2={token v2}", want: "warning CIRCLE_OIDC_TOKEN holds a token with a V2 subject"},

@@ -1,4 +1,4 @@
-package cli
+package doctor
 
 import (
 	"errors"
@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/oidc-broker/oidc-broker/pkg/internal/fault"
 	"github.com/oidc-broker/oidc-broker/pkg/internal/files"
 	"github.com/oidc-broker/oidc-broker/pkg/internal/ini"
 )
@@ -26,8 +27,8 @@ func awsProfileChecks() []check {
 
 const mostFindings = 8
 
-func awsBrokenProfiles(v *view) []finding {
-	var all []finding
+func awsBrokenProfiles(v *view) []Finding {
+	var all []Finding
 	for _, p := range v.aws().config.Problems(v.get) {
 		f := fails("%s %s", profileName(p.Profile), p.Message)
 		if p.Other != "" {
@@ -49,12 +50,12 @@ func awsBrokenProfiles(v *view) []finding {
 	return all[:min(len(all), mostFindings)]
 }
 
-func awsSections(v *view) []finding {
-	var all []finding
+func awsSections(v *view) []Finding {
+	var all []Finding
 	config := v.aws().config
 	for _, s := range config.Unread {
 		name := "a section"
-		if likelyProfile(strings.ReplaceAll(s.Header, " ", "-")) {
+		if ini.LikelyProfile(strings.ReplaceAll(s.Header, " ", "-")) {
 			name = "[" + s.Header + "]"
 		}
 		meant := "write [" + s.Meant + "]"
@@ -73,8 +74,8 @@ func awsSections(v *view) []finding {
 	return all[:min(len(all), mostFindings)]
 }
 
-func awsDefaultSection(v *view) []finding {
-	var all []finding
+func awsDefaultSection(v *view) []Finding {
+	var all []Finding
 	config := v.aws().config
 	for i, file := range []string{"credentials", "config"} {
 		inherited := config.Inherited.Credentials
@@ -94,11 +95,11 @@ func awsDefaultSection(v *view) []finding {
 	return all
 }
 
-func awsComments(v *view) []finding {
-	var all []finding
+func awsComments(v *view) []Finding {
+	var all []Finding
 	for _, p := range v.aws().profiles {
 		if keys := p.Commented(); len(keys) > 0 && len(all) < mostFindings {
-			all = append(all, fails("%s has a comment behind the value of %s", profileName(p.Name), someOf(keys)).
+			all = append(all, fails("%s has a comment behind the value of %s", profileName(p.Name), fault.Names(keys)).
 				because("the AWS CLI and boto3 take it for a part of the value, Go and JavaScript programs do not").
 				remedy("write the comment on a line of its own"))
 		}
@@ -106,30 +107,30 @@ func awsComments(v *view) []finding {
 	return all
 }
 
-func awsExpired(v *view) []finding {
+func awsExpired(v *view) []Finding {
 	state := v.aws()
-	if v.record == nil || len(state.files) == 0 {
+	if v.Journal == nil || len(state.files) == 0 {
 		return nil
 	}
-	marks, err := v.record.Marks(state.files[0].path)
+	marks, err := v.Journal.Marks(state.files[0].path)
 	if err != nil {
 		return nil // the record's own check
 	}
-	var all []finding
+	var all []Finding
 	for _, p := range state.profiles {
 		end := ini.ProfileEnd(marks, p.Name, p.Credentials["aws_secret_access_key"])
-		if end.IsZero() || end.After(v.now) || len(all) == mostFindings {
+		if end.IsZero() || end.After(v.Now) || len(all) == mostFindings {
 			continue
 		}
-		all = append(all, fails("%s holds keys that oidc-broker wrote, and that expired at %s, %s ago", profileName(p.Name), end.UTC().Format(time.RFC3339), v.now.Sub(end).Round(time.Second)).
+		all = append(all, fails("%s holds keys that oidc-broker wrote, and that expired at %s, %s ago", profileName(p.Name), end.UTC().Format(time.RFC3339), v.Now.Sub(end).Round(time.Second)).
 			because("AWS refuses every call with ExpiredToken").
 			remedy("write it again: oidc-broker aws profile --profile NAME; --mode process renews by itself"))
 	}
 	return all
 }
 
-func awsFilesWritable(v *view) []finding {
-	var all []finding
+func awsFilesWritable(v *view) []Finding {
+	var all []Finding
 	seen := map[string]bool{}
 	for _, f := range v.aws().files {
 		path := v.abs(f.path)

@@ -1,4 +1,4 @@
-package cli
+package secret
 
 import (
 	"regexp"
@@ -21,15 +21,15 @@ func forms() []form {
 	}
 }
 
-// withoutCredentials removes from a text what has the form of credentials.
-func withoutCredentials(text string) string {
+// WithoutCredentials removes from a text what has the form of credentials.
+func WithoutCredentials(text string) string {
 	for _, f := range forms() {
 		if strings.Contains(text, f.hint) {
-			text = regexp.MustCompile(f.pattern).ReplaceAllString(text, "[secret]")
+			text = regexp.MustCompile(f.pattern).ReplaceAllString(text, redacted)
 		}
 	}
 	return text
 }
 
-// hasCredentials says whether a part of a text has the form of credentials.
-func hasCredentials(text string) bool { return withoutCredentials(text) != text }
+// HasCredentials says whether a part of a text has the form of credentials.
+func HasCredentials(text string) bool { return WithoutCredentials(text) != text }

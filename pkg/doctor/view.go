@@ -1,4 +1,4 @@
-package cli
+package doctor
 
 import (
 	"context"
@@ -25,20 +25,29 @@ import (
 	"github.com/oidc-broker/oidc-broker/pkg/internal/secret"
 )
 
+// Options are what doctor looks at, and what it looks with.
+type Options struct {
+	Environ []string // NAME=VALUE, the empty ones too
+	Now     time.Time
+	TempDir string // where temporary files go without TMPDIR
+	WorkDir string // "" when it cannot be known
+	Version string // of this program
+	// VaultHeaders are further headers for the Vault, NAME=VALUE.
+	VaultHeaders []string
+
+	Finder  ci.Finder
+	Journal *files.Journal // nil: there is no place for one
+	Client  *remote.Client
+	Online  bool    // ask the issuer and the receivers whether they are reached
+	Trusts  []Trust // documents to check the token against
+}
+
 // A view is what doctor's checks see of the world.
 type view struct {
-	ctx     context.Context
-	env     map[string]string // the variables that are set, the empty ones too
-	now     time.Time
-	goos    string
-	temp    string // where temporary files go without TMPDIR
-	dir     string // the working directory; "" when it cannot be known
-	finder  ci.Finder
-	token   tokenOptions
-	record  *files.Journal // nil: there is no place for one
-	trusts  []trust        // documents to hold the token against
-	client  *remote.Client
-	version string
+	Options
+	ctx  context.Context
+	env  map[string]string
+	goos string
 	// lookPath returns the file that a command's name stands for.
 	lookPath func(name string) (string, error)
 	// localCLI says whether a program is CircleCI's command line tool for people.
@@ -58,24 +67,22 @@ type view struct {
 	reached func() []reachedServer
 }
 
-func (a *app) view(ctx context.Context, t tokenOptions) *view {
+func newView(ctx context.Context, o Options) *view {
 	v := &view{
-		ctx: ctx, env: map[string]string{}, now: a.Now(), goos: runtime.GOOS, finder: a.finder(t), token: t, temp: a.TempDir(),
-		client: a.client(), record: a.journal(), version: versionOf().Version, localCLI: localCLI, noexec: ci.NoExec, mounted: mountPoint,
-		lookPath: func(name string) (string, error) { return child.LookPath(name, a.Environ()) },
+		Options: o, ctx: ctx, env: map[string]string{}, goos: runtime.GOOS, localCLI: localCLI, noexec: ci.NoExec, mounted: mountPoint,
+		lookPath: func(name string) (string, error) { return child.LookPath(name, o.Environ) },
 		run: func(ctx context.Context, argv ...string) ([]byte, error) {
 			// With BASH_ENV or SHELLOPTS in its environment, bash would run what it is to look at.
 			_, stderr, err := child.Output(ctx, child.Child{Argv: argv, Env: []string{"LC_ALL=C"}}, 1<<20)
 			return stderr, err
 		},
 	}
-	for _, e := range a.Environ() {
+	for _, e := range o.Environ {
 		if name, value, ok := strings.Cut(e, "="); ok && name != "" {
 			v.env[name] = value
 		}
 	}
-	v.finder.Note = nil // what it would say is a finding
-	v.dir, _ = a.WorkDir()
+	v.Finder.Note = nil // what it would say is a finding
 	return v.prepared()
 }
 
@@ -135,10 +142,10 @@ func (v *view) expand(path string) string {
 
 // abs makes a path absolute by the working directory.
 func (v *view) abs(path string) string {
-	if path == "" || filepath.IsAbs(path) || v.dir == "" {
+	if path == "" || filepath.IsAbs(path) || v.WorkDir == "" {
 		return filepath.Clean(path)
 	}
-	return filepath.Join(v.dir, path)
+	return filepath.Join(v.WorkDir, path)
 }
 
 // checkout is the directory that the job's code is in.
@@ -148,14 +155,14 @@ func (v *view) checkout() string {
 			return v.abs(dir)
 		}
 	}
-	return v.dir
+	return v.WorkDir
 }
 
 // read returns a file's content, at most limit bytes of it.
 func (v *view) read(path string, limit int64) ([]byte, fs.FileInfo, error) {
 	info, err := os.Stat(v.abs(path))
 	if err != nil {
-		return nil, nil, unwrapPath(err)
+		return nil, nil, unwrapped(err)
 	}
 	b, err := files.Head(v.abs(path), limit)
 	return b, info, errors.Unwrap(err)
@@ -177,7 +184,7 @@ const (
 func (v *view) place(path string) string {
 	_, err := os.Stat(v.abs(path))
 	likely := filepath.IsAbs(path) || strings.HasPrefix(path, "~") || strings.HasPrefix(path, ".") || err == nil
-	if !likely || len(path) > 1000 || strings.ContainsAny(path, "{}\r\n") || hasCredentials(path) {
+	if !likely || len(path) > 1000 || strings.ContainsAny(path, "{}\r\n") || secret.HasCredentials(path) {
 		return noPath
 	}
 	return strconv.Quote(path)
@@ -185,15 +192,10 @@ func (v *view) place(path string) string {
 
 // profileName shows a profile's name, for what it holds may be no name.
 func profileName(name string) string {
-	if !likelyProfile(name) {
+	if !ini.LikelyProfile(name) {
 		return "a profile"
 	}
 	return "the profile " + strconv.Quote(name)
-}
-
-// likelyProfile is false for what may be a key that somebody took for a name.
-func likelyProfile(name string) bool {
-	return ini.ProfileName(name) == nil && len(name) <= 36 && !hasCredentials(name)
 }
 
 // host shows where a URL leads, or says that it is none.
@@ -213,7 +215,7 @@ func loopback(raw string) bool {
 
 // foreign makes a finding of an error that quotes variables: what they hold is
 // taken out of it, unless it may be shown.
-func (v *view) foreign(err error, names ...string) finding {
+func (v *view) foreign(err error, names ...string) Finding {
 	f := failed(err).orRemedy("look at what sets it: the job's 'environment:', a context, the project's settings, $BASH_ENV")
 	if f.kind == fault.Usage {
 		f.kind = 0
@@ -251,12 +253,12 @@ func secretVariables() []string {
 // scrub takes out of a text what is a secret by its variable or by its form. No
 // check writes one there; this is for the one that will.
 func (v *view) scrub(text string) string {
-	for _, name := range append(secretVariables(), v.token.Env) {
+	for _, name := range append(secretVariables(), v.Finder.Env) {
 		if value := v.get(name); len(value) >= 8 {
 			text = secret.New(value).Redact(text)
 		}
 	}
-	return withoutCredentials(text)
+	return secret.WithoutCredentials(text)
 }
 
 // localCLI says whether a program is CircleCI's command line tool for people, which

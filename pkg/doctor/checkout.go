@@ -1,4 +1,4 @@
-package cli
+package doctor
 
 import (
 	"os"
@@ -15,8 +15,8 @@ func checkoutChecks() []check {
 
 // credentialsInCheckout looks for the files that oidc-broker, and the tools by the same
 // variables, write credentials to.
-func credentialsInCheckout(v *view) []finding {
-	var all []finding
+func credentialsInCheckout(v *view) []Finding {
+	var all []Finding
 	add := func(what, path string) {
 		name, inside := v.inCheckout(path)
 		if !inside {
@@ -29,8 +29,8 @@ func credentialsInCheckout(v *view) []finding {
 			because("one 'git add', artifact, cache or image publishes what is written there, and a tool that wants a clean checkout stops").
 			remedy("name a place outside, such as the home directory or a temporary one"))
 	}
-	if v.token.File != "-" {
-		add("--token-file", v.token.File)
+	if v.Finder.File != "-" {
+		add("--token-file", v.Finder.File)
 	}
 	for _, name := range []string{"AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_SHARED_CREDENTIALS_FILE", "BASH_ENV", "BAO_TOKEN_PATH", adcVariable, gcloudVariable} {
 		add(name, v.get(name))
