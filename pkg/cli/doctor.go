@@ -8,7 +8,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/oidc-broker/oidc-broker/pkg/doctor"
-	"github.com/oidc-broker/oidc-broker/pkg/internal/fault"
 )
 
 func (a *app) doctorCommand() *cobra.Command {
@@ -57,12 +56,6 @@ nothing too.`,
 	return c
 }
 
-// doctorStatus is how doctor ends that found an error: the result says it all.
-type doctorStatus fault.Kind
-
-func (doctorStatus) Error() string   { return "something would go wrong" }
-func (d doctorStatus) ExitCode() int { return int(d) }
-
 func (a *app) doctor(ctx context.Context, t tokenOptions, trusts []doctor.Trust, format string, online bool) error {
 	ctx, cancel := a.bounded(ctx)
 	defer cancel()
@@ -83,7 +76,7 @@ func (a *app) doctor(ctx context.Context, t tokenOptions, trusts []doctor.Trust,
 		err = a.result(reportText(report, a.verbose))
 	}
 	if err == nil && report.Kind != 0 {
-		return doctorStatus(report.Kind)
+		return resultStatus(report.Kind)
 	}
 	return err
 }

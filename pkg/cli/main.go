@@ -27,6 +27,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/oidc-broker/oidc-broker/pkg/internal/child"
 	"github.com/oidc-broker/oidc-broker/pkg/internal/fault"
 	"github.com/oidc-broker/oidc-broker/pkg/internal/files"
 	"github.com/oidc-broker/oidc-broker/pkg/internal/remote"
@@ -266,17 +267,25 @@ func noArgs(c *cobra.Command, args []string) error {
 	return e.Hint("see '%s --help'", c.CommandPath())
 }
 
-// childStatus is what an error of a child process carries.
-type childStatus interface{ ExitCode() int }
+// resultStatus is how a command ends whose result says what is wrong: nothing more is
+// printed.
+type resultStatus fault.Kind
+
+func (resultStatus) Error() string { return "the result says what is wrong" }
 
 // report prints an error and returns the exit code.
 func (a *app) report(err error) int {
-	var child childStatus
+	var (
+		status resultStatus
+		ended  *child.ExitError
+	)
 	switch {
 	case err == nil:
 		return 0
-	case errors.As(err, &child):
-		return a.childEnded(err, child.ExitCode())
+	case errors.As(err, &status):
+		return int(status)
+	case errors.As(err, &ended):
+		return a.childEnded(err, ended)
 	case errors.Is(err, context.Canceled):
 		err = fault.New(fault.Unavailable, "interrupted")
 	}

@@ -18,13 +18,6 @@ import (
 	"github.com/oidc-broker/oidc-broker/pkg/policy/wif"
 )
 
-// statusRefused is how a command ends whose result is a no: the result says it
-// all, and the exit code is that of a refusal.
-type statusRefused struct{}
-
-func (statusRefused) Error() string { return "refused" }
-func (statusRefused) ExitCode() int { return int(fault.Refused) }
-
 func (a *app) policyCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:        "policy",
@@ -209,7 +202,7 @@ func (a *app) showFindings(findings []policy.Finding, path, format, failOn strin
 	}
 	for _, f := range findings {
 		if failOn != "none" && f.Severity.AtLeast(policy.Severity(failOn)) {
-			return statusRefused{}
+			return resultStatus(fault.Refused)
 		}
 	}
 	return nil
@@ -368,7 +361,7 @@ func (a *app) showJudgement(j policy.Judgement, format string) error {
 		err = a.result(judgementText(j))
 	}
 	if err == nil && j.Verdict != policy.Allow {
-		return statusRefused{}
+		return resultStatus(fault.Refused)
 	}
 	return err
 }

@@ -77,7 +77,7 @@ func (a *app) policyTest(ctx context.Context, path, junit, format string) error 
 		err = a.result(casesText(results, failed))
 	}
 	if err == nil && failed > 0 {
-		return statusRefused{}
+		return resultStatus(fault.Refused)
 	}
 	return err
 }

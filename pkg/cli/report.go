@@ -14,17 +14,17 @@ import (
 
 	"golang.org/x/term"
 
+	"github.com/oidc-broker/oidc-broker/pkg/internal/child"
 	"github.com/oidc-broker/oidc-broker/pkg/internal/fault"
 )
 
 // childEnded prints why a child could not be run, if that is what happened,
 // and returns its status. What the child itself had to say it has said.
-func (a *app) childEnded(err error, status int) int {
-	var reason interface{ Reason() string }
-	if errors.As(err, &reason) && reason.Reason() != "" {
-		a.failed(reason.Reason(), a.hints(err), map[string]bool{})
+func (a *app) childEnded(err error, ended *child.ExitError) int {
+	if reason := ended.Reason(); reason != "" {
+		a.failed(reason, a.hints(err), map[string]bool{})
 	}
-	return status
+	return ended.Code
 }
 
 // failed prints an error and its first hints, --verbose all of them. printed are

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/oidc-broker/oidc-broker/pkg/internal/child"
 	"github.com/oidc-broker/oidc-broker/pkg/internal/fault"
 	"github.com/oidc-broker/oidc-broker/pkg/internal/secret"
 	"github.com/oidc-broker/oidc-broker/pkg/internal/shell"
@@ -99,8 +100,8 @@ func bashEnvSyntax(v *view) []Finding {
 	ctx, cancel := context.WithTimeout(v.ctx, bashTime)
 	defer cancel()
 	stderr, err := v.run(ctx, bash, "--norc", "--noprofile", "-n", v.abs(f.path))
-	var child interface{ ExitCode() int }
-	if err == nil || ctx.Err() != nil || !errors.As(err, &child) || len(stderr) == 0 {
+	var ended *child.ExitError
+	if err == nil || ctx.Err() != nil || !errors.As(err, &ended) || len(stderr) == 0 {
 		return nil
 	}
 	where := ""
