@@ -59,11 +59,11 @@ func ExampleNewProvider_refusal() {
 	var api smithy.APIError
 	fmt.Println(errors.As(err, &api) && api.ErrorCode() == "AccessDenied")
 	var broker interface {
-		ExitCode() int // as in docs/troubleshooting.md: 4 is a refusal
+		Status() int // the exit code of the command, as in docs/troubleshooting.md: 4 is a refusal
 		Hints() []string
 	}
 	if errors.As(err, &broker) {
-		fmt.Println(broker.ExitCode(), broker.Hints()[0])
+		fmt.Println(broker.Status(), broker.Hints()[0])
 	}
 	// Output:
 	// true

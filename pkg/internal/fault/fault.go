@@ -73,9 +73,9 @@ func (e *Error) Unwrap() error {
 	return errors.Join(wrapped, e.cause)
 }
 
-// ExitCode returns the status that the program ends with after this error. Go programs
+// Status returns what the program ends with after this error. Go programs
 // that use the packages tell failures apart by it.
-func (e *Error) ExitCode() int { return int(e.kind) }
+func (e *Error) Status() int { return int(e.kind) }
 
 // Hints returns what to do next, for the same programs.
 func (e *Error) Hints() []string { return Hints(e) }

@@ -64,11 +64,11 @@ func TestCause(t *testing.T) {
 		t.Errorf("text %q, want %q", got, want)
 	}
 	var outside interface {
-		ExitCode() int
+		Status() int
 		Hints() []string
 	}
-	if !errors.As(err, &outside) || outside.ExitCode() != 5 {
-		t.Error("no exit code")
+	if !errors.As(err, &outside) || outside.Status() != 5 {
+		t.Error("no status")
 	}
 	if diff := cmp.Diff([]string{"first", "try later"}, outside.Hints()); diff != "" {
 		t.Error(diff)
