@@ -7,7 +7,9 @@ import (
 	"github.com/oidc-broker/oidc-broker/pkg/internal/child"
 	"github.com/oidc-broker/oidc-broker/pkg/internal/fault"
 	"github.com/oidc-broker/oidc-broker/pkg/internal/files"
+	"github.com/oidc-broker/oidc-broker/pkg/internal/secret"
 	"github.com/oidc-broker/oidc-broker/pkg/internal/shell"
+	"github.com/oidc-broker/oidc-broker/pkg/internal/undo"
 	"github.com/oidc-broker/oidc-broker/pkg/vault"
 )
 
@@ -166,5 +168,8 @@ func (w vaultWriting) fill(ctx context.Context, a *app, o *outcome) error {
 
 // whole is the edit that makes a file of these bytes alone.
 func whole(path string, b []byte) files.Edit {
-	return files.Edit{Path: path, Private: true, Apply: func([]byte) ([]byte, error) { return b, nil }}
+	return files.Edit{
+		Path: path, Private: true, Apply: func([]byte) ([]byte, error) { return b, nil },
+		Mark: undo.Mark{Secrets: undo.Digests(secret.New(string(b)))},
+	}
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/oidc-broker/oidc-broker/pkg/aws"
 	"github.com/oidc-broker/oidc-broker/pkg/internal/fault"
 	"github.com/oidc-broker/oidc-broker/pkg/internal/files"
+	"github.com/oidc-broker/oidc-broker/pkg/internal/undo"
 )
 
 const (
@@ -232,7 +233,7 @@ func (c *awsCache) store(ctx context.Context, made aws.Cached) {
 // clearCaches removes what is in the caches that the notes name, and in the one of
 // this environment. With dryRun it says what it would remove. seen are the notes
 // but those whose caches could not be removed.
-func (a *app) clearCaches(notes []files.Note, dryRun bool) (done []files.Undone, seen []files.Note, err error) {
+func (a *app) clearCaches(notes []undo.Note, dryRun bool) (done []undo.Undone, seen []undo.Note, err error) {
 	var dirs []string
 	add := func(dir string) {
 		if filepath.IsAbs(dir) && !slices.Contains(dirs, dir) {
@@ -253,7 +254,7 @@ func (a *app) clearCaches(notes []files.Note, dryRun bool) (done []files.Undone,
 		if c.Len() == 0 {
 			continue
 		}
-		u := files.Undone{Path: dir, Action: files.Removed}
+		u := undo.Undone{Path: dir, Action: undo.Removed}
 		if !dryRun {
 			if e := c.Clear(); e != nil {
 				u.Left, failed[dir], err = e.Error(), true, errors.Join(err, e)
@@ -263,6 +264,6 @@ func (a *app) clearCaches(notes []files.Note, dryRun bool) (done []files.Undone,
 	}
 	kept, e := clearStates(notes, dryRun, failed)
 	done, err = append(done, kept...), errors.Join(err, e)
-	seen = slices.DeleteFunc(slices.Clone(notes), func(n files.Note) bool { return failed[n.Values[noteDir]] })
+	seen = slices.DeleteFunc(slices.Clone(notes), func(n undo.Note) bool { return failed[n.Values[noteDir]] })
 	return done, seen, err
 }

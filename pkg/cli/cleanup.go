@@ -22,17 +22,21 @@ import (
 	"github.com/oidc-broker/oidc-broker/pkg/internal/ini"
 	"github.com/oidc-broker/oidc-broker/pkg/internal/secret"
 	"github.com/oidc-broker/oidc-broker/pkg/internal/shell"
+	"github.com/oidc-broker/oidc-broker/pkg/internal/undo"
 	"github.com/oidc-broker/oidc-broker/pkg/vault"
 )
 
 // journal returns the record of what this program writes on this machine, or nil
 // where there is no place for one.
-func (a *app) journal() *files.Journal {
+func (a *app) journal() *undo.Journal {
 	dir, err := a.stateDir()
 	if err != nil || dir == "" {
 		return nil
 	}
-	j := files.NewJournal(dir)
+	j := undo.NewJournal(dir)
+	if home := a.Getenv("HOME"); home != "" && dir == filepath.Join(home, stateBelowHome, "oidc-broker") {
+		j.Levels = 3 // .local/state/oidc-broker
+	}
 	j.Job, j.Markers = ci.JobID(a.Getenv), allMarkers()
 	j.Log = func(err error) {
 		if len(fault.Hints(err)) > 0 && !errors.Is(err, fs.ErrPermission) {
@@ -45,9 +49,12 @@ func (a *app) journal() *files.Journal {
 	return j
 }
 
+// stateBelowHome is where the record's directory is in the home directory.
+var stateBelowHome = filepath.Join(".local", "state")
+
 // stateDir is where the record is.
 func (a *app) stateDir() (string, error) {
-	return a.userDir("XDG_STATE_HOME", filepath.Join(".local", "state"))
+	return a.userDir("XDG_STATE_HOME", stateBelowHome)
 }
 
 // userDir returns this program's directory below the one that a variable names,
@@ -120,7 +127,7 @@ func (a *app) noteToken(ctx context.Context, s *vault.Session, where, path strin
 			err = errors.Join(err, j.Keep(ctx, n, token))
 		}
 	}
-	err = errors.Join(err, j.Note(ctx, files.Note{Kind: noteVault, Values: map[string]string{
+	err = errors.Join(err, j.Note(ctx, undo.Note{Kind: noteVault, Values: map[string]string{
 		noteAddr: s.Addr(), noteNamespace: s.Namespace(), where: path, noteDigest: digestOf(s.Token),
 	}}))
 	if err != nil {
@@ -134,7 +141,7 @@ func (a *app) keepToken(ctx context.Context, s *vault.Session) {
 	if j == nil {
 		return
 	}
-	n := files.Note{Kind: noteVault, Values: map[string]string{noteAddr: s.Addr(), noteNamespace: s.Namespace(), noteDigest: digestOf(s.Token)}}
+	n := undo.Note{Kind: noteVault, Values: map[string]string{noteAddr: s.Addr(), noteNamespace: s.Namespace(), noteDigest: digestOf(s.Token)}}
 	err := j.Note(ctx, n)
 	if err == nil {
 		err = j.Keep(ctx, n, s.Token)
@@ -177,11 +184,11 @@ type notedToken struct {
 	Namespace string `json:"namespace,omitempty"`
 	File      string `json:"file"`
 	token     secret.Value
-	note      files.Note
+	note      undo.Note
 }
 
 // notedTokens are the tokens of the notes that are still known.
-func notedTokens(j *files.Journal, notes []files.Note) []notedToken {
+func notedTokens(j *undo.Journal, notes []undo.Note) []notedToken {
 	all := []notedToken{}
 	for _, n := range notes {
 		if n.Kind != noteVault {
@@ -259,7 +266,7 @@ func (r *vaultRun) cleanup(ctx context.Context, format string, dryRun bool) erro
 	}
 	out := takenBack{DryRun: dryRun, Files: []takenFile{}, Tokens: notedTokens(j, notes)}
 	caches, notes, failed := r.clearCaches(notes, dryRun)
-	var done []files.Undone
+	var done []undo.Undone
 	revoked := 0
 	if dryRun {
 		done, err = j.Plan()
@@ -273,7 +280,7 @@ func (r *vaultRun) cleanup(ctx context.Context, format string, dryRun bool) erro
 				continue
 			}
 			// The next cleanup tries again: the file that holds it may be gone by then.
-			notes = slices.DeleteFunc(notes, func(n files.Note) bool { return maps.Equal(n.Values, t.note.Values) })
+			notes = slices.DeleteFunc(notes, func(n undo.Note) bool { return maps.Equal(n.Values, t.note.Values) })
 			if j.Kept(t.note).Empty() {
 				if err := j.Keep(ctx, t.note, t.token); err != nil {
 					j.Log(err)
@@ -322,8 +329,8 @@ func (t takenBack) summary(revoked int) string {
 		done string
 		n    int
 	}{
-		{"files restored", n[files.Restored]}, {"files edited", n[files.Edited]},
-		{"files and directories removed", n[files.Removed]}, {"Vault tokens revoked", revoked},
+		{"files restored", n[undo.Restored]}, {"files edited", n[undo.Edited]},
+		{"files and directories removed", n[undo.Removed]}, {"Vault tokens revoked", revoked},
 	} {
 		if p.n > 0 {
 			parts = append(parts, fmt.Sprintf("%s: %d", p.done, p.n))
@@ -350,7 +357,7 @@ func (t takenBack) text() []byte {
 	}
 	for _, f := range t.Files {
 		what := strconv.Quote(f.Path)
-		if f.Action == files.Edited {
+		if f.Action == undo.Edited {
 			what += ": somebody else changed it too, and that stays"
 		}
 		if f.Left != "" {
@@ -398,7 +405,7 @@ func (r *vaultRun) revokeNoted(ctx context.Context, t notedToken) (did, again bo
 }
 
 // allMarkers returns what knows the marks that our edits leave.
-func allMarkers() map[string]files.Marker {
+func allMarkers() map[string]undo.Marker {
 	all := ini.Markers()
 	maps.Copy(all, shell.BlockMarkers())
 	return all

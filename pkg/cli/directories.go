@@ -8,7 +8,7 @@ import (
 	"slices"
 
 	"github.com/oidc-broker/oidc-broker/pkg/gcp"
-	"github.com/oidc-broker/oidc-broker/pkg/internal/files"
+	"github.com/oidc-broker/oidc-broker/pkg/internal/undo"
 )
 
 // The kinds of the notes that name directories for cleanup.
@@ -24,8 +24,8 @@ func (a *app) noteDirectory(ctx context.Context, kind, dir string) {
 	if j == nil || a.unrecorded {
 		return
 	}
-	n := files.Note{Kind: kind, Values: map[string]string{noteDir: dir}}
-	if notes, err := j.Notes(); err == nil && slices.ContainsFunc(notes, func(known files.Note) bool {
+	n := undo.Note{Kind: kind, Values: map[string]string{noteDir: dir}}
+	if notes, err := j.Notes(); err == nil && slices.ContainsFunc(notes, func(known undo.Note) bool {
 		return known.Kind == n.Kind && known.Values[noteDir] == dir
 	}) {
 		return
@@ -37,7 +37,7 @@ func (a *app) noteDirectory(ctx context.Context, kind, dir string) {
 
 // clearStates removes what gsutil left in the directories that the notes name, or
 // with dryRun says that it would. It adds to failed those that it could not remove.
-func clearStates(notes []files.Note, dryRun bool, failed map[string]bool) (done []files.Undone, err error) {
+func clearStates(notes []undo.Note, dryRun bool, failed map[string]bool) (done []undo.Undone, err error) {
 	for _, n := range notes {
 		dir := n.Values[noteDir]
 		if n.Kind != noteState || !gcp.IsGsutilState(dir) {
@@ -46,7 +46,7 @@ func clearStates(notes []files.Note, dryRun bool, failed map[string]bool) (done 
 		if info, e := os.Lstat(dir); e != nil || !info.IsDir() {
 			continue // gsutil was not used, or somebody else has put something there
 		}
-		u := files.Undone{Path: dir, Action: files.Removed}
+		u := undo.Undone{Path: dir, Action: undo.Removed}
 		if !dryRun {
 			if e := os.RemoveAll(dir); e != nil {
 				e = fmt.Errorf("cannot remove %q: %w", dir, unwrapPath(e))

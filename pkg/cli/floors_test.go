@@ -23,6 +23,7 @@ var floors = map[string]int{
 	"pkg/internal/shell": 7,
 	"pkg/internal/ini":   6,
 	"pkg/internal/child": 5, "pkg/internal/remote": 5,
+	"pkg/internal/undo":   4,
 	"pkg/internal/files":  3,
 	"pkg/internal/secret": 2, "pkg/internal/document": 2,
 	"pkg/internal/fault": 1,

@@ -5,6 +5,7 @@ import (
 	"path/filepath"
 
 	"github.com/oidc-broker/oidc-broker/pkg/internal/files"
+	"github.com/oidc-broker/oidc-broker/pkg/internal/undo"
 )
 
 // privateDir makes a directory for the files of one command, which is gone when done is
@@ -20,7 +21,7 @@ func (a *app) privateDir(ctx context.Context) (dir string, done func(), err erro
 	if cache, err := a.cacheDir(); err == nil {
 		parent := filepath.Join(cache, "run")
 		if dir, done, err = a.journal().TempDir(ctx, parent); err == nil {
-			files.SweepTemps(parent)
+			undo.SweepTemps(parent)
 			return dir, done, nil
 		}
 	}

@@ -8,7 +8,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/oidc-broker/oidc-broker/pkg/internal/fault"
-	"github.com/oidc-broker/oidc-broker/pkg/internal/files"
 	"github.com/oidc-broker/oidc-broker/pkg/vault"
 )
 
@@ -104,9 +103,7 @@ token ends. Nothing revokes it: 'vault exec' does.`,
 				return err
 			}
 			return r.with(c.Context(), s, func(ctx context.Context, session *vault.Session, _ []vault.Secret) error {
-				edit := files.Edit{Path: path, Private: true, Apply: func([]byte) ([]byte, error) {
-					return []byte(session.Token.Reveal()), nil // without a line break, as the CLI writes it
-				}}
+				edit := whole(path, []byte(session.Token.Reveal())) // without a line break, as the CLI writes it
 				r.noteToken(ctx, session, noteFile, path)
 				if err := r.commit(ctx, edit); err != nil {
 					return fault.New(fault.KindOf(err), "cannot write the token: %w", err)

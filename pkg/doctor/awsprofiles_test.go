@@ -6,9 +6,9 @@ import (
 	"strings"
 	"time"
 
-	"github.com/oidc-broker/oidc-broker/pkg/internal/files"
 	"github.com/oidc-broker/oidc-broker/pkg/internal/ini"
 	"github.com/oidc-broker/oidc-broker/pkg/internal/secret"
+	"github.com/oidc-broker/oidc-broker/pkg/internal/undo"
 )
 
 func awsProfileVisits() []visit {
@@ -67,7 +67,7 @@ func awsProfileVisits() []visit {
 func recordedProfile(name, key string, ends time.Duration) func(*view) {
 	return func(v *view) {
 		path := filepath.Join(v.home(), ".aws", "credentials")
-		v.Journal = files.NewJournal(filepath.Join(v.home(), "record"))
+		v.Journal = undo.NewJournal(filepath.Join(v.home(), "record"))
 		v.Journal.Markers = ini.Markers()
 		if key == "" {
 			text, _ := os.ReadFile(path)

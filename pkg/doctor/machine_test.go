@@ -8,6 +8,7 @@ import (
 
 	"github.com/oidc-broker/oidc-broker/pkg/ci"
 	"github.com/oidc-broker/oidc-broker/pkg/internal/files"
+	"github.com/oidc-broker/oidc-broker/pkg/internal/undo"
 )
 
 const (
@@ -94,7 +95,7 @@ func TestDoctorMachine(t *testing.T) {
 		{check: "clock", name: "not said", env: "CIRCLE_OIDC_TOKEN={token v1 claim=iat:null}"},
 
 		{check: "leftovers", name: "no place for a record"},
-		{check: "leftovers", name: "no record", set: func(v *view) { v.Journal = files.NewJournal(filepath.Join(v.home(), "none")) }},
+		{check: "leftovers", name: "no record", set: func(v *view) { v.Journal = undo.NewJournal(filepath.Join(v.home(), "none")) }},
 		{check: "leftovers", name: "this job's own", set: leftBy(t, "one", "one")},
 		{check: "leftovers", name: "outside of a job", set: leftBy(t, "one", "")},
 		{check: "leftovers", name: "another job's", set: leftBy(t, "one", "two"), want: `warning an earlier job on this machine has left its credentials: "`},
@@ -112,13 +113,13 @@ func TestDoctorMachine(t *testing.T) {
 // leftBy has a job write a file, and another one look.
 func leftBy(t *testing.T, then, now string) func(*view) {
 	return func(v *view) {
-		j := files.NewJournal(filepath.Join(v.home(), "state"))
+		j := undo.NewJournal(filepath.Join(v.home(), "state"))
 		j.Job = then
 		err := j.Commit(t.Context(), files.Edit{Path: filepath.Join(v.home(), "f"), Apply: func([]byte) ([]byte, error) { return []byte("x"), nil }})
 		if err != nil {
 			t.Fatal(err)
 		}
-		v.Journal = files.NewJournal(j.Dir)
+		v.Journal = undo.NewJournal(j.Dir)
 		v.Journal.Job = now
 	}
 }

@@ -23,6 +23,7 @@ import (
 	"github.com/oidc-broker/oidc-broker/pkg/internal/ini"
 	"github.com/oidc-broker/oidc-broker/pkg/internal/remote"
 	"github.com/oidc-broker/oidc-broker/pkg/internal/secret"
+	"github.com/oidc-broker/oidc-broker/pkg/internal/undo"
 )
 
 // Options are what doctor looks at, and what it looks with.
@@ -36,7 +37,7 @@ type Options struct {
 	VaultHeaders []string
 
 	Finder  ci.Finder
-	Journal *files.Journal // nil: there is no place for one
+	Journal *undo.Journal // nil: there is no place for one
 	Client  *remote.Client
 	Online  bool    // ask the issuer and the receivers whether they are reached
 	Trusts  []Trust // documents to check the token against

@@ -14,6 +14,7 @@ import (
 	"github.com/oidc-broker/oidc-broker/pkg/internal/fault"
 	"github.com/oidc-broker/oidc-broker/pkg/internal/files"
 	"github.com/oidc-broker/oidc-broker/pkg/internal/secret"
+	"github.com/oidc-broker/oidc-broker/pkg/internal/undo"
 	"github.com/oidc-broker/oidc-broker/pkg/oidc"
 )
 
@@ -135,7 +136,10 @@ func (c CredConfig) WithSource(f Files, t oidc.Token, by *Executable) ([]files.E
 		c.ExecutableCommand, c.ExecutableCommandGiven = command, true
 	} else {
 		c.SourceFile, c.SourceFileGiven = f.Token, true
-		edits = append(edits, files.Edit{Path: f.Token, Private: true, Apply: content([]byte(t.Raw.Reveal()))})
+		edits = append(edits, files.Edit{
+			Path: f.Token, Private: true, Apply: content([]byte(t.Raw.Reveal())),
+			Mark: undo.Mark{Secrets: undo.Digests(t.Raw)},
+		})
 	}
 	config, err := c.Edits(f)
 	return append(edits, config...), err

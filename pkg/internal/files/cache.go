@@ -110,7 +110,7 @@ func (c Cache) Ready() error {
 	}
 	defer func() { _ = d.Close() }()
 	info, err := d.Stat()
-	if err != nil || !info.IsDir() || !ours(info) {
+	if err != nil || !info.IsDir() || !Ours(info) {
 		return why
 	}
 	if err := d.Chmod(0o700); err != nil {
@@ -125,18 +125,11 @@ func (c Cache) Write(name string, content []byte) error {
 	if err := c.private(); err != nil {
 		return err
 	}
-	f := &file{path: filepath.Join(c.Dir, name), new: append(seal(name, content), content...)}
-	if len(f.new) > maxCached {
-		return fmt.Errorf("%q would be larger than %d bytes", f.path, maxCached)
+	path, b := filepath.Join(c.Dir, name), append(seal(name, content), content...)
+	if len(b) > maxCached {
+		return fmt.Errorf("%q would be larger than %d bytes", path, maxCached)
 	}
-	defer f.discard()
-	if err := f.write(); err != nil {
-		return cannot("write", f.path, err)
-	}
-	if err := f.replace(); err != nil {
-		return cannot("write", f.path, err)
-	}
-	return nil
+	return Overwrite(path, b)
 }
 
 // Lock takes the lock of a file, as the package's Lock does, but waits as long as

@@ -12,7 +12,7 @@ func suspicious(info fs.FileInfo) string {
 	switch {
 	case !info.Mode().IsRegular() && !info.IsDir():
 		return "no regular file"
-	case !ours(info):
+	case !Ours(info):
 		return "another user's"
 	case info.Mode().Perm()&0o077 != 0:
 		return "open to other users"

@@ -28,15 +28,15 @@ func whole(b []byte) bool {
 }
 
 // killedFiles are the shapes in which the program writes: two files at once, one
-// alone, both with the record of them. Beside them there is a cache.
-func killedFiles(dir string) (pair []string, alone string, j *Journal) {
+// alone. Beside them there is a cache.
+func killedFiles(dir string) (pair []string, alone string) {
 	return []string{filepath.Join(dir, "aws", "credentials"), filepath.Join(dir, "aws", "config")},
-		filepath.Join(dir, ".vault-token"), &Journal{Dir: filepath.Join(dir, "state")}
+		filepath.Join(dir, ".vault-token")
 }
 
 // write is one command's writing. Each content is longer or shorter than the last.
 func write(ctx context.Context, dir string, n int) error {
-	pair, alone, j := killedFiles(dir)
+	pair, alone := killedFiles(dir)
 	edit := func(path string) Edit {
 		return Edit{Path: path, Private: true, Apply: func(old []byte) ([]byte, error) {
 			if old != nil && !whole(old) {
@@ -45,10 +45,10 @@ func write(ctx context.Context, dir string, n int) error {
 			return digested(strings.Repeat(fmt.Sprintf("line %d of %s\n", n, path), 1+n*37%2000)), nil
 		}}
 	}
-	if err := j.Commit(ctx, edit(pair[0]), edit(pair[1])); err != nil {
+	if err := Commit(ctx, edit(pair[0]), edit(pair[1])); err != nil {
 		return err
 	}
-	if err := j.Commit(ctx, edit(alone)); err != nil {
+	if err := Commit(ctx, edit(alone)); err != nil {
 		return err
 	}
 	cache, name := killedCache(dir)
@@ -83,7 +83,7 @@ func TestKilled(t *testing.T) {
 	}
 	testenv.NeedFull(t, "it kills a writer again and again")
 	dir := t.TempDir()
-	pair, alone, _ := killedFiles(dir)
+	pair, alone := killedFiles(dir)
 	cache, cached := killedCache(dir)
 	if err := os.Mkdir(cache.Dir, 0o700); err != nil {
 		t.Fatal(err)

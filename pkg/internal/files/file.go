@@ -9,7 +9,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"slices"
 	"sort"
 	"strings"
 
@@ -28,8 +27,8 @@ type Edit struct {
 	// tightened to 0600. Any other existing file keeps its mode, and a new one
 	// is 0600 in any case.
 	Private bool
-	// Mark says what the edit writes, for a Journal's Markers.
-	Mark Note
+	// Mark is for an Observer, which knows what it is.
+	Mark any
 	// Apply returns the new content. old is nil when there is no file. An
 	// error leaves every file of the Commit as it was.
 	Apply func(old []byte) ([]byte, error)
@@ -45,9 +44,36 @@ type Edit struct {
 // resolved first; missing directories are made with 0700. What cannot be done
 // is a fault.Local that names the file; so is a lock that another process still
 // holds at ctx's deadline.
-func Commit(ctx context.Context, edits ...Edit) error { return commit(ctx, nil, edits) }
+func Commit(ctx context.Context, edits ...Edit) error { return CommitObserved(ctx, nil, edits...) }
 
-func commit(ctx context.Context, j *Journal, edits []Edit) (err error) {
+// A Change is what a Commit does to one file.
+type Change struct {
+	Path     string      // symbolic links resolved
+	Dirs     []string    // made for it
+	Info     fs.FileInfo // nil: there is no file yet
+	Old, New []byte
+	Mode     fs.FileMode // that the file gets
+	Edits    []Edit
+}
+
+// An Observer is told of the changes of a Commit before they are made.
+type Observer interface {
+	// Intended comes before anything is made, directories and locks included: only
+	// the paths, the directories and the edits are known.
+	Intended(context.Context, []Change)
+	// Changing comes when all changes are known, with the files' locks held. Files
+	// that stay the same are not among them.
+	Changing(context.Context, []Change)
+	// Ended comes when the Commit is done, or has failed.
+	Ended(context.Context, []Change)
+}
+
+func (f *file) described() Change {
+	return Change{Path: f.path, Dirs: f.made, Info: f.info, Old: f.old, New: f.new, Mode: f.mode(), Edits: f.edits}
+}
+
+// CommitObserved is Commit with an Observer, which may be nil.
+func CommitObserved(ctx context.Context, o Observer, edits ...Edit) (err error) {
 	files, err := open(edits)
 	if err != nil {
 		return err
@@ -55,23 +81,21 @@ func commit(ctx context.Context, j *Journal, edits []Edit) (err error) {
 	defer func() {
 		if err != nil {
 			for _, f := range files {
-				removeEmpty(f.made)
+				RemoveEmpty(f.made)
 			}
 		}
 	}()
-	if j != nil {
-		if err := j.intend(ctx, files); err != nil {
-			j.log(err)
-			j = nil
-		} else {
-			defer func() { j.log(j.forget(ctx, files)) }()
-		}
+	if o != nil {
+		intended := describe(files)
+		o.Intended(ctx, intended)
+		defer o.Ended(ctx, intended)
 	}
 	unlock, err := lockAll(ctx, files)
 	if err != nil {
 		return err
 	}
 	defer unlock()
+	var changing []*file
 	for _, f := range files {
 		if err := f.restoreTorn(); err != nil {
 			return err
@@ -79,10 +103,26 @@ func commit(ctx context.Context, j *Journal, edits []Edit) (err error) {
 		if err := f.change(); err != nil {
 			return err
 		}
+		if !f.same() {
+			changing = append(changing, f)
+		}
 	}
-	if j != nil {
-		j.log(j.record(ctx, files))
+	if o != nil && len(changing) > 0 {
+		o.Changing(ctx, describe(changing))
 	}
+	return writeAll(files)
+}
+
+func describe(files []*file) []Change {
+	var all []Change
+	for _, f := range files {
+		all = append(all, f.described())
+	}
+	return all
+}
+
+// writeAll puts the new files in the place of the old ones. Their locks are held.
+func writeAll(files []*file) error {
 	defer func() {
 		for _, f := range files {
 			f.discard()
@@ -116,7 +156,7 @@ func lockAll(ctx context.Context, files []*file) (unlock func(), err error) {
 	for i := 0; i < len(files); {
 		f := files[i]
 		dir := filepath.Dir(f.path)
-		f.made = union(f.made, missingDirs(dir)) // a cleanup may be removing what was there a moment ago
+		f.made = unite(f.made, MissingDirs(dir)) // a cleanup may be removing what was there a moment ago
 		if err := os.MkdirAll(dir, 0o700); err != nil {
 			unlock()
 			return nil, cannot("make directory", dir, err)
@@ -152,7 +192,6 @@ type file struct {
 	broken   bool        // it is neither the old one nor the new one
 	temp     string      // the directory in which it is pending
 	made     []string    // the directories that are made for it
-	intended bool        // a journal has its name, and knows of no change
 }
 
 // A pendingFile is written beside its target and then takes its place.
@@ -172,7 +211,7 @@ func open(edits []Edit) ([]*file, error) {
 	byPath := map[string]*file{}
 	var files []*file
 	for _, e := range edits {
-		path, err := resolve(e.Path)
+		path, err := Resolve(e.Path)
 		if err != nil {
 			return nil, err
 		}
@@ -186,17 +225,28 @@ func open(edits []Edit) ([]*file, error) {
 	}
 	sort.Slice(files, func(i, j int) bool { return files[i].path < files[j].path })
 	for _, f := range files {
-		f.made = missingDirs(filepath.Dir(f.path))
+		f.made = MissingDirs(filepath.Dir(f.path))
 	}
 	return files, nil
 }
 
-// resolve follows the symbolic links of what is there of the path.
-func resolve(path string) (string, error) {
+// Resolve follows the symbolic links of what is there of the path.
+func Resolve(path string) (string, error) {
 	path, err := filepath.Abs(path)
 	if err != nil {
 		return "", cannot("find", path, err)
 	}
+	for {
+		target, gone, err := resolve(path)
+		if !gone {
+			return target, err
+		}
+	}
+}
+
+// resolve resolves an absolute path. gone says that another process removed what was
+// there in between: what is there has to be looked for again.
+func resolve(path string) (target string, gone bool, err error) {
 	there, missing := path, ""
 	info, err := os.Lstat(there)
 	for errors.Is(err, fs.ErrNotExist) && there != filepath.Dir(there) {
@@ -204,31 +254,34 @@ func resolve(path string) (string, error) {
 		info, err = os.Lstat(there)
 	}
 	if err != nil {
-		return "", cannot("find", path, err)
+		return "", false, cannot("find", path, err)
 	}
 	if link := foreignLink(there); link != "" {
-		return "", fault.New(fault.Local, "%q is a symbolic link that another user made", link).
+		return "", false, fault.New(fault.Local, "%q is a symbolic link that another user made", link).
 			Hint("remove it, or name the file itself")
 	}
-	target, err := filepath.EvalSymlinks(there)
+	target, err = filepath.EvalSymlinks(there)
 	if errors.Is(err, fs.ErrNotExist) {
+		if info, err = os.Lstat(there); err != nil || info.Mode()&fs.ModeSymlink == 0 {
+			return "", true, nil
+		}
 		// Creating the target would put a secret where a link of unknown
 		// origin points.
 		kind := "file"
 		if missing != "" {
 			kind = "directory"
 		}
-		return "", fault.New(fault.Local, "%q is a symbolic link to a %s that does not exist", there, kind).
+		return "", false, fault.New(fault.Local, "%q is a symbolic link to a %s that does not exist", there, kind).
 			Hint("remove the link, or create the %s that it points to", kind)
 	}
 	if err != nil {
 		if info.Mode()&fs.ModeSymlink != 0 {
-			return "", fault.New(fault.Local, "%q is a broken symbolic link: %w", path, bare(err)).
+			return "", false, fault.New(fault.Local, "%q is a broken symbolic link: %w", path, bare(err)).
 				Hint("remove the link, or point it at a file")
 		}
-		return "", cannot("find", path, err)
+		return "", false, cannot("find", path, err)
 	}
-	return filepath.Join(target, missing), nil
+	return filepath.Join(target, missing), false, nil
 }
 
 // change reads the file and applies its edits in memory.
@@ -258,7 +311,7 @@ func (f *file) change() error {
 			return err
 		}
 	}
-	f.new = bytes.Clone(f.old) // Apply may write into what it is givenFile
+	f.new = bytes.Clone(f.old) // Apply may write into what it is given
 	for _, e := range f.edits {
 		if f.new, err = e.Apply(f.new); err != nil {
 			// It may know the line, but not the file.
@@ -346,53 +399,6 @@ func (f *file) write() error {
 		return err
 	}
 	return p.Sync()
-}
-
-// clear removes what a writer that was killed left beside the file, whose lock is
-// held. Where other users can write, they may have taken the name.
-func (f *file) clear() error {
-	name := tempName(f.path)
-	dir := filepath.Dir(name)
-	if !sharedDir(dir) {
-		err := os.RemoveAll(name)
-		if _, there := os.Lstat(name); errors.Is(there, fs.ErrNotExist) {
-			return nil // a file system that is read-only refuses even that
-		}
-		return err
-	}
-	for _, left := range ownTemps(f.path) {
-		_ = os.RemoveAll(left)
-	}
-	return nil
-}
-
-// ownTemps are what writers that were killed left beside a file as this user: write
-// takes another name where another user has taken the first.
-func ownTemps(path string) []string {
-	name := tempName(path)
-	names := []string{name}
-	if sharedDir(filepath.Dir(name)) {
-		entries, _ := os.ReadDir(filepath.Dir(name)) // what cannot be listed holds nothing that could be found
-		for _, e := range entries {
-			if strings.HasPrefix(e.Name(), filepath.Base(name)+"-") {
-				names = append(names, filepath.Join(filepath.Dir(name), e.Name()))
-			}
-		}
-	}
-	return slices.DeleteFunc(names, func(name string) bool {
-		info, err := os.Lstat(name)
-		return err != nil || !ours(info)
-	})
-}
-
-// lockName and tempName are what stands beside a file while it is written.
-func lockName(path string) string { return beside(path, lockSuffix) }
-func tempName(path string) string { return beside(path, tempSuffix) }
-
-const lockSuffix, tempSuffix = ".oidc-broker.lock", ".oidc-broker.tmp"
-
-func beside(path, suffix string) string {
-	return filepath.Join(filepath.Dir(path), "."+filepath.Base(path)+suffix)
 }
 
 // Rereadable says whether a file can be read more than once: a pipe cannot, nor

@@ -195,6 +195,18 @@ func TestALockThatIsNone(t *testing.T) {
 	}
 }
 
+// Without a home directory, the hints say how to get past another user's file.
+func TestASquattedLockWithoutHome(t *testing.T) {
+	path := filepath.Join(sticky(t), "f")
+	if err := os.Mkdir(lockName(path), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	err := Commit(t.Context(), to(path, "x"))
+	if hints := fault.Hints(err); len(hints) != 2 || !strings.Contains(hints[1], "set HOME") {
+		t.Errorf("%v, %q", err, hints)
+	}
+}
+
 // A killed writer's temporary file goes with the next one, under any of its names.
 func TestClearFindsEveryTemporaryName(t *testing.T) {
 	dir := sticky(t)

@@ -9,8 +9,6 @@ import (
 	"path/filepath"
 	"syscall"
 
-	"github.com/gofrs/flock"
-
 	"github.com/oidc-broker/oidc-broker/pkg/internal/fault"
 )
 
@@ -43,7 +41,7 @@ func (f *file) writableInPlace() bool {
 			return false
 		}
 	}
-	return info.Mode().IsRegular() && (ours(info) || os.Geteuid() == 0)
+	return info.Mode().IsRegular() && (Ours(info) || os.Geteuid() == 0)
 }
 
 // lock takes the lock of a file, beside it or, where nothing can be made there, on
@@ -54,7 +52,7 @@ func (f *file) lock(ctx context.Context) (unlock func(), err error) {
 	}
 	wait, cancel := context.WithTimeout(ctx, lockWait)
 	defer cancel()
-	l := flock.New(f.path, flock.SetFlag(os.O_RDONLY|noFollow))
+	l := NewLock(f.path, 0)
 	if _, lerr := l.TryLockContext(wait, lockPoll); lerr != nil {
 		_ = l.Close()
 		if errors.Is(lerr, context.Canceled) {
@@ -174,7 +172,7 @@ func (f *file) restoreTorn() error {
 // restoreFrom does it with the texts that are in a directory of this user's.
 func (f *file) restoreFrom(dir string) error {
 	info, err := os.Lstat(dir)
-	if err != nil || !info.IsDir() || writableByOthers(info) {
+	if err != nil || !info.IsDir() || WritableByOthers(info) {
 		return nil //nolint:nilerr // no writer of ours was here
 	}
 	var texts [2][]byte

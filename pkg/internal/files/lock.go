@@ -77,7 +77,7 @@ func lock(ctx context.Context, path string, patience time.Duration) (unlock func
 // lockPrivate takes a lock in a directory of this user's, which is made for it.
 func lockPrivate(ctx context.Context, path, dir string, patience time.Duration) (unlock func(), err error) {
 	for {
-		made := missingDirs(dir)
+		made := MissingDirs(dir)
 		if err := os.MkdirAll(dir, 0o700); err != nil {
 			return nil, cannot("make directory", dir, err)
 		}
@@ -94,7 +94,7 @@ func lockPrivate(ctx context.Context, path, dir string, patience time.Duration) 
 		// The last of several that hold locks finds the directories empty.
 		return func() {
 			unlock()
-			removeEmpty(union([]string{dir, filepath.Dir(dir), filepath.Dir(filepath.Dir(dir))}, made))
+			RemoveEmpty(unite([]string{dir, filepath.Dir(dir), filepath.Dir(filepath.Dir(dir))}, made))
 		}, nil
 	}
 }
@@ -123,8 +123,11 @@ func lockFile(ctx context.Context, path, name string, patience time.Duration) (u
 			case errors.Is(err, context.Canceled):
 				return nil, err
 			case errors.Is(err, errOccupied):
-				return nil, fault.New(fault.Local, "cannot lock %q: %w", path, err).
-					Hint("remove %q", name)
+				e := fault.New(fault.Local, "cannot lock %q: %w", path, err).Hint("remove %q", name)
+				if sharedDir(filepath.Dir(name)) {
+					_ = e.Hint("or set HOME to a directory of this user's: the lock is then held there")
+				}
+				return nil, e
 			}
 			return nil, cannot("lock", path, err)
 		}
@@ -165,12 +168,13 @@ func openLock(name string) (*flock.Flock, error) {
 	if err == nil && !ownLock(name, info) {
 		return nil, errOccupied
 	}
-	return newLock(name), nil
+	return NewLock(name, os.O_CREATE), nil
 }
 
-// newLock is a lock that is opened through no link, and without waiting.
-func newLock(name string) *flock.Flock {
-	return flock.New(name, flock.SetPermissions(0o600), flock.SetFlag(os.O_CREATE|os.O_RDONLY|noFollow))
+// NewLock is the lock of a file of this program's own, which is opened for reading
+// with a flag, through no link, and without waiting.
+func NewLock(name string, flag int) *flock.Flock {
+	return flock.New(name, flock.SetPermissions(0o600), flock.SetFlag(flag|os.O_RDONLY|noFollow))
 }
 
 // ownLock says whether a lock's file is one that this program can have made: as this
@@ -179,7 +183,7 @@ func ownLock(name string, info fs.FileInfo) bool {
 	if !info.Mode().IsRegular() {
 		return false
 	}
-	if mine(info) {
+	if Mine(info) {
 		return true
 	}
 	dir, err := os.Stat(filepath.Dir(name))

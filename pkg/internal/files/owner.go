@@ -16,7 +16,7 @@ import (
 // directory. One that cannot be looked at is not: what is done there will say why.
 func sharedDir(dir string) bool {
 	info, err := os.Stat(dir)
-	return err == nil && (writableByOthers(info) || !mine(info))
+	return err == nil && (WritableByOthers(info) || !Mine(info))
 }
 
 // keepsSecrets says why a secret may not be written to a file, in a directory that is
@@ -27,10 +27,10 @@ func keepsSecrets(path string, info fs.FileInfo) error {
 		return cannot("read", filepath.Dir(path), err)
 	}
 	switch {
-	case !mine(dir) && !isRoot():
+	case !Mine(dir) && !isRoot():
 		return fault.New(fault.Local, "the directory %q belongs to another user, who could replace the secrets in it", filepath.Dir(path)).
 			Hint("name a file in a directory of this user's")
-	case info != nil && !ours(info) && !(isRoot() && sameOwner(info, dir)):
+	case info != nil && !Ours(info) && !(isRoot() && sameOwner(info, dir)):
 		return fault.New(fault.Local, "%q belongs to another user, who could read the secrets in it", path).
 			Hint("remove it, or name another file")
 	}
@@ -40,7 +40,7 @@ func keepsSecrets(path string, info fs.FileInfo) error {
 // Exposed says that other users can replace what is in the directory of a file, and
 // "" where they cannot.
 func Exposed(path string) string {
-	path, err := resolve(path)
+	path, err := Resolve(path)
 	if err != nil {
 		return ""
 	}
@@ -72,7 +72,7 @@ func foreignLink(path string) string {
 			return ""
 		}
 		dir, err := os.Stat(filepath.Dir(link))
-		if err != nil || !mine(info) && !sameOwner(info, dir) {
+		if err != nil || !Mine(info) && !sameOwner(info, dir) {
 			return link
 		}
 		target, err := os.Readlink(link)

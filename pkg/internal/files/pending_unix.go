@@ -42,8 +42,8 @@ func release(l *flock.Flock, name string) {
 	_ = l.Close()
 }
 
-// ours says whether a file belongs to the user that this process is.
-func ours(info fs.FileInfo) bool {
+// Ours says whether a file belongs to the user that this process is.
+func Ours(info fs.FileInfo) bool {
 	s, ok := info.Sys().(*syscall.Stat_t)
 	return ok && int(s.Uid) == syscall.Geteuid()
 }
@@ -53,8 +53,8 @@ const noFollow = syscall.O_NOFOLLOW | syscall.O_NONBLOCK
 
 func isRoot() bool { return syscall.Geteuid() == 0 }
 
-// mine says whether a file belongs to this user, or to root.
-func mine(info fs.FileInfo) bool {
+// Mine says whether a file belongs to this user, or to root.
+func Mine(info fs.FileInfo) bool {
 	s, ok := info.Sys().(*syscall.Stat_t)
 	return ok && (s.Uid == 0 || int(s.Uid) == syscall.Geteuid())
 }
@@ -70,6 +70,6 @@ func openToAll(dir fs.FileInfo) bool {
 	return dir.Mode().Perm()&0o002 != 0 && dir.Mode()&fs.ModeSticky == 0
 }
 
-// writableByOthers says whether another user than its owner may change a file, or
+// WritableByOthers says whether another user than its owner may change a file, or
 // what is in a directory.
-func writableByOthers(info fs.FileInfo) bool { return info.Mode().Perm()&0o022 != 0 }
+func WritableByOthers(info fs.FileInfo) bool { return info.Mode().Perm()&0o022 != 0 }

@@ -54,13 +54,13 @@ func release(l *flock.Flock, name string) {
 	_ = os.Remove(name)
 }
 
-// ours and writableByOthers have nothing to go by: the directory's access list is
+// Ours and WritableByOthers have nothing to go by: the directory's access list is
 // that of the user's own profile.
-func ours(fs.FileInfo) bool                   { return true }
-func mine(fs.FileInfo) bool                   { return true }
+func Ours(fs.FileInfo) bool                   { return true }
+func Mine(fs.FileInfo) bool                   { return true }
 func sameOwner(fs.FileInfo, fs.FileInfo) bool { return true }
 func isRoot() bool                            { return false }
 func openToAll(fs.FileInfo) bool              { return false }
-func writableByOthers(fs.FileInfo) bool       { return false }
+func WritableByOthers(fs.FileInfo) bool       { return false }
 
 const noFollow = 0

@@ -47,7 +47,7 @@ func TestSignalsDoNotDisturbAWriter(t *testing.T) {
 	}
 	_ = cmd.Process.Kill()
 	_ = cmd.Wait() // it says that it was killed
-	pair, alone, _ := killedFiles(dir)
+	pair, alone := killedFiles(dir)
 	for _, path := range append(pair, alone) {
 		if b, err := os.ReadFile(path); err != nil || !whole(b) {
 			t.Errorf("%s is not whole: %v", strings.TrimPrefix(path, dir), err)

@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/oidc-broker/oidc-broker/pkg/internal/secret"
+	"github.com/oidc-broker/oidc-broker/pkg/internal/undo"
 )
 
 func ourSection() Change {
@@ -17,6 +18,7 @@ func ourSection() Change {
 
 func TestRemovingAProfileByItsMark(t *testing.T) {
 	const keys = "aws_access_key_id = ASIAOURS\naws_secret_access_key = our secret\n"
+	mark := ourSection().In("credentials", true).Mark.(undo.Mark)
 	for _, row := range []struct{ name, text, want, err string }{
 		{"as we wrote it", "[deploy]\n" + keys + "region = eu-west-1\n", "", ""},
 		{"among others", "# top\n[a]\nx = 1\n[deploy]\n" + keys + "region = eu-west-1\n[b]\ny = 2\n", "# top\n[a]\nx = 1\n[b]\ny = 2\n", ""},
@@ -25,7 +27,7 @@ func TestRemovingAProfileByItsMark(t *testing.T) {
 		{"theirs in between", "[deploy]\naws_access_key_id = ASIAOURS\noutput = json\naws_secret_access_key = our secret\n", "[deploy]\noutput = json\n", ""},
 		{"with a comment of theirs", "[deploy]\n" + keys + "# keep\n", "[deploy]\n# keep\n", ""},
 		{"a key that is theirs now", "[deploy]\naws_access_key_id = AKIATHEIRS\naws_secret_access_key = our secret\nregion = us-east-1\n", "[deploy]\naws_access_key_id = AKIATHEIRS\nregion = us-east-1\n", ""},
-		{"a value that goes on", "[deploy]\naws_access_key_id = ASIAOURS\n  and theirs\nregion = eu-west-1\n", "[deploy]\naws_access_key_id = ASIAOURS\n  and theirs\n", ""},
+		{"a value that goes on", "[deploy]\naws_access_key_id = ASIAOURS\n  and theirs\nregion = eu-west-1\n", "", ""},
 		{"the same in another profile", "[other]\n" + keys, "[other]\n" + keys, ""},
 		{"a header in another spelling", "[profile deploy]\nregion = eu-west-1\n", "", ""},
 		{"a header that is theirs", "[deploy]\n\n[x]\n", "[deploy]\n\n[x]\n", ""},
@@ -33,7 +35,7 @@ func TestRemovingAProfileByItsMark(t *testing.T) {
 		{"a file that nobody reads", "[deploy]\n[deploy]\n" + keys, "", "line 2: this section is already on line 1"},
 		{"nothing", "", "", ""},
 	} {
-		got, err := profileMarker{}.Remove(ourSection().mark().Values, []byte(row.text))
+		got, _, err := profileMarker{}.Remove([]map[string]string{mark.Values}, []byte(row.text), nil)
 		switch {
 		case row.err != "":
 			if err == nil || !strings.Contains(err.Error(), row.err) {
@@ -46,30 +48,42 @@ func TestRemovingAProfileByItsMark(t *testing.T) {
 }
 
 func TestAMarkHoldsNoSecret(t *testing.T) {
-	for _, v := range ourSection().mark().Values {
+	for _, v := range ourSection().In("credentials", true).Mark.(undo.Mark).Values {
 		if strings.Contains(v, "ASIA") || strings.Contains(v, "secret") {
 			t.Errorf("%q", v)
 		}
 	}
 }
 
-func TestWhetherAHeaderMayGo(t *testing.T) {
+// What our settings replaced is restored as long as all of ours are still there; and a
+// secret of ours goes, whatever was made of its line.
+func TestWhatAProfileWasIsRestored(t *testing.T) {
+	const was = "[deploy]\naws_access_key_id = AKIAOLD\naws_secret_access_key = old\ncredential_process = x\n# mine\n"
+	change := Change{Headers: []string{"deploy"}, Remove: []string{"credential_process"}, Set: []Setting{
+		{Key: "aws_access_key_id", Value: secret.New("ASIAOURSOURSOURSOURS")},
+		{Key: "aws_secret_access_key", Value: secret.New("0123456789/our+secret/0123456789")},
+	}}
+	edit := change.In("credentials", true)
+	ours, err := edit.Apply([]byte(was))
+	if err != nil {
+		t.Fatal(err)
+	}
+	mark := edit.Mark.(undo.Mark)
 	for _, row := range []struct {
-		ours, old, rest string
-		fits            bool
+		name, old, new, want string
+		whole                bool
 	}{
-		{"[a]\nx = 1\n", "", "", true},
-		{"[a]\nx = 1\n", "", "[b]\n", true},
-		{"[a]\nx = 1\n", "", "\n# comment\n ; another\n[b]\n", true},
-		{"[a]\nx = 1\n", "", "output = json\n", false},
-		{"[a]\nx = 1\n", "", "\n\noutput = json\n", false},
-		{"[a]\nx = 1\n", "", "  nested = 1\n", false},
-		{"[a]\nx = 1\n", "[ a ]\n", "output = json\n", true},
-		{"x = 1\n", "", "output = json\n", true},
-		{"x = 1\n", "y = 2\n", "output = json\n", true},
+		{"changed elsewhere", "# mine\n", "# mine\n[b]\nx = 1\n", was + "[b]\nx = 1\n", true},
+		{"a setting of theirs", "# mine\n", "# mine\noutput = json\n", was + "output = json\n", true},
+		{"one of ours is theirs now", "ASIAOURSOURSOURSOURS", "AKIATHEIRS", "[deploy]\naws_access_key_id = AKIATHEIRS\n# mine\n", false},
+		{"a comment behind the secret", "0123456789\n", "0123456789 ; edited\n", "[deploy]\n# mine\n", false},
+		{"the secret as a comment", "aws_secret_access_key", "#aws_secret_access_key", "[deploy]\n# mine\n", false},
+		{"the secret elsewhere", "# mine\n", "# mine\n[b]\nk: 0123456789/our+secret/0123456789\n", was + "[b]\n", true},
 	} {
-		if got := (profileMarker{}).Fits([]byte(row.ours), []byte(row.old), []byte(row.rest)); got != row.fits {
-			t.Errorf("%q for %q before %q: %v", row.old, row.ours, row.rest, got)
+		text := strings.Replace(string(ours), row.old, row.new, 1)
+		got, whole, err := profileMarker{}.Remove([]map[string]string{mark.Values}, []byte(text), []byte(was))
+		if err != nil || string(got) != row.want || whole != row.whole {
+			t.Errorf("%s: %q, %v, %v\nwant %q", row.name, got, whole, err, row.want)
 		}
 	}
 }

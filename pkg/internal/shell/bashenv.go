@@ -10,6 +10,7 @@ import (
 	"github.com/oidc-broker/oidc-broker/pkg/internal/files"
 	"github.com/oidc-broker/oidc-broker/pkg/internal/ini"
 	"github.com/oidc-broker/oidc-broker/pkg/internal/secret"
+	"github.com/oidc-broker/oidc-broker/pkg/internal/undo"
 )
 
 // The first and the last line of a block are these around its name.
@@ -25,10 +26,14 @@ const (
 // Applying it, a block without its end, two of the same name or one within
 // another is a fault.Local that names the line.
 func BashEnv(path, block string, e child.Environment) files.Edit {
+	var secrets []secret.Value
+	for _, v := range e.Set {
+		secrets = append(secrets, v.Value)
+	}
 	return files.Edit{
 		Path:    path,
 		Private: true,
-		Mark:    files.Note{Kind: blockMark, Values: map[string]string{"name": block}},
+		Mark:    undo.Mark{Note: undo.Note{Kind: blockMark, Values: map[string]string{"name": block}}, Secrets: undo.Digests(secrets...)},
 		Apply:   func(old []byte) ([]byte, error) { return editBlock(old, block, e) },
 	}
 }
@@ -302,16 +307,19 @@ type Export struct {
 const blockMark = "block"
 
 // BlockMarkers returns what knows the marks of blocks.
-func BlockMarkers() map[string]files.Marker {
-	return map[string]files.Marker{blockMark: blockMarker{}}
+func BlockMarkers() map[string]undo.Marker {
+	return map[string]undo.Marker{blockMark: blockMarker{}}
 }
 
 // blockMarker knows the blocks in $BASH_ENV. What is between our markers is ours,
 // whatever it is.
 type blockMarker struct{}
 
-func (blockMarker) Fits(_, _, _ []byte) bool { return true }
-
-func (blockMarker) Remove(values map[string]string, text []byte) ([]byte, error) {
-	return editBlock(text, values["name"], child.Environment{})
+func (blockMarker) Remove(marks []map[string]string, text, _ []byte) (got []byte, whole bool, err error) {
+	for _, m := range marks {
+		if text, err = editBlock(text, m["name"], child.Environment{}); err != nil {
+			return nil, false, err
+		}
+	}
+	return text, true, nil
 }

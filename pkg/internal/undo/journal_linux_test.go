@@ -1,4 +1,4 @@
-package files
+package undo
 
 import (
 	"os"
@@ -16,7 +16,7 @@ import (
 // stands there.
 func TestARecordOfAnotherUser(t *testing.T) {
 	root(t)
-	for _, name := range []string{".", journalFile, undoDir} {
+	for _, name := range []string{".", recordFile, backupDir} {
 		dir, j := recorded(t)
 		if err := os.Chown(filepath.Join(j.Dir, name), 12345, -1); err != nil {
 			t.Fatal(err)

@@ -1,4 +1,4 @@
-package files
+package undo
 
 import (
 	"encoding/binary"
@@ -126,7 +126,9 @@ func crashing(t *testing.T, dir, what string) {
 }
 
 func journalIn(dir string) *Journal {
-	return NewJournal(filepath.Join(dir, ".local", "state", "oidc-broker"))
+	j := NewJournal(filepath.Join(dir, ".local", "state", "oidc-broker"))
+	j.Levels = 3
+	return j
 }
 
 func undoAll(t *testing.T, j *Journal) {

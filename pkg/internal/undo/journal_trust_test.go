@@ -1,4 +1,4 @@
-package files
+package undo
 
 import (
 	"bytes"
@@ -14,6 +14,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/oidc-broker/oidc-broker/pkg/internal/fault"
+	"github.com/oidc-broker/oidc-broker/pkg/internal/files"
 	"github.com/oidc-broker/oidc-broker/pkg/internal/secret"
 )
 
@@ -33,7 +34,7 @@ func recorded(t *testing.T) (dir string, j *Journal) {
 // tampered changes the record as somebody may have who knows JSON.
 func tampered(change func(r map[string]any)) func(t *testing.T, j *Journal) {
 	return func(t *testing.T, j *Journal) {
-		path := filepath.Join(j.Dir, journalFile)
+		path := filepath.Join(j.Dir, recordFile)
 		b, err := os.ReadFile(path)
 		if err != nil {
 			t.Fatal(err)
@@ -60,12 +61,10 @@ func changed(r map[string]any) map[string]any {
 	return nil
 }
 
-func state(r map[string]any) map[string]any { return changed(r)["states"].([]any)[0].(map[string]any) }
-
 // A record that others could have written, that is damaged or that is not ours to
 // read changes nothing: not the files, not itself. And no command adds to it.
 func TestADistrustedRecord(t *testing.T) {
-	record := func(j *Journal) string { return filepath.Join(j.Dir, journalFile) }
+	record := func(j *Journal) string { return filepath.Join(j.Dir, recordFile) }
 	chmod := func(path string, mode os.FileMode) func(*testing.T, *Journal) {
 		return func(t *testing.T, j *Journal) {
 			unix(t)
@@ -97,24 +96,24 @@ func TestADistrustedRecord(t *testing.T) {
 		"empty":                     {func(t *testing.T, j *Journal) { given(t, record(j), "", 0o600) }, "is damaged, or no record"},
 		"something else":            {func(t *testing.T, j *Journal) { given(t, record(j), `{"x": 1}`, 0o600) }, "is damaged, or no record"},
 		"huge":                      {func(t *testing.T, j *Journal) { given(t, record(j), strings.Repeat(" ", maxRecord+1), 0o600) }, "is larger than"},
-		"newer":                     {tampered(func(r map[string]any) { r["version"] = 2 }), "was written by a newer version"},
-		"others write to it":        {chmod(journalFile, 0o666), "can be written to by other users"},
-		"the group does":            {chmod(journalFile, 0o620), "can be written to by other users"},
+		"newer":                     {tampered(func(r map[string]any) { r["version"] = 3 }), "was written by a newer version"},
+		"older":                     {tampered(func(r map[string]any) { r["version"] = 1 }), "was written by an older version"},
+		"others write to it":        {chmod(recordFile, 0o666), "can be written to by other users"},
+		"the group does":            {chmod(recordFile, 0o620), "can be written to by other users"},
 		"to its directory":          {chmod(".", 0o777), "can be written to by other users"},
-		"to what is kept":           {chmod(undoDir, 0o770), "can be written to by other users"},
-		"a link":                    {link(journalFile), "is a symbolic link"},
-		"what is kept is elsewhere": {link(undoDir), "is a symbolic link"},
+		"to what is kept":           {chmod(backupDir, 0o770), "can be written to by other users"},
+		"a link":                    {link(recordFile), "is a symbolic link"},
+		"what is kept is elsewhere": {link(backupDir), "is a symbolic link"},
 		"a directory in its place": {func(t *testing.T, j *Journal) {
 			_ = os.Remove(record(j))
 			given(t, filepath.Join(record(j), "x"), "", 0o600)
 		}, "is not a regular file"},
-		"a path that leads out":        {tampered(func(r map[string]any) { state(r)["undo"] = "../../../../elsewhere" }), "what was there before has no such name"},
-		"a name of another kind":       {tampered(func(r map[string]any) { state(r)["undo"] = "elsewhere" }), "what was there before has no such name"},
+		"a path that leads out":        {tampered(func(r map[string]any) { changed(r)["backup"] = "../../../../elsewhere" }), "what was there before has no such name"},
+		"a name of another kind":       {tampered(func(r map[string]any) { changed(r)["backup"] = "elsewhere" }), "what was there before has no such name"},
 		"a relative path":              {tampered(func(r map[string]any) { changed(r)["path"] = "elsewhere" }), "a file without a path"},
 		"no path":                      {tampered(func(r map[string]any) { delete(changed(r), "path") }), "a file without a path"},
 		"a path with dots":             {tampered(func(r map[string]any) { changed(r)["path"] = changed(r)["path"].(string) + "/../elsewhere" }), "a file without a path"},
 		"another's directory":          {tampered(func(r map[string]any) { changed(r)["dirs"] = []string{"/var"} }), "does not lie in"},
-		"a place before the file":      {tampered(func(r map[string]any) { state(r)["hunks"].([]any)[0].(map[string]any)["at"] = -1 }), "a change that cannot be"},
 		"a temporary directory":        {tampered(func(r map[string]any) { r["temps"] = []string{"/home"} }), "is no temporary directory"},
 		"one of our name and a path":   {tampered(func(r map[string]any) { r["temps"] = []string{"oidc-broker-AAAAAAAAAAAAAAAAAAAAAAAAAA"} }), "is no temporary directory"},
 		"a secret kept somewhere":      {tampered(func(r map[string]any) { r["notes"] = []Note{{"vault", map[string]string{"kept": "../x"}}} }), "a secret that is kept has no such name"},
@@ -160,8 +159,8 @@ func TestARecordOfOtherFiles(t *testing.T) {
 		"a file among the directories": {func(dir string, r map[string]any) {
 			r["dirs"] = append(r["dirs"].([]any), filepath.Join(dir, "elsewhere"))
 		}, false},
-		"other bytes than were there": {func(_ string, r map[string]any) { state(r)["base"] = digest([]byte("x")) }, true},
-		"more bytes than are kept":    {func(_ string, r map[string]any) { state(r)["hunks"].([]any)[0].(map[string]any)["old"] = 1000 }, true},
+		"other bytes than were there": {func(_ string, r map[string]any) { changed(r)["base"] = digest([]byte("x")) }, true},
+		"nothing of what was there":   {func(_ string, r map[string]any) { changed(r)["backup"] = "" }, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir, j := recorded(t)
@@ -179,7 +178,7 @@ func TestARecordOfOtherFiles(t *testing.T) {
 					t.Errorf("%s: %q, %v", path, text, err)
 				}
 			}
-			if row.fails && !exists(filepath.Join(j.Dir, journalFile)) {
+			if row.fails && !exists(filepath.Join(j.Dir, recordFile)) {
 				t.Error("the record is gone, and with it what the file was")
 			}
 		})
@@ -189,7 +188,7 @@ func TestARecordOfOtherFiles(t *testing.T) {
 // What was kept is gone: the file stays as it is, and the record too.
 func TestWhatWasKeptIsGone(t *testing.T) {
 	dir, j := recorded(t)
-	kept, _ := filepath.Glob(filepath.Join(j.Dir, undoDir, "*"))
+	kept, _ := filepath.Glob(filepath.Join(j.Dir, backupDir, "*"))
 	for _, k := range kept {
 		if err := os.Remove(k); err != nil {
 			t.Fatal(err)
@@ -205,7 +204,7 @@ func TestWhatWasKeptIsGone(t *testing.T) {
 	if text, _ := os.ReadFile(filepath.Join(dir, "file")); string(text) != "a\nOURS\n" {
 		t.Errorf("%q", text)
 	}
-	if exists(filepath.Join(dir, "new")) || !exists(filepath.Join(j.Dir, journalFile)) {
+	if exists(filepath.Join(dir, "new")) || !exists(filepath.Join(j.Dir, recordFile)) {
 		t.Error("the other file is there, or the record is gone")
 	}
 }
@@ -378,7 +377,7 @@ func TestKeep(t *testing.T) {
 	if err != nil || len(notes) != 1 || j.Kept(notes[0]).Reveal() != "KEPT-SECRET" || !j.Kept(n).Empty() {
 		t.Fatalf("%v, %v", notes, err)
 	}
-	if record, err := os.ReadFile(filepath.Join(j.Dir, journalFile)); err != nil || bytes.Contains(record, []byte("KEPT-SECRET")) {
+	if record, err := os.ReadFile(filepath.Join(j.Dir, recordFile)); err != nil || bytes.Contains(record, []byte("KEPT-SECRET")) {
 		t.Errorf("%s, %v", record, err)
 	}
 	if _, err := j.Undo(t.Context(), nil); err != nil { // nobody has seen to it
@@ -399,7 +398,7 @@ func TestKeep(t *testing.T) {
 func TestAFailureLeavesNoRecord(t *testing.T) {
 	dir, j := home(t)
 	before := tree(t, dir)
-	bad := Edit{Path: filepath.Join(dir, "new", "file"), Apply: func([]byte) ([]byte, error) { return nil, errors.New("no") }}
+	bad := files.Edit{Path: filepath.Join(dir, "new", "file"), Apply: func([]byte) ([]byte, error) { return nil, errors.New("no") }}
 	if err := j.Commit(t.Context(), bad); err == nil {
 		t.Error("no error")
 	}
