@@ -32,18 +32,18 @@ func matches(pattern, s string) bool { return regexp.MustCompile(pattern).MatchS
 
 func groups(pattern, s string) []string { return regexp.MustCompile(pattern).FindStringSubmatch(s) }
 
-// parseRole reads a role ARN that an option gave, and says what is wrong with
+// parseRole reads a role ARN that an option or a variable gave, and says what is wrong with
 // one that is none.
-func parseRole(option, arn string) (role, error) {
+func parseRole(from any, arn string) (role, error) {
 	if strings.Contains(arn, ",arn:") || strings.ContainsFunc(arn, unicode.IsSpace) && strings.Contains(arn, "arn:") {
 		// A path may hold commas and colons, so that STS would take two for one.
-		return role{}, fault.New(fault.Usage, "%s takes the ARN of one role, and %q holds more", option, arn).
-			Hint("for a chain, give the first with --role-arn and the others, in order, with --chain-role-arn")
+		return role{}, fault.New(fault.Usage, "%s takes the ARN of one role, and %q holds more", from, arn).
+			Hint("for a chain, give the first with %s and the others, in order, with %s", fault.Option("role-arn"), fault.Option("chain-role-arn"))
 	}
 	if m := groups(roleARN, arn); m != nil && len(m[4]) <= 64 && len(arn) <= 2048 {
 		return role{arn: arn, partition: m[1], account: m[2], name: m[4]}, nil
 	}
-	e := fault.New(fault.Usage, "%s %q is not the ARN of a role", option, arn)
+	e := fault.New(fault.Usage, "%s %q is not the ARN of a role", from, arn)
 	p := strings.SplitN(arn, ":", 6)
 	switch {
 	case len(p) < 6 || p[0] != "arn":
@@ -90,7 +90,7 @@ func checkRegion(name string) error {
 	if name == "" || matches(region, name) || name == "aws-global" {
 		return nil
 	}
-	e := fault.New(fault.Usage, "%q is not the name of a region", name)
+	e := fault.New(fault.Usage, "%q is not the name of a region", name).Option("region")
 	if m := groups(zone, name); m != nil {
 		return e.Hint("this is an availability zone; its region is %s", m[1])
 	}
@@ -101,14 +101,14 @@ func checkRegion(name string) error {
 func checkPartition(r role, region string) error {
 	if region == "" {
 		if r.partition != "aws" {
-			return fault.New(fault.Usage, "the role %s is in the partition %s, and no region is given", r.arn, r.partition).
-				Hint("give a region of that partition with --region or AWS_REGION: there is no default endpoint in it")
+			return fault.New(fault.Usage, "the role %s is in the partition %s, and no region is given", r.arn, r.partition).Option("role-arn").
+				Hint("give a region of that partition with %s or AWS_REGION: there is no default endpoint in it", fault.Option("region"))
 		}
 		return nil
 	}
 	if p := partitionOf(region); p != r.partition {
-		return fault.New(fault.Usage, "the role %s is in the partition %s, the region %s is in %s", r.arn, r.partition, region, p).
-			Hint("give a region of the role's partition with --region, or the role of this one")
+		return fault.New(fault.Usage, "the role %s is in the partition %s, the region %s is in %s", r.arn, r.partition, region, p).Option("role-arn").
+			Hint("give a region of the role's partition with %s, or the role of this one", fault.Option("region"))
 	}
 	return nil
 }

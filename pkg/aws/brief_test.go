@@ -1,6 +1,7 @@
 package aws
 
 import (
+	"fmt"
 	"slices"
 	"testing"
 	"unicode/utf8"
@@ -38,7 +39,7 @@ func TestRefusalsAreBrief(t *testing.T) {
 				t.Errorf("%s %s: the first hint is not what to do: %q", row.code, row.text, hints)
 			}
 			for _, h := range hints[:min(4, len(hints))] {
-				if n := utf8.RuneCountInString(h); n > lineLength && h != token.SubjectHint() {
+				if n := utf8.RuneCountInString(fmt.Sprint(h)); n > lineLength && h != token.SubjectHint() {
 					t.Errorf("%s %s: %d characters: %s", row.code, row.text, n, h)
 				}
 			}
@@ -65,7 +66,7 @@ func TestClaimsOnlyWhereTheyCanBeTheReason(t *testing.T) {
 		{"SomethingNew", "of tomorrow", true},
 	} {
 		hints := about.hints(about.find(&smithy.GenericAPIError{Code: row.code, Message: row.message}))
-		if got := slices.Contains(hints, token.SubjectHint()); got != row.shown {
+		if got := slices.Contains(hints, any(token.SubjectHint())); got != row.shown {
 			t.Errorf("%s %s: claims shown: %v, want %v: %q", row.code, row.message, got, row.shown, hints)
 		}
 	}

@@ -41,31 +41,31 @@ func (o Options) settleChain(x *Exchange) error {
 		chained++
 	}
 	for _, option := range []struct {
-		name  string
+		name  fault.Option
 		given bool
 	}{
-		{"--session-tag", len(o.SessionTags) > 0}, {"--transitive-tag-key", len(o.TransitiveTagKeys) > 0}, {"--source-identity", o.SourceIdentity != ""},
+		{"session-tag", len(o.SessionTags) > 0}, {"transitive-tag-key", len(o.TransitiveTagKeys) > 0}, {"source-identity", o.SourceIdentity != ""},
 	} {
 		if option.given && chained == 0 {
 			return fault.New(fault.Usage, "%s is for chained roles: AssumeRoleWithWebIdentity takes none", option.name).
-				Hint("AWS reads a first role's tags and source identity from claims of the token; for others, add --chain-role-arn")
+				Hint("AWS reads a first role's tags and source identity from claims of the token; for others, add %s", fault.Option("chain-role-arn"))
 		}
 	}
 	if len(o.ExternalIDs) > 0 && chained == 0 {
-		return fault.New(fault.Usage, "--external-id is for chained roles: AssumeRoleWithWebIdentity takes none").
-			Hint("the token's claims take its place; for a role that demands an external id, add --chain-role-arn")
+		return fault.New(fault.Usage, "%s is for chained roles: AssumeRoleWithWebIdentity takes none", fault.Option("external-id")).
+			Hint("the token's claims take its place; for a role that demands an external id, add %s", fault.Option("chain-role-arn"))
 	}
 	if n := len(o.ExternalIDs); n > 1 && n != chained {
-		return fault.New(fault.Usage, "--external-id is given %d times for %d chained roles", n, chained).
+		return fault.New(fault.Usage, "%s is given %d times for %d chained roles", fault.Option("external-id"), n, chained).
 			Hint("give one for all of them, or one for each in their order; %s stands for a role that demands none", noExternalID)
 	}
 	for _, id := range o.ExternalIDs {
 		if id != noExternalID && (len(id) > maxExternalID || !matches(externalID, id)) {
-			return fault.New(fault.Usage, "--external-id must have 2 to %d characters of A-Z a-z 0-9 _ + = , . @ : / -", maxExternalID)
+			return fault.New(fault.Usage, "%s must have 2 to %d characters of A-Z a-z 0-9 _ + = , . @ : / -", fault.Option("external-id"), maxExternalID).Value(id)
 		}
 	}
 	if id := o.SourceIdentity; id != "" && (len(id) > maxSourceID || !matches(sourceID, id) || strings.HasPrefix(strings.ToLower(id), "aws:")) {
-		return fault.New(fault.Usage, "--source-identity %q is not one that AWS accepts", id).
+		return fault.New(fault.Usage, "%s %q is not one that AWS accepts", fault.Option("source-identity"), id).
 			Hint("it has 2 to %d characters of A-Z a-z 0-9 _ + = , . @ -", maxSourceID)
 	}
 	x.chained = chainRequest{externalIDs: o.ExternalIDs, transitive: o.TransitiveTagKeys, sourceID: o.SourceIdentity}
@@ -80,21 +80,21 @@ func (o Options) settleTags(c *chainRequest) error {
 		reserved := strings.HasPrefix(strings.ToLower(key), "aws:")
 		switch n := len([]rune(key)); {
 		case !ok || n == 0 || n > maxTagKey || len([]rune(value)) > maxTagValue || !matches(tagText, key) || !matches(tagText, value) || reserved:
-			return fault.New(fault.Usage, "--session-tag %q is not a tag that AWS accepts", text).
+			return fault.New(fault.Usage, "%s %q is not a tag that AWS accepts", fault.Option("session-tag"), text).
 				Hint("write KEY=VALUE, one tag each time: at most %d and %d letters, digits, spaces and _.:/=+-@, and no key that begins with aws:", maxTagKey, maxTagValue)
 		case seen[strings.ToLower(key)]:
-			return fault.New(fault.Usage, "--session-tag has the key %q twice: AWS ignores letter case in keys", key)
+			return fault.New(fault.Usage, "%s has the key %q twice: AWS ignores letter case in keys", fault.Option("session-tag"), key)
 		}
 		seen[strings.ToLower(key)] = true
 		c.tags = append(c.tags, tag{key, value})
 	}
 	if len(c.tags) > maxTags {
-		return fault.New(fault.Usage, "--session-tag is given %d times, AWS takes %d", len(c.tags), maxTags)
+		return fault.New(fault.Usage, "%s is given %d times, AWS takes %d", fault.Option("session-tag"), len(c.tags), maxTags)
 	}
 	for _, key := range c.transitive {
 		if !slices.ContainsFunc(c.tags, func(t tag) bool { return t.key == key }) {
-			return fault.New(fault.Usage, "--transitive-tag-key %q is the key of no --session-tag", key).
-				Hint("give the tag too: --session-tag %s=VALUE", key)
+			return fault.New(fault.Usage, "%s %q is the key of no %s", fault.Option("transitive-tag-key"), key, fault.Option("session-tag")).
+				Hint("give the tag too: %s %s=VALUE", fault.Option("session-tag"), key)
 		}
 	}
 	return nil

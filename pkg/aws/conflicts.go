@@ -429,7 +429,7 @@ func (f Files) ReadConfig(edits ...files.Edit) (Config, []error) {
 		if sections[i], err = ini.ReadINI(text); err != nil {
 			bad := fault.New(fault.Local, "%q: %w", path, err)
 			for _, h := range fault.Hints(err) {
-				_ = bad.Hint("%s", h)
+				bad.Hint("%s", h)
 			}
 			refused = append(refused, bad)
 		}

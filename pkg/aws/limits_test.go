@@ -38,7 +38,7 @@ func TestLimits(t *testing.T) {
 	}{
 		{"a role ARN of 2048 characters", Options{RoleARN: longRole(2048)}, ""},
 		{"of 2049", Options{RoleARN: longRole(2049)}, "is not the ARN of a role"},
-		{"a chained one of 2049", Options{RoleARN: testRole, ChainRoleARNs: []string{longRole(2049)}}, "--chain-role-arn"},
+		{"a chained one of 2049", Options{RoleARN: testRole, ChainRoleARNs: []string{longRole(2049)}}, "chain-role-arn"},
 		{"the global region", Options{RoleARN: testRole, Region: "aws-global"}, ""},
 		{"a region that ends like it", Options{RoleARN: testRole, Region: "eu-global"}, "is not the name of a region"},
 		{"a policy of 2048 characters", Options{RoleARN: testRole, Policy: longPolicy(2048)}, ""},

@@ -67,7 +67,7 @@ func (o Options) read(path string, limit int64) ([]byte, error) {
 // that this machine could know.
 type Exchange struct {
 	// Notes say what was changed on the user's behalf.
-	Notes []string
+	Notes []fault.Message
 	// Region is the region's name; "" when none is known.
 	Region string
 
@@ -111,16 +111,16 @@ func (o Options) Settle(getenv func(string) string) (*Exchange, error) {
 
 func (o Options) settleRoles(x *Exchange) error {
 	if o.RoleARN == "" {
-		return fault.New(fault.Usage, "no role: give --role-arn, or set AWS_ROLE_ARN").
+		return fault.New(fault.Usage, "no role: give %s, or set AWS_ROLE_ARN", fault.Option("role-arn")).
 			Hint("it is the role that trusts this project's tokens, like arn:aws:iam::111122223333:role/deploy")
 	}
-	first, err := parseRole("--role-arn", o.RoleARN)
+	first, err := parseRole(fault.Option("role-arn"), o.RoleARN)
 	if err != nil {
 		return err
 	}
 	x.roles = []role{first}
 	for _, arn := range o.ChainRoleARNs {
-		r, err := parseRole("--chain-role-arn", arn)
+		r, err := parseRole(fault.Option("chain-role-arn"), arn)
 		if err != nil {
 			return err
 		}
@@ -141,7 +141,7 @@ func (o Options) checkRegion(roles []role) error {
 	}
 	var e *fault.Error
 	if o.RegionFrom != "" && errors.As(err, &e) {
-		_ = e.Hint("the region is that of %s; --region, AWS_REGION and AWS_DEFAULT_REGION take precedence over it", o.RegionFrom)
+		e.Hint("the region is that of %s; %s, AWS_REGION and AWS_DEFAULT_REGION take precedence over it", o.RegionFrom, fault.Option("region"))
 	}
 	return err
 }
@@ -153,9 +153,9 @@ func (o Options) settleAccounts(x *Exchange) error {
 		if matches(accountID, id) {
 			continue
 		}
-		e := fault.New(fault.Usage, "--allowed-account-id %q does not have 12 digits", id)
+		e := fault.New(fault.Usage, "%s %q does not have 12 digits", fault.Option("allowed-account-id"), id)
 		if matches(exponent, id) || len(id) < 12 {
-			_ = e.Hint("in YAML, put an account id in quotes: as a number it loses zeros or becomes an exponent")
+			e.Hint("in YAML, put an account id in quotes: as a number it loses zeros or becomes an exponent")
 		}
 		return e
 	}
@@ -173,7 +173,7 @@ func (x *Exchange) checkAccount(id string) error {
 	if len(x.accounts) == 0 {
 		return nil
 	}
-	return fault.New(fault.Usage, "the role is in account %s, which --allowed-account-id does not name (%s)", id, strings.Join(x.accounts, ", "))
+	return fault.New(fault.Usage, "the role is in account %s, which %s does not name (%s)", id, fault.Option("allowed-account-id"), strings.Join(x.accounts, ", "))
 }
 
 func (o Options) settleDuration(x *Exchange) error {
@@ -187,11 +187,11 @@ func (o Options) settleDuration(x *Exchange) error {
 	}
 	switch {
 	case x.duration < minDuration || x.duration > maxDuration:
-		return fault.New(fault.Usage, "--session-duration %s is not within 15m and 12h", o.Duration)
+		return fault.New(fault.Usage, "%s %s is not within 15m and 12h", fault.Option("session-duration"), o.Duration)
 	case o.Via && x.duration > maxChainDuration:
-		return fault.New(fault.Usage, "--session-duration %s is too long: AWS limits a chained role's session to 1h", o.Duration)
+		return fault.New(fault.Usage, "%s %s is too long: AWS limits a chained role's session to 1h", fault.Option("session-duration"), o.Duration)
 	case len(x.roles) > 1 && x.duration > maxChainDuration:
-		return fault.New(fault.Usage, "--session-duration %s is too long for --chain-role-arn: AWS limits a chained role's session to 1h", o.Duration)
+		return fault.New(fault.Usage, "%s %s is too long for %s: AWS limits a chained role's session to 1h", fault.Option("session-duration"), o.Duration, fault.Option("chain-role-arn"))
 	}
 	return nil
 }
@@ -202,7 +202,7 @@ func parseDuration(s string) (time.Duration, error) {
 	}
 	d, err := time.ParseDuration(s)
 	if err != nil || d%time.Second != 0 {
-		return 0, fault.New(fault.Usage, "--session-duration %q is not a duration", s).
+		return 0, fault.New(fault.Usage, "%s %q is not a duration", fault.Option("session-duration"), s).
 			Hint("give seconds (1800) or a number with its unit (30m, 1h)")
 	}
 	return d, nil
@@ -213,13 +213,13 @@ func (o Options) settlePolicy(x *Exchange) error {
 	size := 0
 	for _, arn := range o.PolicyARNs {
 		if !matches(policyARN, arn) {
-			return fault.New(fault.Usage, "--policy-arn %q is not the ARN of a managed policy", arn).
+			return fault.New(fault.Usage, "%s %q is not the ARN of a managed policy", fault.Option("policy-arn"), arn).
 				Hint("it is like arn:aws:iam::aws:policy/ReadOnlyAccess")
 		}
 		size += len(arn)
 	}
 	if len(o.PolicyARNs) > maxPolicyARNs {
-		return fault.New(fault.Usage, "--policy-arn is given %d times, AWS takes %d", len(o.PolicyARNs), maxPolicyARNs)
+		return fault.New(fault.Usage, "%s is given %d times, AWS takes %d", fault.Option("policy-arn"), len(o.PolicyARNs), maxPolicyARNs)
 	}
 	if o.Policy != "" {
 		var err error
@@ -229,7 +229,7 @@ func (o Options) settlePolicy(x *Exchange) error {
 		size += len([]rune(x.policy))
 	}
 	if size > maxPolicy {
-		return fault.New(fault.Usage, "the session policies have %d characters together, AWS takes %d", size, maxPolicy)
+		return fault.New(fault.Usage, "the session policies have %d characters together, AWS takes %d", size, maxPolicy).Option("policy")
 	}
 	return nil
 }
@@ -247,11 +247,11 @@ func readPolicy(policy string, read func(string, int64) ([]byte, error)) (text, 
 	}
 	var members map[string]json.RawMessage
 	if err := json.Unmarshal(doc, &members); err != nil {
-		return "", "", fault.New(fault.Usage, "--policy is not a JSON object").
+		return "", "", fault.New(fault.Usage, "%s is not a JSON object", fault.Option("policy")).
 			Hint("give a policy document, or the name of a file that holds one")
 	}
 	if members["Statement"] == nil {
-		return "", "", fault.New(fault.Usage, "--policy has no Statement").
+		return "", "", fault.New(fault.Usage, "%s has no Statement", fault.Option("policy")).
 			Hint(`a policy document is like {"Version":"2012-10-17","Statement":[...]}`)
 	}
 	var compact bytes.Buffer
@@ -260,7 +260,7 @@ func readPolicy(policy string, read func(string, int64) ([]byte, error)) (text, 
 	}
 	for _, c := range compact.String() {
 		if c > 0xff {
-			return "", "", fault.New(fault.Usage, "--policy holds the character %q, AWS takes none beyond U+00FF", c)
+			return "", "", fault.New(fault.Usage, "%s holds the character %q, AWS takes none beyond U+00FF", fault.Option("policy"), c)
 		}
 	}
 	return compact.String(), file, nil
@@ -269,7 +269,7 @@ func readPolicy(policy string, read func(string, int64) ([]byte, error)) (text, 
 // settleSession makes a session name of what is given: AWS shows it in every
 // log line, so it should say which job this is.
 func (x *Exchange) settleSession(name, job, variable string) {
-	from := "--role-session-name"
+	from := any(fault.Option("role-session-name"))
 	if name == "" {
 		name, from = job, variable
 	}
@@ -278,7 +278,7 @@ func (x *Exchange) settleSession(name, job, variable string) {
 	}
 	x.session = sessionName(name)
 	if x.session != name {
-		x.Notes = append(x.Notes, "the session name is "+strconv.Quote(x.session)+": AWS does not take "+from+" as it is")
+		x.Notes = append(x.Notes, fault.Messagef("the session name is %q: AWS does not take %s as it is", x.session, from))
 	}
 }
 
@@ -326,7 +326,7 @@ func (x *Exchange) settleEndpoint(getenv func(string) string, read func(string, 
 	}
 	if path := strings.TrimSpace(getenv("AWS_CA_BUNDLE")); path != "" {
 		if x.endpoint.caBundle, err = read(filepath.Clean(path), 16<<20); err != nil {
-			return fault.New(fault.KindOf(err), "AWS_CA_BUNDLE: %w", err)
+			return fault.New(fault.KindOf(err), "%s: %w", "AWS_CA_BUNDLE", err)
 		}
 		if !x509.NewCertPool().AppendCertsFromPEM(x.endpoint.caBundle) {
 			return fault.New(fault.Usage, "AWS_CA_BUNDLE: no PEM certificate in %q", path)
@@ -350,13 +350,13 @@ func boolean(getenv func(string) string, name string) (bool, error) {
 func (x *Exchange) client(c *remote.Client) (*remote.Client, error) {
 	other := *c
 	other.CAVariable = "AWS_CA_BUNDLE"
-	other.From = map[string]string{x.endpoint.host: x.endpoint.from}
+	other.From = map[string]any{x.endpoint.host: x.endpoint.from}
 	if x.endpoint.caBundle == nil {
 		return &other, nil
 	}
 	rt, err := remote.WithRoots(c.Transport, x.endpoint.caBundle)
 	if err != nil {
-		return nil, fault.New(fault.KindOf(err), "AWS_CA_BUNDLE: %w", err)
+		return nil, fault.New(fault.KindOf(err), "%s: %w", "AWS_CA_BUNDLE", err)
 	}
 	other.Transport = rt
 	return &other, nil

@@ -28,8 +28,8 @@ func (x *Exchange) Args() ([]string, error) {
 		args = append(args, "--region", x.Region)
 	}
 	if x.policy != "" && x.policyFile == "" {
-		return nil, fault.New(fault.Usage, "--policy is a document: a profile's credential_process can name a file alone").
-			Hint("write it into a file that stays there, and give that: --policy FILE")
+		return nil, fault.New(fault.Usage, "%s is a document: a profile's credential_process can name a file alone", fault.Option("policy")).
+			Hint("write it into a file that stays there, and give that: %s FILE", fault.Option("policy"))
 	}
 	if x.policyFile != "" {
 		path, err := filepath.Abs(x.policyFile)
@@ -37,7 +37,7 @@ func (x *Exchange) Args() ([]string, error) {
 			return nil, fault.New(fault.Local, "cannot find the policy's file: %w", err)
 		}
 		if !files.Rereadable(path) {
-			return nil, fault.New(fault.Usage, "--policy %q cannot be read again: a profile's credential_process names a file that stays", path)
+			return nil, fault.New(fault.Usage, "%s %q cannot be read again: a profile's credential_process names a file that stays", fault.Option("policy"), path)
 		}
 		args = append(args, "--policy", path)
 	}
@@ -97,11 +97,11 @@ func (p Process) line(windows bool) (string, error) {
 }
 
 // instead is what to do about a word that no line can hold.
-func instead(i int) string {
+func instead(i int) fault.Message {
 	if i == 0 {
-		return "install the program at a path without such characters, or use --mode static"
+		return fault.Messagef("install the program at a path without such characters, or use %s static", fault.Option("mode"))
 	}
-	return "use a file or a value without such characters, or --mode static"
+	return fault.Messagef("use a file or a value without such characters, or %s static", fault.Option("mode"))
 }
 
 // unspeakable says why no spelling of a word survives all readers.

@@ -71,9 +71,9 @@ var refusals = []refusal{
 	{code: "AccessDenied", text: "is not authorized to perform: sts:SetSourceIdentity", by: aRole, hints: []string{
 		"allow sts:SetSourceIdentity in the trust policy of {role}", "the calling role needs the same permission: {by}"}},
 	{code: "InvalidParameterValue", text: "transitive tag keys", by: aRole, hints: []string{
-		"a role before {role} in the chain has set this tag as a transitive one: leave it out of --session-tag"}},
+		"a role before {role} in the chain has set this tag as a transitive one: leave it out of {--session-tag}"}},
 	{code: "AccessDenied", text: "is not authorized to perform: sts:AssumeRole on", by: aRole, hints: []string{
-		chainTrust, "if its trust policy has a condition on sts:ExternalId, give --external-id"}},
+		chainTrust, "if its trust policy has a condition on sts:ExternalId, give {--external-id}"}},
 	{code: "AccessDenied", by: aRole, hints: []string{chainTrust}},
 	{code: "AccessDenied", by: job, reason: condition, hints: []string{
 		"check that the role {name} exists in account {account} and that its trust policy allows this token"},
@@ -83,15 +83,15 @@ var refusals = []refusal{
 			"AWS sees only the claims {seen} of a {ci} token",
 			"a new role or provider is known everywhere after about ten seconds"}},
 	{code: "InvalidIdentityToken", by: job, text: "No OpenIDConnect provider found", reason: issuer, hints: []string{
-		"account {account} has no identity provider for this issuer: check the account id in --role-arn, or make the provider",
+		"account {account} has no identity provider for this issuer: check the account id in {--role-arn}, or make the provider",
 		"the command for it: --verbose prints it, docs/setup.md explains it"}, more: []string{
 		"aws iam create-open-id-connect-provider --url {iss} --client-id-list {org}"}},
 	{code: "InvalidIdentityToken", by: job, text: "Incorrect token audience", hints: []string{
 		"add the audience {aud} to the client ids of the provider in account {account}",
-		"or mint a token for a client id that it has: --audience"}, more: []string{
+		"or mint a token for a client id that it has: {--audience}"}, more: []string{
 		"aws iam add-client-id-to-open-id-connect-provider --client-id {aud} --open-id-connect-provider-arn PROVIDER_ARN"}},
 	{code: "InvalidIdentityToken", by: job, text: "more than one audience", hints: []string{
-		"mint a token with one audience: --audience {org}"}},
+		"mint a token with one audience: {--audience} {org}"}},
 	{code: "InvalidIdentityToken", by: job, text: "retrieve verification key", again: true, hints: []string{
 		"AWS could not fetch the keys of {iss}, or the token's key is not among them",
 		"a {ci} server must serve /.well-known/ to the internet"}},
@@ -110,9 +110,9 @@ var refusals = []refusal{
 		"the issuer made a token that AWS does not accept; see 'oidc-broker token'"}},
 	{code: "InvalidIdentityToken", by: job, reason: issuer, hints: []string{providerWrong}},
 	{code: "ExpiredTokenException", by: job, text: "Token too old", hints: []string{
-		"AWS limits a token's age whatever its exp is: mint a new one with --audience {org}"}},
+		"AWS limits a token's age whatever its exp is: mint a new one with {--audience} {org}"}},
 	{code: "ExpiredTokenException", by: job, hints: []string{
-		"exchange the token in an early step, or mint a new one with --audience {org}",
+		"exchange the token in an early step, or mint a new one with {--audience} {org}",
 		"if the token is fresh, this machine's clock is wrong; the time that AWS prints is 5 minutes behind its clock"}},
 	{code: "ExpiredToken", by: aRole, hints: []string{
 		"the credentials of {by} expired before this call, by AWS's clock"}},
@@ -122,15 +122,15 @@ var refusals = []refusal{
 	{code: "IDPRejectedClaim", by: job, reason: condition, hints: []string{
 		"the issuer {iss} did not confirm the token to AWS"}},
 	{code: "MalformedPolicyDocument", hints: []string{
-		"AWS cannot read the document given with --policy; aws accessanalyzer validate-policy names the place"}},
+		"AWS cannot read the document given with {--policy}; aws accessanalyzer validate-policy names the place"}},
 	{code: "PackedPolicyTooLarge", hints: []string{
-		"make the session policy smaller: shorter lists, wildcards, or --policy-arn instead of --policy"}},
+		"make the session policy smaller: shorter lists, wildcards, or {--policy-arn} instead of {--policy}"}},
 	{code: "RegionDisabledException", hints: []string{
-		"choose a region that account {account} has turned on (--region), or have its administrator activate STS in this one"}},
+		"choose a region that account {account} has turned on ({--region}), or have its administrator activate STS in this one"}},
 	{code: "ValidationError", text: "MaxSessionDuration", hints: []string{
-		"give a --session-duration shorter than {duration}, or raise the MaxSessionDuration of the role {name}"}},
+		"give a {--session-duration} shorter than {duration}, or raise the MaxSessionDuration of the role {name}"}},
 	{code: "ValidationError", text: "role chaining", hints: []string{
-		"AWS limits the session of a chained role to 1h: give --session-duration 1h or less"}},
+		"AWS limits the session of a chained role to 1h: give {--session-duration} 1h or less"}},
 	{code: "ValidationError", text: "Request ARN is invalid", hints: []string{
 		"AWS does not accept {role} as the ARN of a role"}},
 	{code: "ValidationError", hints: []string{"AWS does not accept a value of the request; the options are in 'oidc-broker aws --help'"}},
@@ -141,15 +141,15 @@ var refusals = []refusal{
 	{code: "InternalFailure", again: true, hints: outage},
 	{code: "InternalError", again: true, hints: outage},
 	{code: "InvalidClientTokenId", hints: []string{
-		"credentials of the global endpoint are not valid in an opt-in region: give --region"}},
+		"credentials of the global endpoint are not valid in an opt-in region: give {--region}"}},
 	{code: "SignatureDoesNotMatch", hints: []string{
 		"a proxy changes the requests on their way to AWS, or this machine's clock is wrong"}},
 	{code: "RequestExpired", hints: []string{"check this machine's clock"}},
 }
 
 var (
-	throttled = []string{"too many calls at once in this account and region; to retry for longer: --timeout 5m --max-attempts 10"}
-	outage    = []string{"run the job again; to retry for longer: --timeout 5m --max-attempts 10; outages: https://health.aws.amazon.com"}
+	throttled = []string{"too many calls at once in this account and region; to retry for longer: {--timeout} 5m {--max-attempts} 10"}
+	outage    = []string{"run the job again; to retry for longer: {--timeout} 5m {--max-attempts} 10; outages: https://health.aws.amazon.com"}
 )
 
 // refusalOf is what a call was about, for explaining its failure.
@@ -202,10 +202,10 @@ func (a refusalOf) refused(api smithy.APIError, res *http.Response, now time.Tim
 	// As the SDK's callers know it, without what the message may repeat of the request.
 	_ = e.Cause(&smithy.GenericAPIError{Code: a.redact(api.ErrorCode()), Message: a.redact(api.ErrorMessage()), Fault: api.ErrorFault()})
 	for _, h := range a.hints(row) {
-		_ = e.Hint("%s", h)
+		e.Hint("%s", h)
 	}
 	for _, d := range row.more {
-		_ = e.Detail("%s", a.fill(d))
+		e.Detail("%s", a.fill(d))
 	}
 	return e
 }
@@ -226,8 +226,8 @@ func (a refusalOf) find(api smithy.APIError) refusal {
 
 // hints says what to do, which claims AWS saw, and how to compare them with the
 // trust policy: the job has no credentials to read it, a laptop has no token.
-func (a refusalOf) hints(row refusal) []string {
-	var all []string
+func (a refusalOf) hints(row refusal) []any {
+	var all []any
 	for _, h := range row.hints {
 		all = append(all, a.fill(h))
 	}
@@ -251,7 +251,7 @@ func shortName(name string) string {
 }
 
 // fill puts what is known into a hint.
-func (a refusalOf) fill(hint string) string {
+func (a refusalOf) fill(hint string) fault.Message {
 	pairs := []string{"{role}", a.role.arn, "{account}", a.role.account, "{name}", a.role.name, "{by}", a.by, "{duration}", a.duration.String()}
 	if t := a.token; t != nil {
 		org := ci.OrgID(*t)
@@ -263,7 +263,7 @@ func (a refusalOf) fill(hint string) string {
 		pairs = append(pairs, "{iss}", shell.Word(t.Issuer), "{aud}", shell.Word(strings.Join(t.Audience, ",")),
 			"{org}", org, "{ci}", ci.TitleOf(*t), "{seen}", ci.SeenByAWS(*t), "{provider}", strings.TrimPrefix(t.Issuer, "https://"))
 	}
-	return strings.NewReplacer(pairs...).Replace(hint)
+	return fault.Fill(hint, strings.NewReplacer(pairs...))
 }
 
 // redact takes what we sent out of words that the server wrote: AWS shows the

@@ -49,7 +49,7 @@ func (f Files) Unshadowed() ([]Copy, error) {
 		if err != nil {
 			e := fault.New(fault.KindOf(err), "cannot tell what credentials %q holds for the default profile, which would win: %w", c.Of, err)
 			for _, h := range fault.Hints(err) {
-				_ = e.Hint("%s", h)
+				e.Hint("%s", h)
 			}
 			return nil, e.Hint("or name another file, or none: %s=%s", c.Variable, os.DevNull)
 		}

@@ -14,7 +14,7 @@ func TestSettleVia(t *testing.T) {
 		{"alone", Options{}, ""},
 		{"with an external id", Options{ExternalIDs: []string{"x-1"}}, ""},
 		{"an hour", Options{Duration: "1h"}, ""},
-		{"more", Options{Duration: "3601"}, "--session-duration 3601 is too long: AWS limits a chained role's session to 1h"},
+		{"more", Options{Duration: "3601"}, "session-duration 3601 is too long: AWS limits a chained role's session to 1h"},
 		{"less", Options{Duration: "14m"}, "is not within 15m and 12h"},
 		{"a chain after it", Options{ChainRoleARNs: []string{"arn:aws:iam::222233334444:role/b"}, ExternalIDs: []string{"x-1"}}, ""},
 	} {

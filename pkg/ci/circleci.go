@@ -34,7 +34,7 @@ func circleCI() *System {
 		Issuer:    `https://oidc\.circleci\.com(?:/org/[^/]+)?`,
 		Example:   OrgIssuer(SampleOrg),
 		Lifetime:  "1h to 10h",
-		Expired:   "CircleCI makes the token before the job starts: exchange it in an early step, or mint a new one with --audience",
+		Expired:   "CircleCI makes the token before the job starts: exchange it in an early step, or mint a new one with {--audience}",
 		Claims: []Claim{
 			{ClaimPrefix + "org-id", "text", ByPlatform}, {ClaimPrefix + "project-id", "text", ByPlatform},
 			{ClaimPrefix + "vcs-origin", "text", ByAnyone}, {ClaimPrefix + "vcs-ref", "text", ByAnyone}, {ClaimPrefix + "ssh-rerun", "boolean", ByMember},
@@ -150,7 +150,7 @@ func (f Finder) expiredAnd(t oidc.Token, minting error) error {
 	ago := f.Now().Sub(t.Expiry).Round(time.Second)
 	e := fault.New(fault.Token, "the token in %s expired %s ago: %w", t.Source, ago, minting)
 	if errors.Is(minting, errNoMinter) {
-		_ = e.Hint("CircleCI puts circleci or circleci-agent, which mint tokens, on a job's PATH; neither is there")
+		e.Hint("CircleCI puts circleci or circleci-agent, which mint tokens, on a job's PATH; neither is there")
 	}
 	return e.Hint("CircleCI makes the token shortly before the job starts: exchange it in an early step")
 }
@@ -271,7 +271,7 @@ func (f Finder) reason() *fault.Error {
 		}
 		return e.
 			Hint("to try it without one: oidc-broker sandbox -- oidc-broker aws whoami --role-arn arn:aws:iam::111122223333:role/deploy").
-			Hint("elsewhere, name the token with --token-env or --token-file")
+			Hint("elsewhere, name the token with %s or %s", fault.Option("token-env"), fault.Option("token-file"))
 	case f.fork():
 		return fault.New(fault.Token, "no OpenID Connect token: this is a build of a forked pull request, which gets no secrets").
 			Hint("a project administrator can turn on 'Pass secrets to builds from forked pull requests'").

@@ -71,7 +71,7 @@ func (v Variant) Check() error {
 	for name, value := range v.Claims {
 		if len(value) > 0 && !json.Valid(value) {
 			return fault.New(fault.Usage, "claim %q is not JSON", name).
-				Hint(`text needs quotes of its own: --claim 'aud="vault"'`)
+				Hint(`text needs quotes of its own: %s 'aud="vault"'`, fault.Option("claim"))
 		}
 	}
 	return nil

@@ -122,7 +122,7 @@ func (s *System) chosen(f Finder, all []oidc.Token, w Want, missing func(f Finde
 	if w.Audience != "" {
 		e = fault.New(fault.Token, "several variables hold a token, none of them for %s: %s", w.Audience, strings.Join(names, ", "))
 	}
-	return oidc.Token{}, e.Hint("--audience chooses the one with that audience, --token-env the one in that variable")
+	return oidc.Token{}, e.Hint("%s chooses the one with that audience, %s the one in that variable", fault.Option("audience"), fault.Option("token-env"))
 }
 
 // declaredName is the variable by which sigstore's tools find the token for an audience.

@@ -62,31 +62,34 @@ func LooksLikeToken(s string) bool {
 // Check reports options that contradict each other or have no such value, as a
 // fault.Usage.
 func (f Finder) Check() error {
-	var given []string
-	for _, o := range []struct{ name, value string }{{"--token-env", f.Env}, {"--token-file", f.File}, {"--audience", f.Audience}, {"--token-version", f.Version}} {
+	var given []fault.Option
+	for _, o := range []struct {
+		name  fault.Option
+		value string
+	}{{"token-env", f.Env}, {"token-file", f.File}, {"audience", f.Audience}, {"token-version", f.Version}} {
 		if LooksLikeToken(o.value) {
 			// --token-env "$TOKEN": messages quote names of
 			// variables and files, and an audience goes into an argument.
 			return fault.New(fault.Usage, "%s is given a token itself", o.name).
-				Hint("give the name of the variable or file that holds it: --token-env %s", f.example(EnvV1))
+				Hint("give the name of the variable or file that holds it: %s %s", fault.Option("token-env"), f.example(EnvV1))
 		}
-		if o.value != "" && o.name != "--token-version" {
+		if o.value != "" && o.name != "token-version" {
 			given = append(given, o.name)
 		}
 	}
 	if len(given) > 1 {
-		return fault.New(fault.Usage, "%s each name the token: give one of them", strings.Join(given, " and "))
+		return fault.New(fault.Usage, "%s each name the token: give one of them", fault.List(" and ", given...))
 	}
 	if f.Version != "" && f.Version != "v1" && f.Version != "v2" {
-		return fault.New(fault.Usage, "--token-version %q is neither v1 nor v2", f.Version)
+		return fault.New(fault.Usage, "%s %q is neither v1 nor v2", fault.Option("token-version"), f.Version)
 	}
 	s, _ := f.System()
 	switch {
 	case f.CI != "" && s == nil:
-		return fault.New(fault.Usage, "--ci %q is none of %s", f.CI, strings.Join(Names(), ", "))
+		return fault.New(fault.Usage, "%s %q is none of %s", fault.Option("ci"), f.CI, strings.Join(Names(), ", "))
 	case s != nil && s.Audience != "" && f.Audience != "" && f.Audience != s.Audience:
-		return fault.New(fault.Usage, "--audience %q cannot be had: the tokens of %s are always for %s", f.Audience, s.Title, s.Audience).
-			Hint("leave --audience out, and let the receiver's trust expect that audience")
+		return fault.New(fault.Usage, "%s %q cannot be had: the tokens of %s are always for %s", fault.Option("audience"), f.Audience, s.Title, s.Audience).
+			Hint("leave %s out, and let the receiver's trust expect that audience", fault.Option("audience"))
 	}
 	return f.Guards.settle()
 }
@@ -176,11 +179,11 @@ func (f Finder) Renew(ctx context.Context, old oidc.Token) (oidc.Token, error) {
 	var err error
 	switch {
 	case f.Env != "":
-		return oidc.Token{}, fault.New(fault.Token, "the variable %q, which --token-env names, gets no newer token", f.Env).
-			Hint("without --token-env, or with --audience, a new one is minted")
+		return oidc.Token{}, fault.New(fault.Token, "the variable %q, which %s names, gets no newer token", f.Env, fault.Option("token-env")).
+			Hint("without %s, or with %s, a new one is minted", fault.Option("token-env"), fault.Option("audience"))
 	case f.File == "-":
 		return oidc.Token{}, fault.New(fault.Token, "standard input gives no second token").
-			Hint("without --token-file a new one is minted")
+			Hint("without %s a new one is minted", fault.Option("token-file"))
 	case f.File != "":
 		t, err = f.read(ctx)
 	default:
@@ -237,8 +240,8 @@ func (f Finder) find(ctx context.Context) (oidc.Token, error) {
 	case f.Env != "":
 		v := strings.TrimSpace(f.Getenv(f.Env))
 		if v == "" {
-			return oidc.Token{}, fault.New(fault.Token, "the variable %q, which --token-env names, is not set", f.Env).
-				Hint("give the variable's name, without $: --token-env %s", f.example(EnvV2))
+			return oidc.Token{}, fault.New(fault.Token, "the variable %q, which %s names, is not set", f.Env, fault.Option("token-env")).
+				Hint("give the variable's name, without $: %s %s", fault.Option("token-env"), f.example(EnvV2))
 		}
 		return oidc.Parse(v, f.Env)
 	case f.File != "":
@@ -274,7 +277,7 @@ func (f Finder) expired(t oidc.Token) error {
 	ago := f.Now().Sub(t.Expiry).Round(time.Second)
 	e := fault.New(fault.Token, "the token in %s expired %s ago, at %s", t.Source, ago, t.Expiry.Format(time.RFC3339))
 	if hint := f.source().Expired; hint != "" {
-		return e.Hint("%s", hint)
+		return e.Hint("%s", fault.Fill(hint, nil))
 	}
 	return e.Hint("exchange it in an early step, while it is valid")
 }

@@ -85,10 +85,10 @@ func TestFind(t *testing.T) {
 		{"only V2", map[string]string{EnvV2: v2}, circleci, func(f *Finder) { f.Version = "v1" }, "v2", EnvV2, ""},
 		{"only V1", map[string]string{EnvV1: v1}, circleci, func(f *Finder) { f.Version = "v2" }, "v1", EnvV1, ""},
 		{"V1 blank", map[string]string{EnvV1: " \n", EnvV2: v2}, nil, nil, "v2", EnvV2, ""},
-		{"--token-env", both, circleci, func(f *Finder) { f.Env = "MINE" }, "mine", "MINE", ""},
-		{"--token-env, within the slack", map[string]string{"MINE": slack}, circleci, func(f *Finder) { f.Env = "MINE" }, "slack", "MINE", ""},
-		{"--token-file", both, circleci, func(f *Finder) { f.File = file }, "mine", fmt.Sprintf("%q", file), ""},
-		{"--token-file -", both, circleci, func(f *Finder) { f.File, f.Stdin = "-", strings.NewReader(mine+"\n") }, "mine", "standard input", ""},
+		{"token-env", both, circleci, func(f *Finder) { f.Env = "MINE" }, "mine", "MINE", ""},
+		{"token-env, within the slack", map[string]string{"MINE": slack}, circleci, func(f *Finder) { f.Env = "MINE" }, "slack", "MINE", ""},
+		{"token-file", both, circleci, func(f *Finder) { f.File = file }, "mine", fmt.Sprintf("%q", file), ""},
+		{"token-file -", both, circleci, func(f *Finder) { f.File, f.Stdin = "-", strings.NewReader(mine+"\n") }, "mine", "standard input", ""},
 		{"--audience", both, circleci, func(f *Finder) { f.Audience = "sts.amazonaws.com" }, "minted", "circleci run oidc get",
 			`circleci run oidc get --claims {"aud":"sts.amazonaws.com"}`},
 		{"nothing set", map[string]string{"CIRCLE_ORGANIZATION_ID": org}, circleci, nil, "minted", "circleci run oidc get",
@@ -159,7 +159,7 @@ func TestFindRefuses(t *testing.T) {
 		}
 		return env
 	}
-	localCLI := map[string]said{"circleci": {stderr: "\n\nError: unknown command\r\nRun 'circleci --help'\n", err: errExit1}}
+	localCLI := map[string]said{"circleci": {stderr: "\n\nError: unknown command\r\nRun 'circleci help'\n", err: errExit1}}
 	for _, row := range []struct {
 		name    string
 		env     map[string]string
@@ -169,17 +169,17 @@ func TestFindRefuses(t *testing.T) {
 		words   string
 		hint    string
 	}{
-		{"--token-env unset", nil, nil, func(f *Finder) { f.Env = "MINE" }, "", `the variable "MINE", which --token-env names, is not set`, "without $"},
-		{"--token-env blank", map[string]string{"MINE": " "}, nil, func(f *Finder) { f.Env = "MINE" }, "", `"MINE", which --token-env names, is not set`, ""},
-		{"--token-env expired", map[string]string{"MINE": late}, map[string]said{"circleci": {stdout: good}}, func(f *Finder) { f.Env = "MINE" }, late,
-			"the token in MINE expired 1m1s ago, at 2025-11-13T22:12:51Z", "--audience"},
-		{"--token-env malformed", map[string]string{"MINE": good + "x."}, nil, func(f *Finder) { f.Env = "MINE" }, good, "the token in MINE has 4 parts", ""},
+		{"token-env unset", nil, nil, func(f *Finder) { f.Env = "MINE" }, "", `the variable "MINE", which token-env names, is not set`, "without $"},
+		{"token-env blank", map[string]string{"MINE": " "}, nil, func(f *Finder) { f.Env = "MINE" }, "", `"MINE", which token-env names, is not set`, ""},
+		{"token-env expired", map[string]string{"MINE": late}, map[string]said{"circleci": {stdout: good}}, func(f *Finder) { f.Env = "MINE" }, late,
+			"the token in MINE expired 1m1s ago, at 2025-11-13T22:12:51Z", "audience"},
+		{"token-env malformed", map[string]string{"MINE": good + "x."}, nil, func(f *Finder) { f.Env = "MINE" }, good, "the token in MINE has 4 parts", ""},
 		{"V1 malformed, V2 good", map[string]string{EnvV1: "not-a-token", EnvV2: good}, nil, nil, "not-a-token", "the token in CIRCLE_OIDC_TOKEN has 1 part,", ""},
 		{"expired, no minter", map[string]string{EnvV1: late}, nil, nil, late, "the token in CIRCLE_OIDC_TOKEN expired 1m1s ago: ", "neither is there"},
 		{"expired, minting fails", map[string]string{EnvV2: late}, localCLI, nil, late, "the token in CIRCLE_OIDC_TOKEN_V2 expired 1m1s ago: circleci run oidc get made no token: Error: unknown command", "local CLI"},
 		{"expired, so is the minted one", map[string]string{EnvV1: late}, map[string]said{"circleci": {stdout: late}}, nil, late, "circleci run oidc get made a token that expired at 2025-11-13T22:12:51Z", "clock"},
-		{"--audience, no minter", map[string]string{EnvV1: good}, nil, func(f *Finder) { f.Audience = "a" }, "", "cannot mint a token: neither circleci nor circleci-agent is on PATH", ""},
-		{"--audience, both fail", nil, map[string]said{"circleci": {stderr: "first", err: errExit1}, "circleci-agent": {stderr: "second", err: errExit1}}, func(f *Finder) { f.Audience = "a" }, "",
+		{"audience, no minter", map[string]string{EnvV1: good}, nil, func(f *Finder) { f.Audience = "a" }, "", "cannot mint a token: neither circleci nor circleci-agent is on PATH", ""},
+		{"audience, both fail", nil, map[string]said{"circleci": {stderr: "first", err: errExit1}, "circleci-agent": {stderr: "second", err: errExit1}}, func(f *Finder) { f.Audience = "a" }, "",
 			"circleci run oidc get made no token: first", ""},
 		{"exit 0 with nothing", nil, map[string]said{"circleci": {stdout: " \n"}}, func(f *Finder) { f.Audience = "a" }, "", "circleci run oidc get made no token: it printed nothing", ""},
 		{"exit 0 with an explanation", nil, map[string]said{"circleci": {stderr: "no permission\n"}}, func(f *Finder) { f.Audience = "a" }, "", "made no token: no permission", ""},
@@ -250,7 +250,7 @@ func TestAudienceIsEscaped(t *testing.T) {
 		{`\`, `{"aud":"\\"}`},
 		{"zwei\nZeilen", `{"aud":"zwei\nZeilen"}`},
 		{"schlüssel 🔑", `{"aud":"schlüssel 🔑"}`},
-		{"--help; $(id)", `{"aud":"--help; $(id)"}`},
+		{"help; $(id)", `{"aud":"help; $(id)"}`},
 		{"//iam.googleapis.com/projects/1/x?a=1", `{"aud":"//iam.googleapis.com/projects/1/x?a=1"}`},
 	} {
 		w := newWorld(nil, map[string]said{"circleci": {stdout: tokenOf("minted", time.Hour)}})
@@ -322,22 +322,22 @@ func TestCheck(t *testing.T) {
 		words string // "": it is fine
 	}{
 		{"nothing", Finder{}, ""},
-		{"--token-env", Finder{Env: "A"}, ""},
-		{"--token-file", Finder{File: "my-long-directory-name/file.with-a-long-extension.txt"}, ""},
-		{"--audience", Finder{Audience: "https://iam.googleapis.com/projects/1234567890123456/locations.global.workloadIdentityPools"}, ""},
+		{"token-env", Finder{Env: "A"}, ""},
+		{"token-file", Finder{File: "my-long-directory-name/file.with-a-long-extension.txt"}, ""},
+		{"audience", Finder{Audience: "https://iam.googleapis.com/projects/1234567890123456/locations.global.workloadIdentityPools"}, ""},
 		{"v1", Finder{Version: "v1"}, ""},
 		{"v2", Finder{Version: "v2"}, ""},
-		{"env and file", Finder{Env: "A", File: "b"}, "--token-env and --token-file each name the token"},
-		{"env and audience", Finder{Env: "A", Audience: "b"}, "--token-env and --audience each name the token"},
-		{"all three", Finder{Env: "A", File: "b", Audience: "c"}, "--token-env and --token-file and --audience each name the token"},
-		{"V2", Finder{Version: "V2"}, `--token-version "V2" is neither v1 nor v2`},
-		{"v3", Finder{Version: "v3"}, `--token-version "v3" is neither v1 nor v2`},
+		{"env and file", Finder{Env: "A", File: "b"}, "token-env and token-file each name the token"},
+		{"env and audience", Finder{Env: "A", Audience: "b"}, "token-env and audience each name the token"},
+		{"all three", Finder{Env: "A", File: "b", Audience: "c"}, "token-env and token-file and audience each name the token"},
+		{"V2", Finder{Version: "V2"}, `token-version "V2" is neither v1 nor v2`},
+		{"v3", Finder{Version: "v3"}, `token-version "v3" is neither v1 nor v2`},
 		// --token-env "$CIRCLE_OIDC_TOKEN"
-		{"a token for --token-env", Finder{Env: jwt}, "--token-env is given a token itself"},
-		{"a token for --token-file", Finder{File: " " + jwt}, "--token-file is given a token itself"},
-		{"a token for --audience", Finder{Audience: jwt}, "--audience is given a token itself"},
-		{"a cut token", Finder{File: jwt[:100]}, "--token-file is given a token itself"},
-		{"a token for --token-version", Finder{Version: jwt}, "--token-version is given a token itself"},
+		{"a token for token-env", Finder{Env: jwt}, "token-env is given a token itself"},
+		{"a token for token-file", Finder{File: " " + jwt}, "token-file is given a token itself"},
+		{"a token for audience", Finder{Audience: jwt}, "audience is given a token itself"},
+		{"a cut token", Finder{File: jwt[:100]}, "token-file is given a token itself"},
+		{"a token for token-version", Finder{Version: jwt}, "token-version is given a token itself"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			err := row.f.Check()

@@ -1,6 +1,10 @@
 package ci
 
-import "strings"
+import (
+	"strings"
+
+	"github.com/oidc-broker/oidc-broker/pkg/internal/fault"
+)
 
 // gitlab is GitLab CI. Its tokens are declared: each is in the variable that id_tokens
 // names.
@@ -48,7 +52,7 @@ func gitlab() *System {
 		}
 		return s.unavailable(audience, "no variable has one").
 			Hint("in the job of .gitlab-ci.yml: id_tokens: { %s: { aud: %q } }", name, aud).
-			Hint("the variable is found by itself; one with a name that does not end in _ID_TOKEN is given with --token-env")
+			Hint("the variable is found by itself; one with a name that does not end in _ID_TOKEN is given with %s", fault.Option("token-env"))
 	})
 }
 

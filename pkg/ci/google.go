@@ -40,7 +40,7 @@ func google() *System {
 func mintGoogle(ctx context.Context, f Finder, audience string) (oidc.Token, error) {
 	if audience == "" {
 		return oidc.Token{}, fault.New(fault.Token, "Google's metadata server issues no token without an audience").
-			Hint("give the one that the receiver expects with --audience")
+			Hint("give the one that the receiver expects with %s", fault.Option("audience"))
 	}
 	host := strings.TrimSpace(f.Getenv("GCE_METADATA_HOST"))
 	if host == "" {

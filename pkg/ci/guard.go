@@ -28,12 +28,12 @@ type Guards struct {
 func (g Guards) settle() error {
 	for _, c := range g.Claims {
 		if name, _, ok := strings.Cut(c, "="); !ok || name == "" {
-			return fault.New(fault.Usage, "--require-claim %q is not NAME=VALUE", c).
-				Hint("as in --require-claim vcs-ref=refs/heads/main")
+			return fault.New(fault.Usage, "%s %q is not NAME=VALUE", fault.Option("require-claim"), c).
+				Hint("as in %s vcs-ref=refs/heads/main", fault.Option("require-claim"))
 		}
 	}
 	if g.MinValidity < 0 {
-		return fault.New(fault.Usage, "--min-validity %s is less than zero", g.MinValidity)
+		return fault.New(fault.Usage, "%s %s is less than zero", fault.Option("min-validity"), g.MinValidity)
 	}
 	return nil
 }
@@ -47,19 +47,19 @@ func (g Guards) check(t oidc.Token, now time.Time) error {
 		if there && holds(got, want) {
 			continue
 		}
-		e := fault.New(fault.Refused, "--require-claim: the token's %s is %s, not %q", name, shown(got, there), want)
+		e := fault.New(fault.Refused, "%s: the token's %s is %s, not %q", fault.Option("require-claim"), name, shown(got, there), want)
 		if !there {
-			_ = e.Hint("the claims that it has: oidc-broker token --format json")
+			e.Hint("the claims that it has: oidc-broker token --format json")
 		}
 		return e
 	}
 	if rerun, there := claimOf(t, "ssh-rerun"); g.RefuseSSHRerun && (!there || !holds(rerun, "false")) {
-		return fault.New(fault.Refused, "--refuse-ssh-rerun: the token's ssh-rerun is %s", shown(rerun, there)).
+		return fault.New(fault.Refused, "%s: the token's ssh-rerun is %s", fault.Option("refuse-ssh-rerun"), shown(rerun, there)).
 			Hint("another user may be logged in to this job: run it again without SSH")
 	}
 	if left := t.Expiry.Sub(now).Round(time.Second); g.MinValidity > 0 && left < g.MinValidity {
-		return fault.New(fault.Token, "--min-validity: the token from %s is still valid for %s, less than %s", t.Source, max(left, 0), g.MinValidity).
-			Hint("no token of this job is valid for longer: give a --min-validity of %s or less, or exchange it in an early step", max(left, 0))
+		return fault.New(fault.Token, "%s: the token from %s is still valid for %s, less than %s", fault.Option("min-validity"), t.Source, max(left, 0), g.MinValidity).
+			Hint("no token of this job is valid for longer: give a %s of %s or less, or exchange it in an early step", fault.Option("min-validity"), max(left, 0))
 	}
 	return nil
 }

@@ -30,7 +30,7 @@ func TestGuards(t *testing.T) {
 	}{
 		{"none", token, Guards{}, 0, ""},
 		{"text", token, Guards{Claims: []string{"sub=me"}}, 0, ""},
-		{"two", token, Guards{Claims: []string{"sub=me", "sub=you"}}, fault.Refused, `--require-claim: the token's sub is "me", not "you"`},
+		{"two", token, Guards{Claims: []string{"sub=me", "sub=you"}}, fault.Refused, `require-claim: the token's sub is "me", not "you"`},
 		{"CircleCI's own", token, Guards{Claims: []string{"vcs-ref=refs/heads/a=b"}}, 0, ""},
 		{"with its prefix", token, Guards{Claims: []string{ClaimPrefix + "project-id=p"}}, 0, ""},
 		{"the whole name first", token, Guards{Claims: []string{"project-id=p"}}, fault.Refused, `"not CircleCI's"`},
@@ -42,7 +42,7 @@ func TestGuards(t *testing.T) {
 		{"null is no text", token, Guards{Claims: []string{"null="}}, fault.Refused, "is null"},
 		{"absent is no text", token, Guards{Claims: []string{"absent="}}, fault.Refused, "the token's absent is not there"},
 		{"no rerun", token, Guards{RefuseSSHRerun: true}, 0, ""},
-		{"a rerun", rerun, Guards{RefuseSSHRerun: true}, fault.Refused, "--refuse-ssh-rerun: the token's ssh-rerun is true"},
+		{"a rerun", rerun, Guards{RefuseSSHRerun: true}, fault.Refused, "refuse-ssh-rerun: the token's ssh-rerun is true"},
 		{"a rerun as text", text, Guards{RefuseSSHRerun: true}, fault.Refused, `ssh-rerun is "true"`},
 		{"unknown means no", oidc.Token{Expiry: token.Expiry}, Guards{RefuseSSHRerun: true}, fault.Refused, "not there"},
 		{"long enough", token, Guards{MinValidity: 10 * time.Minute}, 0, ""},
@@ -80,7 +80,7 @@ func TestMinValidityMints(t *testing.T) {
 	}
 	w = newWorld(map[string]string{EnvV1: short}, nil)
 	w.Guards.MinValidity = 10 * time.Minute
-	if _, err = w.Find(t.Context()); fault.KindOf(err) != fault.Token || !strings.Contains(err.Error(), "--min-validity") {
+	if _, err = w.Find(t.Context()); fault.KindOf(err) != fault.Token || !strings.Contains(err.Error(), "min-validity") {
 		t.Error(err)
 	}
 }

@@ -42,9 +42,9 @@ func TestRenew(t *testing.T) {
 		{"an expired one", map[string]said{"circleci": {stdout: tokenOf("late", -2*time.Minute)}}, func(*Finder) {}, `circleci run oidc get --claims {"aud":"the-audience"}`, fault.Token, "made a token that expired"},
 		{"the same in the file", circleci, file(old), "", fault.Token, "there is no newer token in"},
 		{"the file is gone", circleci, func(f *Finder) { f.File = "/nonexistent/token" }, "", fault.Local, "cannot read"},
-		{"a variable does not change", circleci, func(f *Finder) { f.Env = "MINE" }, "", fault.Token, `the variable "MINE", which --token-env names, gets no newer token`},
+		{"a variable does not change", circleci, func(f *Finder) { f.Env = "MINE" }, "", fault.Token, `the variable "MINE", which token-env names, gets no newer token`},
 		{"nor does what was read", circleci, func(f *Finder) { f.File = "-" }, "", fault.Token, "standard input gives no second token"},
-		{"guards hold", circleci, func(f *Finder) { f.Guards.Claims = []string{"sub=old"} }, `circleci run oidc get --claims {"aud":"the-audience"}`, fault.Refused, `--require-claim: the token's sub is "next", not "old"`},
+		{"guards hold", circleci, func(f *Finder) { f.Guards.Claims = []string{"sub=old"} }, `circleci run oidc get --claims {"aud":"the-audience"}`, fault.Refused, `require-claim: the token's sub is "next", not "old"`},
 		{"options that contradict each other", circleci, func(f *Finder) { f.Audience, f.Env = "a", "MINE" }, "", fault.Usage, "give one of them"},
 	} {
 		t.Run(row.name, func(t *testing.T) {

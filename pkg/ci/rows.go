@@ -1,5 +1,7 @@
 package ci
 
+import "github.com/oidc-broker/oidc-broker/pkg/internal/fault"
+
 // The systems that only set a variable, or write a file.
 
 // kubernetes is a pod, or whatever else has a projected token: the file is read at each
@@ -27,7 +29,7 @@ func kubernetes() *System {
 			audience = "AUDIENCE"
 		}
 		return e.Hint("in the pod: volumes: [{ name: oidc, projected: { sources: [{ serviceAccountToken: { audience: %q, path: token } }] } }]", audience).
-			Hint("mount it, and set AWS_WEB_IDENTITY_TOKEN_FILE to its path; or give the path with --token-file")
+			Hint("mount it, and set AWS_WEB_IDENTITY_TOKEN_FILE to its path; or give the path with %s", fault.Option("token-file"))
 	})
 }
 
@@ -52,7 +54,7 @@ func jenkins() *System {
 	return declared(s, func(_ Finder, audience string) error {
 		return s.unavailable(audience, "no variable has one").
 			Hint("with the plugin oidc-provider: withCredentials([string(credentialsId: 'ID', variable: 'OIDC_BROKER_ID_TOKEN')]) { ... }").
-			Hint("the audience is a field of that credential; where it is bound as a file, give its path with --token-file")
+			Hint("the audience is a field of that credential; where it is bound as a file, give its path with %s", fault.Option("token-file"))
 	})
 }
 

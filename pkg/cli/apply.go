@@ -66,7 +66,7 @@ func (r *applyRun) apply(ctx context.Context) error {
 	if r.file == "" {
 		r.file = "oidc-broker.yaml"
 	}
-	b, err := r.document("--file", r.file)
+	b, err := r.document("file", r.file)
 	if err != nil {
 		return err
 	}
@@ -102,7 +102,7 @@ func inFile(path string, err error) error {
 	if !errors.As(err, &m) {
 		return err
 	}
-	return fault.New(fault.KindOf(err), "%s: %w", said("--file", path), err)
+	return fault.New(fault.KindOf(err), "%s: %w", document("file", path), err)
 }
 
 // oneByOne lets one write at a time through.

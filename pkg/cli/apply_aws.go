@@ -46,9 +46,9 @@ func (c *applyAWS) settle(p *plan, t *target) error {
 		}
 	}
 	t.exchange = func(ctx context.Context, m material) (outcome, error) {
-		exchange := func() (aws.Credentials, error) { return x.Exchange(ctx, p.client(), m.token) }
+		exchange := func() (aws.Credentials, error) { return x.Exchange(ctx, p.clientOf(t), m.token) }
 		if t.via != nil {
-			exchange = func() (aws.Credentials, error) { return x.ExchangeVia(ctx, p.client(), m.via) }
+			exchange = func() (aws.Credentials, error) { return x.ExchangeVia(ctx, p.clientOf(t), m.via) }
 		}
 		got, err := exchange()
 		if err != nil {
@@ -83,7 +83,7 @@ func (c *applyAWS) processProfile(p *plan, t *target, x *aws.Exchange, files aws
 	}
 	edits, err := (&awsRun{app: p.app}).processProfile(x, t.token, c.Profile.text, files)
 	if err != nil {
-		return nil, t.located(err)
+		return nil, p.located(t, err)
 	}
 	return edits, nil
 }
@@ -97,7 +97,7 @@ func (c *applyAWS) exchange(p *plan, t *target) (*aws.Exchange, error) {
 			return nil, err
 		}
 		if err := p.mayRead(policy); err != nil {
-			return nil, t.located(fault.New(fault.Usage, "--policy: %w", err))
+			return nil, p.located(t, fault.New(fault.Usage, "%s: %w", fault.Option("policy"), err))
 		}
 	}
 	o := aws.Options{
@@ -123,10 +123,10 @@ func (c *applyAWS) exchange(p *plan, t *target) (*aws.Exchange, error) {
 	}
 	x, err := o.Settle(getenv)
 	if err != nil {
-		return nil, t.located(err)
+		return nil, p.located(t, err)
 	}
 	for _, n := range x.Notes {
-		p.noteOnce(inTermsOf(c, n))
+		p.noteOnce(n.Named(p.optionNames(c)))
 	}
 	return x, nil
 }
@@ -140,7 +140,7 @@ func (c *applyAWS) profileFiles(p *plan, t *target, region string) (aws.Files, e
 		return aws.Files{}, t.mistake(t.at(), "it has no profile to write, and no other target comes via it")
 	}
 	if err := ini.ProfileName(c.Profile.text); err != nil {
-		return aws.Files{}, t.located(err)
+		return aws.Files{}, p.located(t, fault.About(err, "profile", ""))
 	}
 	if !t.chosen {
 		return aws.Files{}, nil

@@ -2,10 +2,7 @@ package cli
 
 import (
 	"reflect"
-	"regexp"
 	"slices"
-	"strconv"
-	"strings"
 
 	"github.com/oidc-broker/oidc-broker/pkg/internal/fault"
 )
@@ -163,53 +160,85 @@ func entriesOf(m mapping) []keyed {
 	return all
 }
 
-// flagLike is how the providers name an option.
-const flagLike = `--[a-z][a-z-]*[a-z]`
-
-// inTermsOf says the same about a mapping of the file: the providers speak of
-// flags, of which there is none here. Commands that a hint gives keep theirs.
-func inTermsOf(m mapping, text string) string {
-	if strings.Contains(text, "oidc-broker ") || strings.Contains(text, "gcloud ") {
-		return text
-	}
-	var keys []string
-	eachKey(reflect.ValueOf(m).Elem(), func(s slot) { keys = append(keys, s.name) })
-	return regexp.MustCompile(flagLike).ReplaceAllStringFunc(text, func(flag string) string {
-		if name := strings.TrimPrefix(flag, "--"); slices.Contains(keys, name) {
-			return name
+// optionNames is how the options of a mapping are called: by their keys, unless a variable
+// gave the value. What is no key of it is an option of the command, as all are of nil.
+func (p *plan) optionNames(m mapping) fault.Naming {
+	return func(o fault.Option) string {
+		if m == nil {
+			return p.given(o)
 		}
-		return flag
-	})
+		switch variable := p.taken[o]; {
+		case variable != "" && !slices.ContainsFunc(entriesOf(m), func(k keyed) bool { return k.name == string(o) }):
+			return variable
+		case hasKey(m, o):
+			return string(o)
+		}
+		return p.given(o)
+	}
 }
 
-// located puts an error about a mapping's options where the file has them.
-func located(err error, whose string, m mapping) error {
-	text := whose + ": " + inTermsOf(m, err.Error())
-	e := fault.New(fault.KindOf(err), "%w", misplacement{culprit(m, err.Error()), text})
-	for _, h := range fault.Hints(err) {
-		_ = e.Hint("%s", inTermsOf(m, h))
+// keys is how hints call them, about what is still to be given.
+func keys(m mapping) fault.Naming {
+	return func(o fault.Option) string {
+		if hasKey(m, o) {
+			return string(o)
+		}
+		return asFlags(o)
+	}
+}
+
+func hasKey(m mapping, o fault.Option) bool {
+	found := false
+	if m == nil {
+		return false
+	}
+	eachKey(reflect.ValueOf(m).Elem(), func(s slot) { found = found || s.name == string(o) })
+	return found
+}
+
+// inTermsOf is an error about a mapping in its keys. What it begins with is not the
+// error's own. The first of several says that nothing was written.
+func (p *plan) inTermsOf(m mapping, subject string, err error, first bool) *fault.Error {
+	e := fault.New(fault.KindOf(err), "%s%s", subject, p.optionNames(m).Text(err))
+	if first {
+		e.Hint("%s", nothingWritten)
+	}
+	return withHints(e, m, err)
+}
+
+const nothingWritten = "nothing was written"
+
+func withHints(e *fault.Error, m mapping, err error) *fault.Error {
+	for _, h := range keys(m).Hints(err) {
+		e.Hint("%s", h)
+	}
+	for _, d := range keys(m).Details(err) {
+		e.Detail("%s", d)
 	}
 	return e
 }
 
-// culprit is where the value stands that an error speaks of: mostly it names the
-// option, or quotes the value; of a list, the quoted one is meant.
-func culprit(m mapping, text string) place {
-	flags := regexp.MustCompile(flagLike).FindAllString(text, -1)
-	best, most := *m.place(), 0
+// locatedIn puts an error about a mapping's options where the file has them.
+func (p *plan) locatedIn(m mapping, whose string, err error) error {
+	text := whose + ": " + p.optionNames(m).Text(err)
+	return withHints(fault.New(fault.KindOf(err), "%w", misplacement{placeFor(m, err), text}), m, err)
+}
+
+// placeFor is where the value stands that an error is about: the option's, and of a
+// list the value that the error names. Else it is where the mapping begins.
+func placeFor(m mapping, err error) place {
+	option, value := fault.OptionOf(err)
+	quoted, _ := fault.Arguments(err)
+	at := *m.place()
+	found := false
 	for _, e := range entriesOf(m) {
-		weight := 0
-		if i := slices.Index(flags, "--"+e.name); i >= 0 {
-			weight = max(1000-200*i, 200) // the first that is named
-		}
-		if strings.Contains(text, strconv.Quote(e.text)) {
-			weight += 500
-		} else if len(e.text) > 3 && strings.Contains(text, e.text) {
-			weight += 100
-		}
-		if weight > most {
-			best, most = e.at, weight
+		switch {
+		case e.name != string(option):
+		case e.text == value || value == "" && slices.Contains(quoted, e.text):
+			return e.at
+		case !found:
+			at, found = e.at, true
 		}
 	}
-	return best
+	return at
 }

@@ -7,6 +7,7 @@ import (
 
 	"github.com/oidc-broker/oidc-broker/pkg/gcp"
 	"github.com/oidc-broker/oidc-broker/pkg/internal/broker"
+	"github.com/oidc-broker/oidc-broker/pkg/internal/fault"
 	"github.com/oidc-broker/oidc-broker/pkg/internal/files"
 	"github.com/oidc-broker/oidc-broker/pkg/oidc"
 )
@@ -28,7 +29,7 @@ func (c *applyGCP) settle(p *plan, t *target) error {
 	f := gcpFiles{source: c.Source.text}
 	by, err := p.sourceProgram(f.source, t.token)
 	if err != nil {
-		return t.located(err)
+		return p.located(t, err)
 	}
 	if f.output, err = c.configPath(p, t); err != nil {
 		return err
@@ -44,7 +45,7 @@ func (c *applyGCP) settle(p *plan, t *target) error {
 			return err
 		}
 		if w.configuration, err = gcp.FindConfiguration(getenv, c.Configuration.text); err != nil {
-			return t.located(err)
+			return p.located(t, fault.About(err, "configuration", ""))
 		}
 	}
 	t.calls = []string{"token exchange at " + x.Provider.String()}
@@ -62,7 +63,7 @@ func (c *applyGCP) exchange(p *plan, t *target) (*gcp.Exchange, error) {
 		STSEndpoint: c.STSEndpoint.text, IAMCredentialsEndpoint: c.IAMCredentialsEndpoint.text,
 	}
 	for _, v := range []struct {
-		option string
+		option fault.Option
 		to     *string
 		names  []string
 	}{
@@ -76,7 +77,7 @@ func (c *applyGCP) exchange(p *plan, t *target) (*gcp.Exchange, error) {
 	}
 	x, err := o.SettleFor(gcp.ExportedConfiguration) // a project needs a gcloud configuration: settle
 	if err != nil {
-		return nil, t.located(err)
+		return nil, p.located(t, err)
 	}
 	return x, nil
 }
@@ -117,7 +118,7 @@ func (c *applyGCP) plan(p *plan, t *target, w *gcpWriting) error {
 		return err
 	}
 	if _, err := w.edits(known, oidc.Token{}); err != nil {
-		return t.located(err)
+		return p.located(t, err)
 	}
 	if err := p.writes(t, known.Config, "credential configuration", c.OutputFile.or(t.at())); err != nil {
 		return err
@@ -156,7 +157,7 @@ func (c *applyGCP) plan(p *plan, t *target, w *gcpWriting) error {
 		if o.edits, err = w.edits(files, m.token); err != nil {
 			return o, err
 		}
-		got, err := w.exchange.Exchange(ctx, p.client(), m.token)
+		got, err := w.exchange.Exchange(ctx, p.clientOf(t), m.token)
 		if err == nil {
 			p.progress("%s: access to Google Cloud until %s", t, got.Expiry.Format(time.RFC3339))
 		}

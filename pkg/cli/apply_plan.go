@@ -24,11 +24,12 @@ type plan struct {
 	*app
 	path    string        // of the file, - for standard input
 	trusted bool          // everyone who can change the file is
-	given   tokenOptions  // on the command line
+	command tokenOptions  // on the command line
 	token   tokenOptions  // for all targets
 	server  vault.Options // how Vaults are reached, where their targets do not say
 	targets []*target     // in the order of the file
 	claimed map[string]claim
+	taken   map[fault.Option]string // the variables that options which the file leaves out are from
 	notes   []string
 
 	profiles  []aws.DeliveredProfile // that are written
@@ -108,12 +109,11 @@ func (t *target) mistake(at place, format string, args ...any) *fault.Error {
 }
 
 // located puts a provider's error where the file has what it is about.
-func (t *target) located(err error) error { return located(err, t.String(), t.spec) }
+func (p *plan) located(t *target, err error) error { return p.locatedIn(t.spec, t.String(), err) }
 
 // newPlan settles what the file asks for.
 func (a *app) newPlan(f *applyFile, r *applyRun) (*plan, error) {
-	a.taken = map[string]string{}
-	p := &plan{app: a, path: r.file, given: r.token, server: r.vaults.options, trusted: r.trustFile, claimed: map[string]claim{}}
+	p := &plan{app: a, path: r.file, command: r.token, server: r.vaults.options, trusted: r.trustFile, claimed: map[string]claim{}, taken: map[fault.Option]string{}}
 	if err := p.finder(r.token).Check(); err != nil {
 		return nil, err
 	}
@@ -288,7 +288,7 @@ func (p *plan) partitions() error {
 func (p *plan) choose(only []string) error {
 	for _, name := range only {
 		if !slices.ContainsFunc(p.targets, func(t *target) bool { return t.name == name }) {
-			return fault.New(fault.Usage, "--only %q: there is no target of that name", name).
+			return fault.New(fault.Usage, "%s %q: there is no target of that name", fault.Option("only"), name).
 				Hint("there are %s", strings.Join(p.names(), ", "))
 		}
 	}
@@ -337,7 +337,7 @@ func (p *plan) settleToken(t *applyToken, over tokenOptions, whose string, of ma
 		o.MinValidity = max(over.MinValidity, time.Duration(d))
 	}
 	if err := p.finder(o).Check(); err != nil {
-		return o, located(err, whose, of)
+		return o, p.locatedIn(of, whose, err)
 	}
 	if o.File == "-" && p.path == "-" {
 		return o, fault.New(fault.Usage, "standard input, -, is given for the file and for the token")
@@ -424,7 +424,7 @@ func (p *plan) first(names ...string) (string, error) {
 }
 
 // fromEnvironment gives an option that the file leaves out its variable's value.
-func (p *plan) fromEnvironment(option string, to *string, names ...string) error {
+func (p *plan) fromEnvironment(option fault.Option, to *string, names ...string) error {
 	for _, name := range names {
 		if *to != "" {
 			return nil

@@ -83,6 +83,7 @@ func TestPlanRefuses(t *testing.T) {
 		{"via to gcp", aGCP + "    via: a\n", `5:5: a gcp target has no key "via"`, ""},
 
 		{"no provider", "version: 1\ngcp:\n  - name: g\n", `3:5: gcp target "g": it has no workload-identity-provider`, ""},
+		{"a name that the error quotes, too", "version: 1\naws:\n  - name: role\n    profile: role\n    role-arn: role\n", `5:15: aws target "role": role-arn "role" is not the ARN of a role`, ""},
 		{"half a provider", "version: 1\ngcp:\n  - name: g\n    workload-identity-provider: projects/1\n", `4:33: gcp target "g": "projects/1" is not the name of a workload identity provider`, "it is not complete"},
 		{"an account of Google's", aGCP + "    service-account: me@example.com\n", `5:22: gcp target "g": "me@example.com" is not the address of a service account`, ""},
 		{"a delegate", aGCP + "    service-account: a@b.iam.gserviceaccount.com\n    delegate: [x, y]\n", `6:16: gcp target "g": "x" is not the address of a service account`, ""},
@@ -100,7 +101,7 @@ func TestPlanRefuses(t *testing.T) {
 		{"secrets without a file", aVault + "    secret: secret/data/x\n", `5:13: vault target "v": secret: there is no secrets-file to write it into`, ""},
 		{"a file without secrets", aVault + "    secrets-file: x\n", `5:19: vault target "v": secrets-file: there is no secret to write into it`, "name one: secret:"},
 		{"a format without a file", aVault + "    secrets-format: json\n", `5:21: vault target "v": secrets-format is that of a secrets-file`, ""},
-		{"a secret's variable", aVault + "    secret: ['a b=c', 'x y=1z']\n    secrets-file: x\n", `5:14: vault target "v": secret x: "1z" cannot be the name of an environment variable`, ""},
+		{"a secret's variable", aVault + "    secret: ['a b=c', 'x y=1z']\n    secrets-file: x\n", `5:23: vault target "v": secret x: "1z" cannot be the name of an environment variable`, ""},
 		{"two secrets for a variable", aVault + "    secret: ['a b=X', 'c d=X']\n    secrets-file: x\n", `vault target "v": two secrets claim the name X: a and c`, "give one of them another"},
 		{"a time", aVault + "    client-timeout: soon\n", `5:21: vault target "v": client-timeout "soon" is not a time`, ""},
 		{"retries", aVault + "    max-retries: 1000\n", `5:18: vault target "v": max-retries "1000" is not a number from 0 to 100`, ""},
@@ -159,10 +160,10 @@ func TestPlanEnvironment(t *testing.T) {
 		{"VAULT_ADDR", "version: 1\nvault: [{name: v}]\n", []string{"VAULT_ADDR=https://one.example.com"}, "login at https://one.example.com"},
 		{"BAO_ADDR", "version: 1\nvault: [{name: v}]\n", []string{"VAULT_ADDR=https://one.example.com", "BAO_ADDR=https://two.example.com"}, "login at https://two.example.com"},
 		{"the file's address", aVault, []string{"VAULT_ADDR=https://one.example.com"}, "login at https://vault.example.com"},
-		{"a universe", aGCP + "    service-account: a@b.iam.gserviceaccount.com\n", []string{"GOOGLE_CLOUD_UNIVERSE_DOMAIN=not a domain"}, "universe-domain \"not a domain\" is not a domain"},
+		{"a universe", aGCP + "    service-account: a@b.iam.gserviceaccount.com\n", []string{"GOOGLE_CLOUD_UNIVERSE_DOMAIN=not a domain"}, "GOOGLE_CLOUD_UNIVERSE_DOMAIN \"not a domain\" is not a domain"},
 		{"no home", aVault, []string{"HOME="}, "there is no home directory"},
 		{"no home for ~", aVault + "    output-file: ~/x\n", []string{"HOME="}, "no home directory for \"~/x\""},
-		{"an unknown name", anAWS, []string{"ONLY=b"}, "--only \"b\": there is no target of that name"},
+		{"an unknown name", anAWS, []string{"ONLY=b"}, "only \"b\": there is no target of that name"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			p, _, err := planned(t, row.text, row.env...)

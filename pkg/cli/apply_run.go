@@ -7,6 +7,7 @@ import (
 
 	"github.com/oidc-broker/oidc-broker/pkg/internal/fault"
 	"github.com/oidc-broker/oidc-broker/pkg/internal/files"
+	"github.com/oidc-broker/oidc-broker/pkg/internal/remote"
 	"github.com/oidc-broker/oidc-broker/pkg/oidc"
 )
 
@@ -112,16 +113,13 @@ func (p *plan) failure(ctx context.Context, results []*result) error {
 		switch {
 		case r.before != nil:
 			e = fault.New(fault.Refused, "%s: not tried, for %s failed, which it comes via", r.target, r.before)
+			if first {
+				e.Hint("%s", nothingWritten)
+			}
 		case r.err != nil:
-			e = fault.New(fault.KindOf(r.err), "%s: %s", r.target, inTermsOf(r.target.spec, r.err.Error()))
+			e = p.inTermsOf(r.target.spec, r.target.String()+": ", r.err, first)
 		default:
 			continue
-		}
-		if first {
-			_ = e.Hint("nothing was written")
-		}
-		for _, h := range fault.Hints(r.err) {
-			_ = e.Hint("%s", inTermsOf(r.target.spec, h))
 		}
 		all = append(all, e)
 	}
@@ -165,4 +163,11 @@ func (p *plan) revokeAll(ctx context.Context, results []*result, which func(outc
 		}
 	}
 	wg.Wait()
+}
+
+// clientOf is the HTTP client for a target's calls.
+func (p *plan) clientOf(t *target) *remote.Client {
+	c := p.client()
+	c.Origin = p.optionNames(t.spec)
+	return c
 }

@@ -82,24 +82,17 @@ func (p *plan) noToken(ctx context.Context, choices []*choice) error {
 		if c.err == nil {
 			continue
 		}
-		terms := func(text string) string { return text }
-		given := p.given
-		given.receiver = c.options.receiver
-		if !reflect.DeepEqual(c.options, given) { // it is the file that chose
-			terms = func(text string) string { return inTermsOf(&applyFile{}, text) }
+		command := p.command
+		command.receiver = c.options.receiver
+		spec := mapping(c.targets[0].spec)
+		if reflect.DeepEqual(c.options, command) {
+			spec = nil // it is no file that chose
 		}
-		text := terms(c.err.Error())
+		subject := ""
 		if len(choices) > 1 {
-			text = "the token of " + whose(c.targets) + ": " + text
+			subject = "the token of " + whose(c.targets) + ": "
 		}
-		e := fault.New(fault.KindOf(c.err), "%s", text)
-		if len(choices) > 1 && len(all) == 0 {
-			_ = e.Hint("nothing was written")
-		}
-		for _, h := range fault.Hints(c.err) {
-			_ = e.Hint("%s", terms(h))
-		}
-		all = append(all, e)
+		all = append(all, p.inTermsOf(spec, subject, c.err, len(choices) > 1 && len(all) == 0))
 	}
 	return all
 }

@@ -20,14 +20,14 @@ func (c *applyVault) settle(p *plan, t *target) error {
 	}
 	s, err := o.Settle()
 	if err != nil {
-		return t.located(err)
+		return p.located(t, err)
 	}
 	w, err := c.writing(p, t)
 	if err != nil {
 		return err
 	}
 	if err := s.CheckVariables(); err != nil {
-		return t.located(err)
+		return p.located(t, err)
 	}
 	if files := s.Files(); len(files) > 0 {
 		return t.mistake(c.Secret[0].at, "secret: %q: a field goes into a file of its own with 'oidc-broker vault' alone", "@"+files[0]).
@@ -56,7 +56,7 @@ func (c *applyVault) settle(p *plan, t *target) error {
 		}
 	}
 	t.exchange = func(ctx context.Context, m material) (outcome, error) {
-		session, err := p.loginWith(ctx, s, m.token)
+		session, err := loginWith(ctx, p.clientOf(t), s, m.token)
 		if err != nil {
 			return outcome{}, err
 		}

@@ -340,7 +340,7 @@ func (r *yamlReader) mapping(to slot, v mapping, n ast.Node) error {
 		if !known {
 			e := misplaced(p.at, "%s has no key %q", v.what(), p.name)
 			if near := nearest(strings.ToLower(strings.ReplaceAll(p.name, "_", "-")), keys); len(near) > 0 {
-				_ = e.Hint("did you mean %s?", strings.Join(near, ", or "))
+				e.Hint("did you mean %s?", strings.Join(near, ", or "))
 			}
 			return e.Hint("its keys are %s", strings.Join(keys, ", "))
 		}
@@ -449,7 +449,7 @@ func (s slot) scalar(to *entry, n ast.Node, want string, is func(ast.Node) bool)
 	if !is(n) {
 		e := misplaced(at, "%s has to be %s", s.name, want)
 		if _, single := n.(ast.ScalarNode); single && !strings.Contains(want, "true") {
-			_ = e.Hint("put it in quotes: YAML takes %s for something else", n.GetToken().Value)
+			e.Hint("put it in quotes: YAML takes %s for something else", n.GetToken().Value)
 		}
 		return e
 	}

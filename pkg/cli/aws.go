@@ -72,7 +72,7 @@ func (r *awsRun) settleAsGiven() (*aws.Exchange, error) {
 		return nil, err
 	}
 	for _, n := range x.Notes {
-		r.note(n)
+		r.note(n.Named(r.given))
 	}
 	return x, nil
 }

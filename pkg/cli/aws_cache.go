@@ -202,7 +202,7 @@ func (c *awsCache) rather(held aws.Cached, err error) (aws.Credentials, error) {
 	case errors.Is(err, context.Canceled), held.Expiration.IsZero():
 		return aws.Credentials{}, err
 	case left > 0:
-		c.note("the credentials could not be renewed, those from before are valid until " + held.Expiration.Format(time.RFC3339) + ": " + err.Error())
+		c.note("the credentials could not be renewed, those from before are valid until " + held.Expiration.Format(time.RFC3339) + ": " + c.text(err))
 		return held.Credentials, nil
 	}
 	return aws.Credentials{}, fault.New(fault.KindOf(err), "the credentials ended at %s and could not be renewed: %w", held.Expiration.Format(time.RFC3339), err)

@@ -16,12 +16,12 @@ const ignoreEnvironment = "ignore-environment"
 // processProfile returns the edits that make a profile whose SDKs call this program
 // for the settled request, with a token that t finds.
 func (r *awsRun) processProfile(x *aws.Exchange, t tokenOptions, name string, to aws.Files) ([]files.Edit, error) {
-	self, token, err := r.callback(t, "--mode process")
+	self, token, err := r.callback(t, fault.Messagef("%s process", fault.Option("mode")))
 	if err != nil {
 		return nil, err
 	}
 	if path, err := filepath.Abs(t.File); t.File != "" && (err != nil || !files.Rereadable(path)) {
-		return nil, fault.New(fault.Usage, "--token-file %q cannot be read again: it does not go with --mode process", path)
+		return nil, fault.New(fault.Usage, "%s %q cannot be read again: it does not go with %s process", fault.Option("token-file"), path, fault.Option("mode"))
 	}
 	request, err := x.Args()
 	if err != nil {

@@ -19,8 +19,8 @@ import (
 // settleRefresh refuses what cannot be renewed.
 func (r *awsRun) settleRefresh() error {
 	if r.token.File == "-" {
-		return fault.New(fault.Usage, "--token-file - cannot be read again: it does not go with --refresh").
-			Hint("without --token-file a new token is minted when the job's has expired")
+		return fault.New(fault.Usage, "%s - cannot be read again: it does not go with %s", fault.Option("token-file"), fault.Option("refresh")).
+			Hint("without %s a new token is minted when the job's has expired", fault.Option("token-file"))
 	}
 	return nil
 }
@@ -53,7 +53,7 @@ func (r *awsRun) refreshed(ctx context.Context, x *aws.Exchange, argv []string) 
 	defer func() { end(); <-running }()
 	endpoint, err := aws.Serve(life, func(ctx context.Context) (aws.Credentials, error) {
 		got, err := kept.Get(ctx)
-		return got, inOneLine(err)
+		return got, r.inOneLine(err)
 	})
 	if err != nil {
 		return err
@@ -76,19 +76,19 @@ func (r *awsRun) within(ctx context.Context, x *aws.Exchange) (aws.Credentials, 
 
 // notRenewed says once what will happen to a command that goes on.
 func (r *awsRun) notRenewed(end time.Time, err error) {
-	r.note(fmt.Sprintf("the AWS credentials end at %s and could not be renewed yet: %v", end.UTC().Format(time.RFC3339), err))
-	for _, h := range fault.Hints(err) {
+	r.note(fmt.Sprintf("the AWS credentials end at %s and could not be renewed yet: %s", end.UTC().Format(time.RFC3339), r.text(err)))
+	for _, h := range asFlags.Hints(err) {
 		r.note(h)
 	}
 }
 
 // inOneLine is an error as it is to be shown by another program.
-func inOneLine(err error) error {
+func (a *app) inOneLine(err error) error {
 	if err == nil {
 		return nil
 	}
-	text := err.Error()
-	if hints := fault.Hints(err); len(hints) > 0 {
+	text := a.text(err)
+	if hints := asFlags.Hints(err); len(hints) > 0 {
 		text += " (" + strings.Join(hints, "; ") + ")"
 	}
 	return errors.New(clean(text))

@@ -41,7 +41,7 @@ func (a *app) journal() *undo.Journal {
 	j.Log = func(err error) {
 		if len(fault.Hints(err)) > 0 && !errors.Is(err, fs.ErrPermission) {
 			// There is a record, and it cannot be used: nobody would know before cleanup.
-			a.note(fmt.Sprintf("not recorded for 'oidc-broker cleanup': %v", err))
+			a.note(fmt.Sprintf("not recorded for 'oidc-broker cleanup': %s", a.text(err)))
 			return
 		}
 		a.progress("not recorded for 'oidc-broker cleanup': %v", err)
@@ -393,7 +393,7 @@ func (r *vaultRun) revokeNoted(ctx context.Context, t notedToken) (did, again bo
 	case vault.Gone(err):
 		r.progress("the Vault token at %s no longer exists", t.Address)
 	case err != nil:
-		r.noteError(fmt.Errorf("a Vault token at %s could not be revoked: %w", t.Address, err))
+		r.noteError(fault.New(fault.KindOf(err), "a Vault token at %s could not be revoked: %w", t.Address, err))
 		if fault.KindOf(err) != fault.Refused {
 			r.note("it stays recorded: run cleanup again when the server can be reached")
 			return false, true

@@ -12,7 +12,7 @@ func refuseNever(all []broker.Conflict) error {
 		if c.Never != 0 {
 			e := fault.New(c.Never, "%s", c.Message)
 			if c.Remedy != "" {
-				_ = e.Hint("%s", c.Remedy)
+				e.Hint("%s", c.Remedy)
 			}
 			return e
 		}

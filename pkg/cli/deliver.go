@@ -46,7 +46,7 @@ func printToTerminal(o options, p *bool) {
 // credentials.
 func (e *envOutput) settle() error {
 	if e.bashEnv && e.shell != "" {
-		return fault.New(fault.Usage, "--bash-env writes for bash: it does not go with --shell")
+		return fault.New(fault.Usage, "%s writes for bash: it does not go with %s", fault.Option("bash-env"), fault.Option("shell"))
 	}
 	if e.shell == "" {
 		e.shell = "sh"
@@ -63,7 +63,7 @@ func (e *envOutput) settle() error {
 		return err
 	}
 	if e.path == "" {
-		return fault.New(fault.Local, "--bash-env: the variable BASH_ENV is not set").
+		return fault.New(fault.Local, "%s: the variable BASH_ENV is not set", fault.Option("bash-env")).
 			Hint("CircleCI sets it in every job; elsewhere name a file: export BASH_ENV=$HOME/.bash_env")
 	}
 	return nil

@@ -3,8 +3,6 @@ package cli
 import (
 	"context"
 	"errors"
-	"strconv"
-	"strings"
 
 	"github.com/oidc-broker/oidc-broker/pkg/internal/fault"
 	"github.com/oidc-broker/oidc-broker/pkg/internal/files"
@@ -26,7 +24,7 @@ func (a *app) readFile(path string, limit int64) ([]byte, error) {
 
 // document reads a file; - is standard input. option is the one that names it, ""
 // for an argument.
-func (a *app) document(option, path string) ([]byte, error) {
+func (a *app) document(option fault.Option, path string) ([]byte, error) {
 	var b []byte
 	var err error
 	if path == "-" {
@@ -38,18 +36,19 @@ func (a *app) document(option, path string) ([]byte, error) {
 	if err == nil || cause == nil || errors.Is(err, context.Canceled) {
 		return b, err
 	}
-	e := fault.New(fault.Local, "cannot read %s: %w", said(option, path), cause)
-	for _, h := range fault.Hints(err) {
-		_ = e.Hint("%s", h)
-	}
-	return nil, e
+	return nil, fault.New(fault.Local, "cannot read %s: %w", document(option, path), cause).HintsOf(err)
 }
 
-// said is how a message names a document.
-func said(option, path string) string { return strings.TrimSpace(option + " " + strconv.Quote(path)) }
+// document is how a message names a document.
+func document(option fault.Option, path string) fault.Message {
+	if option == "" {
+		return fault.Messagef("%q", path)
+	}
+	return fault.Messagef("%s %q", option, path)
+}
 
 // optional reads and parses a document. Without a path there is none.
-func optional[T any](a *app, option, path string, parse func([]byte) (*T, error)) (*T, error) {
+func optional[T any](a *app, option fault.Option, path string, parse func([]byte) (*T, error)) (*T, error) {
 	if path == "" {
 		return nil, nil
 	}
@@ -57,14 +56,14 @@ func optional[T any](a *app, option, path string, parse func([]byte) (*T, error)
 }
 
 // parsed reads and parses a document.
-func parsed[T any](a *app, option, path string, parse func([]byte) (*T, error)) (*T, error) {
+func parsed[T any](a *app, option fault.Option, path string, parse func([]byte) (*T, error)) (*T, error) {
 	b, err := a.document(option, path)
 	if err != nil {
 		return nil, err
 	}
 	d, err := parse(b)
 	if err != nil {
-		return nil, fault.New(fault.KindOf(err), "%s: %w", said(option, path), err)
+		return nil, fault.New(fault.KindOf(err), "%s: %w", document(option, path), err)
 	}
 	return d, nil
 }

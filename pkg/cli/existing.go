@@ -36,7 +36,7 @@ func (a *app) orExisting(c *cobra.Command, t *tokenOptions, look func() (existin
 		if by := f.Hosted(); by != "" {
 			err := run(c, args)
 			if fault.KindOf(err) == fault.Token {
-				return fault.New(fault.Token, "%w", err).Hint("--if-no-token use-existing does not apply: %s is set, so this is a CI job, which should have a token", by)
+				return fault.New(fault.Token, "%w", err).Hint("%s use-existing does not apply: %s is set, so this is a CI job, which should have a token", fault.Option("if-no-token"), by)
 			}
 			return err
 		}
@@ -51,7 +51,7 @@ func (a *app) orExisting(c *cobra.Command, t *tokenOptions, look func() (existin
 			return err
 		}
 		if len(e.found) == 0 {
-			return fault.New(fault.Token, "%w; --if-no-token use-existing found no %s", missing, e.tools).Hint("%s", e.none)
+			return fault.New(fault.Token, "%w; %s use-existing found no %s", missing, fault.Option("if-no-token"), e.tools).Hint("%s", e.none)
 		}
 		// Also with --quiet: that another identity acts is never silent.
 		a.say("note", fmt.Sprintf("no OpenID Connect token: nothing is changed, and tools use the existing %s: %s", e.tools, strings.Join(e.found, ", ")))

@@ -157,7 +157,7 @@ func (a *app) sourceProgram(source string, t tokenOptions) (*gcp.Executable, err
 	if source != "executable" {
 		return nil, nil
 	}
-	self, args, err := a.callback(t, "--source executable")
+	self, args, err := a.callback(t, fault.Messagef("%s executable", fault.Option("source")))
 	if err != nil {
 		return nil, err
 	}
@@ -167,9 +167,9 @@ func (a *app) sourceProgram(source string, t tokenOptions) (*gcp.Executable, err
 // callback returns this program's own file and the token's options as a command
 // line has them, for a file that calls the program back. option is the one that
 // demands it.
-func (a *app) callback(t tokenOptions, option string) (self string, args []string, err error) {
+func (a *app) callback(t tokenOptions, option fault.Message) (self string, args []string, err error) {
 	if t.File == "-" {
-		return "", nil, fault.New(fault.Usage, "--token-file - cannot be read again: it does not go with %s", option)
+		return "", nil, fault.New(fault.Usage, "%s - cannot be read again: it does not go with %s", fault.Option("token-file"), option)
 	}
 	if self, err = a.lastingSelf(option); err != nil {
 		return "", nil, err
@@ -334,8 +334,8 @@ func (r *gcpRun) keepToken(ctx context.Context, path string, t oidc.Token) {
 		return r.finder(r.token).Renew(ctx, old)
 	}
 	gcp.KeepToken(ctx, path, t, renew, r.Now, func(end time.Time, err error) {
-		r.note(fmt.Sprintf("Google's libraries can renew their access until %s, because no newer token is available: %v", end.UTC().Format(time.RFC3339), err))
-		for _, h := range fault.Hints(err) {
+		r.note(fmt.Sprintf("Google's libraries can renew their access until %s, because no newer token is available: %s", end.UTC().Format(time.RFC3339), r.text(err)))
+		for _, h := range asFlags.Hints(err) {
 			r.note(h)
 		}
 	})
@@ -380,7 +380,7 @@ func (r *gcpRun) idTokenCommand() *cobra.Command {
 		Args:    noArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			if audience == "" {
-				return fault.New(fault.Usage, "an ID token needs an audience: give --audience-url").
+				return fault.New(fault.Usage, "an ID token needs an audience: give %s", fault.Option("audience-url")).
 					Hint("it is the URL of the service that is called, or its client id")
 			}
 			return r.print(c, gcp.PrintedIDToken, toTerminal, func(ctx context.Context, x *gcp.Exchange, t oidc.Token) (secret.Value, error) {
@@ -427,7 +427,8 @@ func (r *gcpRun) print(c *cobra.Command, out gcp.Output, toTerminal bool, get fu
 func (r *gcpRun) unused(c *cobra.Command, x *gcp.Exchange, lacking bool) []broker.Conflict {
 	var all []broker.Conflict
 	for _, u := range x.Unused {
-		if lacking || c.Flags().Changed(u.Option) {
+		if lacking || c.Flags().Changed(string(u.Option)) {
+			u.Message = r.given(u.Option) + " " + u.Message
 			all = append(all, u.Conflict)
 		}
 	}

@@ -81,7 +81,7 @@ func (r *credConfigRun) declare(o options) {
 
 func (r *credConfigRun) run(c *cobra.Command) error {
 	if r.files.output == "" {
-		return fault.New(fault.Usage, "no file to write: give --output-file")
+		return fault.New(fault.Usage, "no file to write: give %s", fault.Option("output-file"))
 	}
 	p, err := gcp.ParseProvider(r.config.Provider)
 	if err != nil {
@@ -104,7 +104,7 @@ func (r *credConfigRun) run(c *cobra.Command) error {
 		return fault.New(fault.KindOf(err), "cannot write the credential configuration: %w", err)
 	}
 	for _, n := range g.Notes() {
-		r.note(n)
+		r.note(n.Named(r.given))
 	}
 	r.delivered(d)
 	return nil
@@ -128,7 +128,7 @@ func (r *credConfigRun) sourceEdits(ctx context.Context, sourceGiven bool) (edit
 	files := gcp.Files{Config: r.files.output}
 	if theirs {
 		if sourceGiven {
-			return nil, t, fault.New(fault.Usage, "--source is instead of gcloud's sources: give one of them")
+			return nil, t, fault.New(fault.Usage, "%s is instead of gcloud's sources: give one of them", fault.Option("source"))
 		}
 		r.unrecorded = true // as gcloud's own: the file is the user's, and cleanup leaves it
 		edits, err = g.Edits(files)
@@ -199,5 +199,5 @@ func (a *app) answered(c *cobra.Command, err error) bool {
 	if _, ok := c.Annotations[executableNote]; !ok {
 		return false
 	}
-	return a.result(append(gcp.ExecutableRefusal(err, clean), '\n')) == nil
+	return a.result(append(gcp.ExecutableRefusal(a.text(err), asFlags.Hints(err), fault.KindOf(err), clean), '\n')) == nil
 }

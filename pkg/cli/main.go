@@ -80,7 +80,7 @@ func Main(ctx context.Context, w World) (status int) {
 	if a.answered(command, err) {
 		return 0
 	}
-	return a.report(origins(command, err))
+	return a.report(err)
 }
 
 const (
@@ -94,13 +94,12 @@ type app struct {
 	verbose, quiet bool
 	timeout        time.Duration
 	attempts       int
-	reading        context.Context   // of the command, in which files and standard input are read
-	noted          map[string]bool   // see noteOnce
-	flags          *pflag.FlagSet    // of the command; nil before it is known
-	taken          map[string]string // the variables that options of apply's targets have their values from
-	unrecorded     bool              // what is written is not for cleanup
-	addOthers      func()            // the commands that were not made; nil: all were
-	found          *foundTokens      // the job's tokens, which exec takes out of the environment
+	reading        context.Context // of the command, in which files and standard input are read
+	noted          map[string]bool // see noteOnce
+	flags          *pflag.FlagSet  // of the command; nil before it is known
+	unrecorded     bool            // what is written is not for cleanup
+	addOthers      func()          // the commands that were not made; nil: all were
+	found          *foundTokens    // the job's tokens, which exec takes out of the environment
 }
 
 // aboutGroup is the group of cobra's own help command, too.
@@ -238,7 +237,7 @@ const quietAttempts = 4
 // client returns the HTTP client for one command.
 func (a *app) client() *remote.Client {
 	var failed atomic.Int32
-	return &remote.Client{Transport: a.Transport, Now: a.Now, Attempts: a.attempts, Origin: a.optionOrigin, Log: func(format string, args ...any) {
+	return &remote.Client{Transport: a.Transport, Now: a.Now, Attempts: a.attempts, Origin: a.given, Log: func(format string, args ...any) {
 		a.progress(format, args...)
 		if failed.Add(1) == quietAttempts && !a.verbose {
 			a.note(fmt.Sprintf(format, args...) + fmt.Sprintf(", for %s in all (--timeout)", a.timeout))
@@ -262,7 +261,7 @@ func noArgs(c *cobra.Command, args []string) error {
 	}
 	e := fault.New(fault.Usage, "%s has no command %q", c.CommandPath(), args[0])
 	for _, s := range nearestCommands(c, args[0]) {
-		_ = e.Hint("did you mean '%s'?", s)
+		e.Hint("did you mean '%s'?", s)
 	}
 	return e.Hint("see '%s --help'", c.CommandPath())
 }
@@ -295,7 +294,7 @@ func (a *app) report(err error) int {
 	}
 	printed := map[string]bool{}
 	for _, err := range all {
-		a.failed(err.Error(), a.hints(err), printed)
+		a.failed(a.text(err), a.hints(err), printed)
 	}
 	return int(fault.KindOf(err))
 }

@@ -152,9 +152,9 @@ func (a *app) settle(c *cobra.Command) error {
 	}
 	switch {
 	case a.timeout <= 0:
-		return fault.New(fault.Usage, "--timeout %s is not more than zero", a.timeout)
+		return fault.New(fault.Usage, "%s %s is not more than zero", fault.Option("timeout"), a.timeout)
 	case a.attempts < 1:
-		return fault.New(fault.Usage, "--max-attempts %d is less than 1", a.attempts)
+		return fault.New(fault.Usage, "%s %d is less than 1", fault.Option("max-attempts"), a.attempts)
 	}
 	return nil
 }
@@ -234,22 +234,6 @@ func fillList(list pflag.SliceValue, option, v string) error {
 		return err
 	}
 	return list.Replace(all)
-}
-
-// origins adds to a usage error which variables the options that it names have
-// their values from: the user may never have typed them.
-func origins(c *cobra.Command, err error) error {
-	var e *fault.Error
-	if c == nil || !errors.As(err, &e) || e.Kind() != fault.Usage {
-		return err
-	}
-	text := err.Error() + " "
-	c.Flags().VisitAll(func(f *pflag.Flag) {
-		if from := f.Annotations[fromNote]; len(from) > 0 && (strings.Contains(text, "--"+f.Name+" ") || strings.Contains(text, "--"+f.Name+":")) {
-			_ = e.Hint("--%s has its value from the variable %s", f.Name, from[0])
-		}
-	})
-	return err
 }
 
 // variable returns a variable that names a file or a place, trimmed. A value
@@ -350,7 +334,7 @@ func expanded(f *pflag.Flag, from string) error {
 		if ci.LooksLikeToken(v) {
 			// It would end up in a message, a file's name or the cloud's logs.
 			return fault.New(fault.Usage, "%s is given a token itself", from).
-				Hint("give the token with --token-env NAME or --token-file PATH")
+				Hint("give the token with %s NAME or %s PATH", fault.Option("token-env"), fault.Option("token-file"))
 		}
 	}
 	if _, raw := f.Annotations[rawNote]; raw {

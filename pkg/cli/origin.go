@@ -25,24 +25,24 @@ var homeVariables = []string{"HOME", "USERPROFILE"}
 // hints are an error's hints, and with --verbose its details. Before them comes which
 // variable or option a file has its path from: the user may never have typed it.
 func (a *app) hints(err error) []string {
-	hints := fault.Hints(err)
+	hints := asFlags.Hints(err)
 	if a.verbose {
-		hints = append(hints, fault.Details(err)...)
+		hints = append(hints, asFlags.Details(err)...)
 	}
-	if from := a.pathOrigin(err); from != "" && !strings.Contains(err.Error(), from) {
+	if from := a.pathOrigin(err); from != "" {
 		hints = append([]string{"the path comes from " + from}, hints...)
 	}
 	return hints
 }
 
 // pathOrigin returns the variable or option that names a file of err, or the nearest
-// directory that it is in, and "" if there is none. The home directory counts when the
+// directory that it is in, and "" if there is none, or err names it itself. The home directory counts when the
 // system refused: what is wrong in a file there is not the variable's fault.
 func (a *app) pathOrigin(err error) string {
 	if fault.KindOf(err) != fault.Local {
 		return ""
 	}
-	named := fault.Arguments(err)
+	named, options := fault.Arguments(err)
 	longest, from := 0, ""
 	offer := func(name, place string) {
 		if len(place) > longest && slices.ContainsFunc(named, func(path string) bool { return isWithin(path, place) }) {
@@ -73,6 +73,10 @@ func (a *app) pathOrigin(err error) string {
 			offer(name, v)
 		}
 	}
+	told := func(o fault.Option) bool { return a.given(o) == from }
+	if slices.Contains(named, from) || slices.ContainsFunc(options, told) {
+		return ""
+	}
 	return from
 }
 
@@ -93,22 +97,19 @@ func absolute(path string) string {
 	return path
 }
 
-// optionOrigin is how an error calls what named a value: the variable that the option
-// took its value from, else the option as the user wrote it.
-func (a *app) optionOrigin(option string) string {
-	name, isOption := strings.CutPrefix(option, "--")
-	if variable := a.taken[name]; variable != "" {
-		return variable
+// asFlags names options as a command line gives them.
+var asFlags fault.Naming = func(o fault.Option) string { return "--" + string(o) }
+
+// given names an option as it was given: by the variable that its value is from, else
+// by its flag.
+func (a *app) given(o fault.Option) string {
+	if a.flags != nil {
+		if f := a.flags.Lookup(string(o)); f != nil && len(f.Annotations[fromNote]) > 0 {
+			return f.Annotations[fromNote][0]
+		}
 	}
-	if !isOption || a.flags == nil {
-		return option
-	}
-	f := a.flags.Lookup(name)
-	switch {
-	case f == nil:
-		return name // a key in the file of apply
-	case len(f.Annotations[fromNote]) > 0:
-		return f.Annotations[fromNote][0]
-	}
-	return option
+	return asFlags(o)
 }
+
+// text is what an error says, in terms of what was given.
+func (a *app) text(err error) string { return fault.Naming(a.given).Text(err) }

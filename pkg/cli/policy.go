@@ -155,7 +155,7 @@ func (a *app) lint(d policyDocuments, path string) ([]policy.Finding, error) {
 		if err != nil {
 			return nil, err
 		}
-		iam, err := optional(a, "--iam-policy", d.second, wif.ParseIAMPolicy)
+		iam, err := optional(a, "iam-policy", d.second, wif.ParseIAMPolicy)
 		if err != nil {
 			return nil, err
 		}
@@ -175,7 +175,7 @@ func (a *app) vaultDocuments(d policyDocuments, path string) (*vaultPolicy, erro
 	if err != nil || d.second == "" {
 		return both, err
 	}
-	both.config, err = optional(a, "--config", d.second, jwtrole.ParseConfig)
+	both.config, err = optional(a, "config", d.second, jwtrole.ParseConfig)
 	return both, err
 }
 
@@ -313,7 +313,7 @@ func (a *app) check(ctx context.Context, d policyDocuments, path, claimsFile str
 		return policy.Judgement{}, err
 	}
 	if claimsFile != "" {
-		c, err := parsed(a, "--claims", claimsFile, parseClaimsFile)
+		c, err := parsed(a, "claims", claimsFile, parseClaimsFile)
 		if err != nil {
 			return policy.Judgement{}, err
 		}
@@ -342,7 +342,7 @@ func (a *app) judge(d policyDocuments, path string) (func(policy.Claims) policy.
 		if err != nil {
 			return nil, err
 		}
-		iam, err := optional(a, "--iam-policy", d.second, wif.ParseIAMPolicy)
+		iam, err := optional(a, "iam-policy", d.second, wif.ParseIAMPolicy)
 		return func(c policy.Claims) policy.Judgement {
 			return p.Check(wif.Request{Claims: c, IAM: iam, Now: now})
 		}, err

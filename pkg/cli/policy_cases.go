@@ -50,7 +50,7 @@ func (a *app) policyTest(ctx context.Context, path, junit, format string) error 
 		return a.document("", name)
 	}, a.Now(), iam.Language(), wif.Language(), jwtrole.Language())
 	if err != nil {
-		return fault.New(fault.KindOf(err), "%s: %w", said("", path), err)
+		return fault.New(fault.KindOf(err), "%s: %w", document("", path), err)
 	}
 	if junit != "" {
 		x, err := policy.JUnit(results)

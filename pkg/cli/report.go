@@ -66,6 +66,11 @@ func (a *app) noteOnce(text string) {
 // progress tells what is done, with --verbose.
 func (a *app) progress(format string, args ...any) {
 	if a.verbose && !a.quiet {
+		for i, arg := range args {
+			if err, ok := arg.(error); ok {
+				args[i] = a.text(err)
+			}
+		}
 		_, _ = fmt.Fprintf(a.Stderr, "oidc-broker: %s\n", clean(fmt.Sprintf(format, args...)))
 	}
 }
@@ -155,7 +160,7 @@ func (a *app) refuseTerminal(toTerminal bool, instead ...string) error {
 	}
 	e := fault.New(fault.Usage, "the output holds secrets, and standard output is a terminal")
 	for _, h := range instead {
-		_ = e.Hint("%s", h)
+		e.Hint("%s", h)
 	}
 	return e.Hint("to print them anyway: --print-to-terminal")
 }

@@ -95,10 +95,10 @@ func (a *app) sandbox(ctx context.Context, o sandboxOptions, argv []string) (err
 		return err
 	}
 	if o.token.TTL <= 0 {
-		return fault.New(fault.Usage, "--ttl %s is not more than zero", o.token.TTL).Hint("for a token that has expired: --expired")
+		return fault.New(fault.Usage, "%s %s is not more than zero", fault.Option("ttl"), o.token.TTL).Hint("for a token that has expired: %s", fault.Option("expired"))
 	}
 	if o.session != 0 && o.session < time.Second {
-		return fault.New(fault.Usage, "--session-ttl %s is less than a second", o.session)
+		return fault.New(fault.Usage, "%s %s is less than a second", fault.Option("session-ttl"), o.session)
 	}
 	c, err := a.sandboxConfig(o)
 	if err != nil {
@@ -141,13 +141,13 @@ func (a *app) sandboxConfig(o sandboxOptions) (sandbox.Config, error) {
 	if err != nil {
 		return c, err
 	}
-	if c.TrustPolicy, err = optional(a, "--trust-policy", o.trust, iam.Parse); err != nil {
+	if c.TrustPolicy, err = optional(a, "trust-policy", o.trust, iam.Parse); err != nil {
 		return c, err
 	}
-	if c.GCPProvider, err = optional(a, "--gcp-provider", o.provider, wif.Parse); err != nil {
+	if c.GCPProvider, err = optional(a, "gcp-provider", o.provider, wif.Parse); err != nil {
 		return c, err
 	}
-	v, err := optional(a, "--vault-role", o.vaultRole, parseVault)
+	v, err := optional(a, "vault-role", o.vaultRole, parseVault)
 	if err != nil {
 		return c, err
 	}
@@ -229,8 +229,8 @@ func parseClaims(claims []string) (map[string]json.RawMessage, error) {
 	for _, c := range claims {
 		name, value, ok := strings.Cut(c, "=")
 		if !ok || name == "" || !json.Valid([]byte(value)) {
-			return nil, fault.New(fault.Usage, "--claim %q is not NAME=JSON", c).
-				Hint(`text needs its quotes: --claim 'oidc.circleci.com/vcs-ref="refs/heads/dev"'`)
+			return nil, fault.New(fault.Usage, "%s %q is not NAME=JSON", fault.Option("claim"), c).
+				Hint(`text needs its quotes: %s 'oidc.circleci.com/vcs-ref="refs/heads/dev"'`, fault.Option("claim"))
 		}
 		all[name] = json.RawMessage(value)
 	}

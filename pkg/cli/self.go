@@ -12,7 +12,7 @@ import (
 // lastingSelf is this program's own file, for a file of another tool's that calls the
 // program in later steps. option is the one that demands it. A file that is gone by
 // then is refused: one in a temporary directory, and one that 'go run' builds.
-func (a *app) lastingSelf(option string) (string, error) {
+func (a *app) lastingSelf(option fault.Message) (string, error) {
 	self, err := a.Executable()
 	if err == nil {
 		_, err = os.Stat(self) // it may have been replaced or removed since it was started

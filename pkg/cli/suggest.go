@@ -45,19 +45,19 @@ func hintFlag(c *cobra.Command, e *fault.Error, unknown *pflag.NotExistError) {
 	if short := unknown.GetSpecifiedShortnames(); short != "" {
 		name, _, _ = strings.Cut(short, "=")
 		if len(name) == 1 {
-			_ = e.Hint("options have long names here, with two dashes")
+			e.Hint("options have long names here, with two dashes")
 			return
 		}
 	}
 	if near := nearestFlags(c, name); len(near) > 0 {
-		_ = e.Hint("did you mean %s?", strings.Join(near, ", or "))
+		e.Hint("did you mean %s?", strings.Join(near, ", or "))
 		return
 	}
 	if strings.Contains(c.Use, "-- COMMAND") {
-		_ = e.Hint("the options of the command to run stand with it after --: %s -- COMMAND", c.CommandPath())
+		e.Hint("the options of the command to run stand with it after --: %s -- COMMAND", c.CommandPath())
 	}
 	if others := commandsWith(c, name); len(others) > 0 {
-		_ = e.Hint("--%s is an option of %s", name, quoted(others))
+		e.Hint("--%s is an option of %s", name, quoted(others))
 	}
 }
 

@@ -112,7 +112,7 @@ a variable or a file of the job, or is minted for the audience; docs/ci.md has a
 		Args: noArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			if jwksURL != "" && c.Flags().Changed("jwks-url") && !verify {
-				return fault.New(fault.Usage, "--jwks-url goes with --verify")
+				return fault.New(fault.Usage, "%s goes with %s", fault.Option("jwks-url"), fault.Option("verify"))
 			}
 			return a.token(c.Context(), t, format, verify, jwksURL)
 		},

@@ -307,7 +307,7 @@ is revoked, unless a lease hangs on it.`,
 				return err
 			}
 			if len(s.Secrets) == 0 {
-				return fault.New(fault.Usage, "no secret to read").Hint("name one: --secret 'secret/data/ci/app password'")
+				return fault.New(fault.Usage, "no secret to read").Hint("name one: %s 'secret/data/ci/app password'", fault.Option("secret"))
 			}
 			if err := r.refuseTerminal(toTerminal, "write it to a file or a pipe"); err != nil {
 				return err

@@ -40,7 +40,7 @@ func fileEdits(secrets []vault.Secret) []files.Edit {
 func unused(paths []string) error {
 	for _, path := range paths {
 		if _, err := os.Lstat(path); err == nil {
-			return fault.New(fault.Local, "--secret: the file %q is there already", path).
+			return fault.New(fault.Local, "%s: the file %q is there already", fault.Option("secret"), path).
 				Hint("exec removes its files when the command ends: name one that is not there")
 		}
 	}

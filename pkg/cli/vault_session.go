@@ -6,7 +6,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/oidc-broker/oidc-broker/pkg/internal/fault"
+	"github.com/oidc-broker/oidc-broker/pkg/internal/remote"
 	"github.com/oidc-broker/oidc-broker/pkg/oidc"
 	"github.com/oidc-broker/oidc-broker/pkg/vault"
 )
@@ -20,7 +20,7 @@ func (r *vaultRun) login(ctx context.Context, s *vault.Server) (*vault.Session, 
 	if err != nil {
 		return nil, err
 	}
-	session, err := r.loginWith(ctx, s, t)
+	session, err := loginWith(ctx, r.client(), s, t)
 	if err != nil {
 		return nil, err
 	}
@@ -64,10 +64,10 @@ func lingering(ctx context.Context) (context.Context, func()) {
 }
 
 // loginWith logs in.
-func (a *app) loginWith(ctx context.Context, s *vault.Server, t oidc.Token) (*vault.Session, error) {
+func loginWith(ctx context.Context, c *remote.Client, s *vault.Server, t oidc.Token) (*vault.Session, error) {
 	longer, done := lingering(ctx)
 	defer done()
-	return s.Login(longer, a.client(), t)
+	return s.Login(longer, c, t)
 }
 
 // readWith reads the secrets. A user at a database that nobody knows of would outlive
@@ -121,7 +121,7 @@ func (a *app) revoke(ctx context.Context, session *vault.Session) {
 		a.progress("the Vault token no longer exists: it has expired, its uses are spent, or it was revoked")
 	case err != nil:
 		a.note(fmt.Sprintf("the Vault token stays valid %s, for it could not be revoked: %v", ending(session), err))
-		for _, h := range fault.Hints(err) {
+		for _, h := range asFlags.Hints(err) {
 			a.note(h)
 		}
 		if session.Namespace() == session.SecretsNamespace() {
@@ -134,8 +134,8 @@ func (a *app) revoke(ctx context.Context, session *vault.Session) {
 
 // noteError prints an error that is no failure, with its hints.
 func (a *app) noteError(err error) {
-	a.note(err.Error())
-	for _, h := range fault.Hints(err) {
+	a.note(a.text(err))
+	for _, h := range asFlags.Hints(err) {
 		a.note(h)
 	}
 }

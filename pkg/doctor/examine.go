@@ -50,8 +50,9 @@ func passes(format string, args ...any) Finding {
 
 // failed makes a finding of an error: its hints are the remedy.
 func failed(err error) Finding {
+	flags := fault.Naming(func(o fault.Option) string { return "--" + string(o) })
 	return Finding{
-		Severity: Error, Message: err.Error(), Remedy: strings.Join(fault.Hints(err), "; "), kind: fault.KindOf(err),
+		Severity: Error, Message: flags.Text(err), Remedy: strings.Join(flags.Hints(err), "; "), kind: fault.KindOf(err),
 	}
 }
 

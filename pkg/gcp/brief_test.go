@@ -1,6 +1,7 @@
 package gcp
 
 import (
+	"fmt"
 	"testing"
 	"unicode/utf8"
 
@@ -29,7 +30,7 @@ func TestRefusalsAreBrief(t *testing.T) {
 			t.Errorf("%s %s: the first hint is not what to do: %q", row.code, row.text, hints)
 		}
 		for _, h := range hints[:min(4, len(hints))] {
-			if n := utf8.RuneCountInString(h); n > lineLength && h != token.SubjectHint() {
+			if n := utf8.RuneCountInString(fmt.Sprint(h)); n > lineLength && h != token.SubjectHint() {
 				t.Errorf("%s %s: %d characters: %s", row.code, row.text, n, h)
 			}
 		}

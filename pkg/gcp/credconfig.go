@@ -104,10 +104,10 @@ func (c CredConfig) account(h hosts) (object, error) {
 	if c.ServiceAccount == "" {
 		switch {
 		case c.ServiceAccountGiven:
-			return nil, fault.New(fault.Usage, "--service-account is empty").
+			return nil, fault.New(fault.Usage, "%s is empty", fault.Option("service-account")).
 				Hint("a variable may be unset; for direct access, leave the option out (gcloud writes a configuration for direct access, and says nothing)")
 		case c.TokenLifetime != "":
-			return nil, fault.New(fault.Usage, "--service-account-token-lifetime-seconds is for a service account's token: give --service-account")
+			return nil, fault.New(fault.Usage, "%s is for a service account's token: give %s", fault.Option("service-account-token-lifetime-seconds"), fault.Option("service-account"))
 		}
 		return object{{"token_info_url", h.sts + "/v1/introspect"}}, nil
 	}
@@ -129,16 +129,16 @@ const googleUniverse = "googleapis.com"
 // the end.
 type hosts struct {
 	universe, sts, iam string
-	from               map[string]string // the option that named a host
+	from               map[string]any // the option that named a host
 }
 
 func (c CredConfig) hosts(mtls bool) (hosts, error) {
-	h := hosts{universe: c.UniverseDomain, from: map[string]string{}}
+	h := hosts{universe: c.UniverseDomain, from: map[string]any{}}
 	if h.universe == "" {
 		h.universe = googleUniverse
 	}
 	if h.universe != googleUniverse && !matches(hostName, h.universe) || clipWord(h.universe) != h.universe {
-		return hosts{}, fault.New(fault.Usage, "--universe-domain %s is not a domain", show(h.universe)).
+		return hosts{}, fault.New(fault.Usage, "%s %s is not a domain", fault.Option("universe-domain"), show(h.universe)).
 			Hint("it is like googleapis.com")
 	}
 	domain := "." + h.universe
@@ -147,9 +147,10 @@ func (c CredConfig) hosts(mtls bool) (hosts, error) {
 	}
 	h.sts, h.iam = "https://sts"+domain, "https://iamcredentials"+domain
 	for _, e := range []struct {
-		to            *string
-		option, value string
-	}{{&h.sts, "--sts-endpoint", c.STSEndpoint}, {&h.iam, "--iamcredentials-endpoint", c.IAMCredentialsEndpoint}} {
+		to     *string
+		option fault.Option
+		value  string
+	}{{&h.sts, "sts-endpoint", c.STSEndpoint}, {&h.iam, "iamcredentials-endpoint", c.IAMCredentialsEndpoint}} {
 		if e.value == "" {
 			continue
 		}
@@ -166,7 +167,7 @@ func (c CredConfig) hosts(mtls bool) (hosts, error) {
 
 // checkBase refuses the URL of a method where that of the service belongs: the method's
 // path is added to it.
-func checkBase(option, value string) error {
+func checkBase(option fault.Option, value string) error {
 	if err := checkEndpoint(option, value); err != nil {
 		return err
 	}
@@ -186,7 +187,7 @@ func checkBase(option, value string) error {
 
 // checkEndpoint refuses what a path cannot be added to. Whoever reads the file
 // sends the job's token there, so plain HTTP must not leave this machine.
-func checkEndpoint(option, value string) error {
+func checkEndpoint(option fault.Option, value string) error {
 	u, err := url.Parse(value)
 	switch {
 	case err != nil || u.Hostname() == "" || u.Scheme != "http" && u.Scheme != "https":
@@ -203,24 +204,27 @@ func checkEndpoint(option, value string) error {
 // checkText refuses what JSON cannot hold: for a byte that is not UTF-8 gcloud
 // writes a lone surrogate, and the clients then read another name.
 func (c CredConfig) checkText() error {
-	for _, f := range []struct{ flag, value string }{
-		{"--subject-token-type", c.SubjectTokenType},
-		{"--credential-source-file", c.SourceFile},
-		{"--credential-source-url", c.SourceURL},
-		{"--credential-source-headers", strings.Join(c.SourceHeaders, "")},
-		{"--credential-source-field-name", c.SourceFieldName},
-		{"--executable-command", c.ExecutableCommand},
-		{"--executable-output-file", c.ExecutableOutputFile},
-		{"--app-id-uri", c.AppIDURI},
-		{"--credential-cert-path", c.CertPath},
-		{"--credential-cert-private-key-path", c.CertKeyPath},
-		{"--credential-cert-trust-chain-path", c.CertTrustChainPath},
-		{"--credential-cert-configuration-output-file", c.CertConfigOutputFile},
-		{"--sts-endpoint", c.STSEndpoint},
-		{"--iamcredentials-endpoint", c.IAMCredentialsEndpoint},
+	for _, f := range []struct {
+		option fault.Option
+		value  string
+	}{
+		{"subject-token-type", c.SubjectTokenType},
+		{"credential-source-file", c.SourceFile},
+		{"credential-source-url", c.SourceURL},
+		{"credential-source-headers", strings.Join(c.SourceHeaders, "")},
+		{"credential-source-field-name", c.SourceFieldName},
+		{"executable-command", c.ExecutableCommand},
+		{"executable-output-file", c.ExecutableOutputFile},
+		{"app-id-uri", c.AppIDURI},
+		{"credential-cert-path", c.CertPath},
+		{"credential-cert-private-key-path", c.CertKeyPath},
+		{"credential-cert-trust-chain-path", c.CertTrustChainPath},
+		{"credential-cert-configuration-output-file", c.CertConfigOutputFile},
+		{"sts-endpoint", c.STSEndpoint},
+		{"iamcredentials-endpoint", c.IAMCredentialsEndpoint},
 	} {
 		if !utf8.ValidString(f.value) {
-			return fault.New(fault.Usage, "%s is not UTF-8, and JSON holds nothing else", f.flag)
+			return fault.New(fault.Usage, "%s is not UTF-8, and JSON holds nothing else", f.option)
 		}
 	}
 	return nil

@@ -10,7 +10,7 @@ import (
 // parseLifetime returns whole seconds. gcloud lets a fraction into the file,
 // and clients in Go then cannot read it.
 func parseLifetime(text string) (int, error) {
-	f := durationFlag{name: "--service-account-token-lifetime-seconds", unit: "s", perSecond: 1, low: 600, high: 43200, bounds: "600s and 43200s"}
+	f := durationFlag{name: "service-account-token-lifetime-seconds", unit: "s", perSecond: 1, low: 600, high: 43200, bounds: "600s and 43200s"}
 	v, err := f.parse(text)
 	if err == nil && v != float64(int(v)) {
 		err = fault.New(fault.Usage, "%s %s is not in whole seconds", f.name, show(text))
@@ -20,14 +20,14 @@ func parseLifetime(text string) (int, error) {
 
 // parseTimeout returns whole milliseconds.
 func parseTimeout(text string) (int, error) {
-	f := durationFlag{name: "--executable-timeout-millis", unit: "ms", perSecond: 1000, low: 5000, high: 120000, bounds: "5s and 120s"}
+	f := durationFlag{name: "executable-timeout-millis", unit: "ms", perSecond: 1000, low: 5000, high: 120000, bounds: "5s and 120s"}
 	v, err := f.parse(text)
 	return int(v), err
 }
 
 // durationFlag is a flag whose value gcloud reads as a duration.
 type durationFlag struct {
-	name      string
+	name      fault.Option
 	unit      string // of a number alone, and of the result
 	perSecond float64
 	low, high float64

@@ -42,16 +42,16 @@ func (c CredConfig) source(p Provider) (source, error) {
 		s.tokenType = subjectJWT
 	}
 	switch flag {
-	case "--aws":
+	case "aws":
 		return source{tokenType: subjectAWS, members: c.aws()}, nil
-	case "--azure":
+	case "azure":
 		return source{tokenType: subjectJWT, members: c.azure(p)}, nil
-	case "--credential-cert-path":
+	case "credential-cert-path":
 		return c.certificate()
-	case "--executable-command":
+	case "executable-command":
 		s.members = c.executable(timeout)
 		return s, nil
-	case "--credential-source-url":
+	case "credential-source-url":
 		s.members = object{{"url", c.SourceURL}}
 		if len(headers) > 0 {
 			s.members = append(s.members, member{"headers", headers})
@@ -81,18 +81,18 @@ func (c CredConfig) parse() (headers object, timeout int, err error) {
 }
 
 // given returns the flag of the one source.
-func (c CredConfig) given() (string, error) {
-	var given []string
+func (c CredConfig) given() (fault.Option, error) {
+	var given []fault.Option
 	for _, s := range []struct {
-		flag         string
+		flag         fault.Option
 		given, empty bool
 	}{
-		{"--aws", c.AWS, false},
-		{"--azure", c.Azure, false},
-		{"--credential-cert-path", c.CertPathGiven || c.CertPath != "", c.CertPath == ""},
-		{"--credential-source-file", c.SourceFileGiven || c.SourceFile != "", c.SourceFile == ""},
-		{"--credential-source-url", c.SourceURLGiven || c.SourceURL != "", c.SourceURL == ""},
-		{"--executable-command", c.ExecutableCommandGiven || c.ExecutableCommand != "", strings.TrimSpace(c.ExecutableCommand) == ""},
+		{"aws", c.AWS, false},
+		{"azure", c.Azure, false},
+		{"credential-cert-path", c.CertPathGiven || c.CertPath != "", c.CertPath == ""},
+		{"credential-source-file", c.SourceFileGiven || c.SourceFile != "", c.SourceFile == ""},
+		{"credential-source-url", c.SourceURLGiven || c.SourceURL != "", c.SourceURL == ""},
+		{"executable-command", c.ExecutableCommandGiven || c.ExecutableCommand != "", strings.TrimSpace(c.ExecutableCommand) == ""},
 	} {
 		if s.given && s.empty {
 			return "", fault.New(fault.Usage, "%s is empty", s.flag).Hint("a variable may be unset")
@@ -103,29 +103,29 @@ func (c CredConfig) given() (string, error) {
 	}
 	switch len(given) {
 	case 0:
-		return "", fault.New(fault.Usage, "no source of the token: give one of --credential-source-file, --credential-source-url, --executable-command, --aws, --azure and --credential-cert-path")
+		return "", fault.New(fault.Usage, "no source of the token: give one of %s, %s, %s, %s, %s and %s", fault.Option("credential-source-file"), fault.Option("credential-source-url"), fault.Option("executable-command"), fault.Option("aws"), fault.Option("azure"), fault.Option("credential-cert-path"))
 	case 1:
 		return given[0], nil
 	}
-	return "", fault.New(fault.Usage, "%s are sources of the token: give one of them", strings.Join(given, " and "))
+	return "", fault.New(fault.Usage, "%s are sources of the token: give one of them", fault.List(" and ", given...))
 }
 
 // checkBeside refuses what gcloud refuses beside the source.
-func (c CredConfig) checkBeside(flag string) error {
-	const certificate = "--credential-cert-path"
+func (c CredConfig) checkBeside(flag fault.Option) error {
+	const certificate = fault.Option("credential-cert-path")
 	for _, is := range []struct {
 		wrong bool
 		text  string
 	}{
-		{c.EnableIMDSv2 && !c.AWS, "--enable-imdsv2 is for --aws alone"},
-		{c.SourceType != "" && (c.AWS || c.Azure), "--credential-source-type does not go with " + flag + ", whose format is known"},
-		{c.CertKeyPath == "" && flag == certificate, "--credential-cert-path needs the certificate's key: give --credential-cert-private-key-path"},
-		{c.CertKeyPath != "" && flag != certificate, "--credential-cert-private-key-path is for --credential-cert-path alone"},
-		{c.CertTrustChainPath != "" && flag != certificate, "--credential-cert-trust-chain-path is for --credential-cert-path alone"},
-		{c.CertConfigOutputFile != "" && flag != certificate, "--credential-cert-configuration-output-file is for --credential-cert-path alone"},
+		{c.EnableIMDSv2 && !c.AWS, "{--enable-imdsv2} is for {--aws} alone"},
+		{c.SourceType != "" && (c.AWS || c.Azure), "{--credential-source-type} does not go with {--" + string(flag) + "}, whose format is known"},
+		{c.CertKeyPath == "" && flag == certificate, "{--credential-cert-path} needs the certificate's key: give {--credential-cert-private-key-path}"},
+		{c.CertKeyPath != "" && flag != certificate, "{--credential-cert-private-key-path} is for {--credential-cert-path} alone"},
+		{c.CertTrustChainPath != "" && flag != certificate, "{--credential-cert-trust-chain-path} is for {--credential-cert-path} alone"},
+		{c.CertConfigOutputFile != "" && flag != certificate, "{--credential-cert-configuration-output-file} is for {--credential-cert-path} alone"},
 	} {
 		if is.wrong {
-			return fault.New(fault.Usage, "%s", is.text)
+			return fault.New(fault.Usage, "%s", fault.Fill(is.text, nil))
 		}
 	}
 	for _, name := range c.Empty {
@@ -147,11 +147,11 @@ func (c CredConfig) format() (object, error) {
 		return object{{"type", "text"}}, nil
 	case "json":
 		if c.SourceFieldName == "" {
-			return nil, fault.New(fault.Usage, "--credential-source-type json needs the field that holds the token: give --credential-source-field-name")
+			return nil, fault.New(fault.Usage, "%s json needs the field that holds the token: give %s", fault.Option("credential-source-type"), fault.Option("credential-source-field-name"))
 		}
 		return object{{"type", "json"}, {"subject_token_field_name", c.SourceFieldName}}, nil
 	}
-	return nil, fault.New(fault.Usage, "--credential-source-type %s is neither json nor text", show(c.SourceType))
+	return nil, fault.New(fault.Usage, "%s %s is neither json nor text", fault.Option("credential-source-type"), show(c.SourceType))
 }
 
 func (c CredConfig) executable(timeout int) object {
@@ -195,7 +195,7 @@ func (c CredConfig) certificate() (source, error) {
 		path, location = c.CertConfigDefault, member{"use_default_certificate_config", true}
 	}
 	if path == "" {
-		return source{}, fault.New(fault.Usage, "no place for the certificate's configuration: give --credential-cert-configuration-output-file")
+		return source{}, fault.New(fault.Usage, "no place for the certificate's configuration: give %s", fault.Option("credential-cert-configuration-output-file"))
 	}
 	members := object{location}
 	if c.CertTrustChainPath != "" {
@@ -237,25 +237,25 @@ func gcloudDir(getenv func(string) string) string {
 
 // Notes say which flags gcloud takes and ignores, and this program with it, for
 // the file is the same.
-func (c CredConfig) Notes() []string {
+func (c CredConfig) Notes() []fault.Message {
 	read := c.SourceFile != "" || c.SourceURL != ""
 	machine := c.AWS || c.Azure || c.CertPath != ""
-	var notes []string
+	var notes []fault.Message
 	for _, n := range []struct {
 		ignored bool
 		text    string
 	}{
-		{len(c.SourceHeaders) > 1, "--credential-source-headers is given more than once: as with gcloud, the last one counts"},
-		{len(c.SourceHeaders) > 0 && c.SourceURL == "", "--credential-source-headers is ignored: it is for --credential-source-url"},
-		{c.SourceType != "" && !read, "--credential-source-type is ignored: it is for --credential-source-file and --credential-source-url"},
-		{c.SourceFieldName != "" && (!read || !strings.EqualFold(c.SourceType, "json")), "--credential-source-field-name is ignored: it is for --credential-source-type json"},
-		{c.SubjectTokenType != "" && machine, "--subject-token-type is ignored: the source has a type of its own"},
-		{c.AppIDURI != "" && !c.Azure, "--app-id-uri is ignored: it is for --azure"},
-		{c.ExecutableTimeout != "" && c.ExecutableCommand == "", "--executable-timeout-millis is ignored: it is for --executable-command"},
-		{c.ExecutableOutputFile != "" && c.ExecutableCommand == "", "--executable-output-file is ignored: it is for --executable-command"},
+		{len(c.SourceHeaders) > 1, "{--credential-source-headers} is given more than once: as with gcloud, the last one counts"},
+		{len(c.SourceHeaders) > 0 && c.SourceURL == "", "{--credential-source-headers} is ignored: it is for {--credential-source-url}"},
+		{c.SourceType != "" && !read, "{--credential-source-type} is ignored: it is for {--credential-source-file} and {--credential-source-url}"},
+		{c.SourceFieldName != "" && (!read || !strings.EqualFold(c.SourceType, "json")), "{--credential-source-field-name} is ignored: it is for {--credential-source-type} json"},
+		{c.SubjectTokenType != "" && machine, "{--subject-token-type} is ignored: the source has a type of its own"},
+		{c.AppIDURI != "" && !c.Azure, "{--app-id-uri} is ignored: it is for {--azure}"},
+		{c.ExecutableTimeout != "" && c.ExecutableCommand == "", "{--executable-timeout-millis} is ignored: it is for {--executable-command}"},
+		{c.ExecutableOutputFile != "" && c.ExecutableCommand == "", "{--executable-output-file} is ignored: it is for {--executable-command}"},
 	} {
 		if n.ignored {
-			notes = append(notes, n.text)
+			notes = append(notes, fault.Fill(n.text, nil))
 		}
 	}
 	return notes

@@ -190,7 +190,8 @@ func explain(err error) string {
 	if err == nil {
 		return "none"
 	}
-	return strings.Join(append([]string{err.Error()}, fault.Hints(err)...), "; ")
+	flags := fault.Naming(func(o fault.Option) string { return "--" + string(o) })
+	return strings.Join(append([]string{flags.Text(err)}, flags.Hints(err)...), "; ")
 }
 
 func TestEndpointsMoveEveryURL(t *testing.T) {
@@ -261,7 +262,7 @@ func TestNotesNameWhatIsIgnored(t *testing.T) {
 			continue
 		}
 		for i, words := range row.want {
-			if !strings.Contains(notes[i], words) {
+			if !strings.Contains(notes[i].String(), words) {
 				t.Errorf("note %q, want %q", notes[i], words)
 			}
 		}

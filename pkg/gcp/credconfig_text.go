@@ -78,7 +78,7 @@ func parseHeaders(text string) (object, error) {
 		}
 	}
 	if separator == "" {
-		return nil, fault.New(fault.Usage, "--credential-source-headers begins with ^^, and a separator belongs between them").
+		return nil, fault.New(fault.Usage, "%s begins with ^^, and a separator belongs between them", fault.Option("credential-source-headers")).
 			Hint("it is like ^;^A=1,2;B=3")
 	}
 	if text == "" {
@@ -89,7 +89,7 @@ func parseHeaders(text string) (object, error) {
 	for i, entry := range strings.Split(strings.TrimSuffix(text, separator), separator) {
 		key, value, ok := strings.Cut(entry, "=")
 		if !ok || key == "" {
-			return nil, fault.New(fault.Usage, "--credential-source-headers: entry %d is not KEY=VALUE", i+1).
+			return nil, fault.New(fault.Usage, "%s: entry %d is not KEY=VALUE", fault.Option("credential-source-headers"), i+1).
 				Hint("where a value holds a comma, give another separator: ^;^A=1,2;B=3")
 		}
 		if at, ok := place[key]; ok {

@@ -79,7 +79,7 @@ func (e Executable) command() (string, error) {
 	for _, word := range append([]string{e.Path}, e.Args...) {
 		if word == "" || strings.ContainsAny(word, " \t\r\n\"'\\") {
 			return "", fault.New(fault.Usage, "%q cannot stand in a credential configuration: Google's libraries split the line at spaces and know no quotes", word).
-				Hint("use --source file, or a path without them")
+				Hint("use %s file, or a path without them", fault.Option("source"))
 		}
 	}
 	return strings.Join(append([]string{e.Path}, e.Args...), " "), nil
@@ -116,7 +116,7 @@ func (c CredConfig) Edits(f Files) ([]files.Edit, error) {
 		case path == "":
 			path = f.Config
 		case filepath.Clean(path) == filepath.Clean(f.Config):
-			return nil, fault.New(fault.Usage, "--credential-cert-configuration-output-file and --output-file name the same file")
+			return nil, fault.New(fault.Usage, "%s and %s name the same file", fault.Option("credential-cert-configuration-output-file"), fault.Option("output-file"))
 		}
 		edits = append(edits, files.Edit{Path: path, Private: true, Apply: content(m.Content)})
 	}
@@ -201,12 +201,11 @@ func ExecutableAnswer(t oidc.Token, asked string) ([]byte, error) {
 // ExecutableRefusal is what it prints when there is no token: the clients read
 // the text from here alone, and log it, so clean is asked what of it may be seen. The
 // code is text by the protocol.
-func ExecutableRefusal(err error, clean func(string) string) []byte {
-	message := err.Error()
-	if hints := fault.Hints(err); len(hints) > 0 {
+func ExecutableRefusal(message string, hints []string, kind fault.Kind, clean func(string) string) []byte {
+	if len(hints) > 0 {
 		message += " (" + strings.Join(hints, "; ") + ")"
 	}
-	b, merr := json.Marshal(map[string]any{"version": 1, "success": false, "code": strconv.Itoa(int(fault.KindOf(err))), "message": clean(message)})
+	b, merr := json.Marshal(map[string]any{"version": 1, "success": false, "code": strconv.Itoa(int(kind)), "message": clean(message)})
 	if merr != nil { // it holds text alone
 		return []byte(`{"version":1,"success":false,"code":"1","message":"internal"}`)
 	}

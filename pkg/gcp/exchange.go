@@ -47,7 +47,7 @@ func (x *Exchange) Exchange(ctx context.Context, c *remote.Client, t oidc.Token)
 // the audience.
 func (x *Exchange) IDToken(ctx context.Context, c *remote.Client, t oidc.Token, audience string, includeEmail bool) (secret.Value, error) {
 	if x.ServiceAccount == "" {
-		return secret.Value{}, fault.New(fault.Usage, "an ID token is a service account's: give --service-account")
+		return secret.Value{}, fault.New(fault.Usage, "an ID token is a service account's: give %s", fault.Option("service-account"))
 	}
 	c = x.client(c)
 	iam, done := c.Ahead(ctx, x.iam)

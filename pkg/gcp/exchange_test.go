@@ -194,5 +194,5 @@ func TestIDToken(t *testing.T) {
 		t.Run(name, func(t *testing.T) { wantFault(t, err, fault.Unavailable, "without an ID token") })
 	}
 	_, err = settled(t, Options{}).IDToken(t.Context(), google(nil).client(), testToken(), "https://x", false)
-	wantFault(t, err, fault.Usage, "give --service-account")
+	wantFault(t, err, fault.Usage, "give service-account")
 }

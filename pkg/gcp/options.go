@@ -66,10 +66,10 @@ type Exchange struct {
 	subject   string        // "": the service account itself
 	lifetime  time.Duration // 0: Google's default, an hour
 	universe  string
-	sts, iam  string            // base URLs without a slash at the end
-	custom    bool              // an endpoint was moved: files name the new one
-	from      map[string]string // the options that named the endpoints, by host
-	oauth     string            // the URL of the token endpoint
+	sts, iam  string         // base URLs without a slash at the end
+	custom    bool           // an endpoint was moved: files name the new one
+	from      map[string]any // the options that named the endpoints, by host
+	oauth     string         // the URL of the token endpoint
 }
 
 // Settle checks the options. Every error is a fault.Usage.
@@ -93,7 +93,7 @@ func (o Options) settleScopes(*Exchange) error {
 		switch {
 		case s == "openid", s == "email", s == "profile":
 		case !strings.HasPrefix(s, "https://") || strings.ContainsAny(s, " ,"):
-			return fault.New(fault.Usage, "--scope %s is not a scope", show(s)).
+			return fault.New(fault.Usage, "%s %s is not a scope", fault.Option("scope"), show(s)).Value(s).
 				Hint("it is like https://www.googleapis.com/auth/devstorage.read_only")
 		}
 	}
@@ -108,17 +108,17 @@ func (o Options) settleSubject(x *Exchange) error {
 	name, domain, ok := strings.Cut(o.Subject, "@")
 	switch {
 	case !ok || name == "" || !matches(hostName, domain) || strings.ContainsAny(name, " \t\r\n,/<>"):
-		return fault.New(fault.Usage, "--subject %s is not a user", show(o.Subject)).
+		return fault.New(fault.Usage, "%s %s is not a user", fault.Option("subject"), show(o.Subject)).
 			Hint("it is the address of a user of your Google Workspace domain, like admin@example.com")
 	case strings.HasSuffix(domain, ".gserviceaccount.com"):
-		return fault.New(fault.Usage, "--subject %s is a service account, not a user", show(o.Subject)).
-			Hint("to become a service account: --service-account; --delegate for the ones in between")
+		return fault.New(fault.Usage, "%s %s is a service account, not a user", fault.Option("subject"), show(o.Subject)).
+			Hint("to become a service account: %s; %s for the ones in between", fault.Option("service-account"), fault.Option("delegate"))
 	case o.ServiceAccount == "":
-		return fault.New(fault.Usage, "--subject needs a service account with domain-wide delegation: give --service-account")
+		return fault.New(fault.Usage, "%s needs a service account with domain-wide delegation: give %s", fault.Option("subject"), fault.Option("service-account"))
 	case x.universe != googleUniverse:
-		return fault.New(fault.Usage, "--subject is for googleapis.com: other universes have no domain-wide delegation")
+		return fault.New(fault.Usage, "%s is for googleapis.com: other universes have no domain-wide delegation", fault.Option("subject"))
 	case x.lifetime > maxSubjectLifetime:
-		return fault.New(fault.Usage, "--token-lifetime %s is longer than the hour that a token of --subject is valid for", o.TokenLifetime)
+		return fault.New(fault.Usage, "%s %s is longer than the hour that a token of %s is valid for", fault.Option("token-lifetime"), o.TokenLifetime, fault.Option("subject"))
 	}
 	x.subject = o.Subject
 	return nil
@@ -143,7 +143,7 @@ func (o Options) settleProvider(x *Exchange) error {
 	if !strings.Contains(name, "/") {
 		if o.Provider != "" {
 			_, err := ParseProvider(o.Provider)
-			return err
+			return fault.About(err, "workload-identity-provider", "")
 		}
 		pool := o.PoolID
 		if !strings.Contains(pool, "/") {
@@ -156,13 +156,19 @@ func (o Options) settleProvider(x *Exchange) error {
 	}
 	p, err := ParseProvider(name)
 	x.Provider = p
-	return err
+	if o.Provider == "" {
+		return fault.About(err, "provider-id", "")
+	}
+	return fault.About(err, "workload-identity-provider", "")
 }
 
 func (o Options) missingParts() error {
-	var missing []string
-	for _, part := range []struct{ name, value string }{
-		{"--project-number", o.ProjectNumber}, {"--pool-id", o.PoolID}, {"--provider-id", o.ProviderID},
+	var missing []fault.Option
+	for _, part := range []struct {
+		name  fault.Option
+		value string
+	}{
+		{"project-number", o.ProjectNumber}, {"pool-id", o.PoolID}, {"provider-id", o.ProviderID},
 	} {
 		if part.value == "" {
 			missing = append(missing, part.name)
@@ -172,29 +178,29 @@ func (o Options) missingParts() error {
 	case 0:
 		return nil
 	case 3:
-		return fault.New(fault.Usage, "no workload identity provider: give --workload-identity-provider").
+		return fault.New(fault.Usage, "no workload identity provider: give %s", fault.Option("workload-identity-provider")).
 			Hint("it is like projects/123456789012/locations/global/workloadIdentityPools/POOL/providers/PROVIDER").
 			Hint("or set GOOGLE_PROJECT_NUMBER, GCP_WIP_ID and GCP_WIP_PROVIDER_ID, as in CircleCI's documentation")
 	}
-	return fault.New(fault.Usage, "the workload identity provider's name is not complete: give %s too", strings.Join(missing, " and "))
+	return fault.New(fault.Usage, "the workload identity provider's name is not complete: give %s too", fault.List(" and ", missing...))
 }
 
 func (o Options) settleAccount(x *Exchange) error {
 	switch {
 	case o.ServiceAccount == "" && len(o.Delegates) > 0:
-		return fault.New(fault.Usage, "--delegate leads to a service account: give --service-account")
+		return fault.New(fault.Usage, "%s leads to a service account: give %s", fault.Option("delegate"), fault.Option("service-account"))
 	case o.ServiceAccount == "":
 		return nil
 	case o.Direct:
-		return fault.New(fault.Usage, "--direct is access without a service account, and --service-account names one: give one of them")
+		return fault.New(fault.Usage, "%s is access without a service account, and %s names one: give one of them", fault.Option("direct"), fault.Option("service-account"))
 	}
 	if err := ServiceAccount(o.ServiceAccount); err != nil {
-		return err
+		return fault.About(err, "service-account", "")
 	}
-	for _, d := range o.Delegates {
-		d = strings.TrimPrefix(d, "projects/-/serviceAccounts/")
+	for _, given := range o.Delegates {
+		d := strings.TrimPrefix(given, "projects/-/serviceAccounts/")
 		if err := ServiceAccount(d); err != nil {
-			return err
+			return fault.About(err, "delegate", given)
 		}
 		x.delegates = append(x.delegates, "projects/-/serviceAccounts/"+d)
 	}
@@ -206,19 +212,19 @@ func (o Options) settleLifetime(x *Exchange) error {
 		return nil
 	}
 	if o.ServiceAccount == "" {
-		return fault.New(fault.Usage, "--token-lifetime is for a service account's token: without one, the token lives as long as the job's").
-			Hint("give --service-account, or leave --token-lifetime out")
+		return fault.New(fault.Usage, "%s is for a service account's token: without one, the token lives as long as the job's", fault.Option("token-lifetime")).
+			Hint("give %s, or leave %s out", fault.Option("service-account"), fault.Option("token-lifetime"))
 	}
 	d, err := time.ParseDuration(o.TokenLifetime)
 	if n, nerr := strconv.Atoi(o.TokenLifetime); nerr == nil {
 		d, err = time.Duration(max(0, min(n, 1<<30)))*time.Second, nil // more would overflow into what is allowed
 	}
 	if err != nil || d%time.Second != 0 {
-		return fault.New(fault.Usage, "--token-lifetime %q is not a duration", o.TokenLifetime).
+		return fault.New(fault.Usage, "%s %q is not a duration", fault.Option("token-lifetime"), o.TokenLifetime).
 			Hint("give seconds (1800) or a number with its unit (30m, 1h)")
 	}
 	if d < minLifetime || d > maxLifetime {
-		return fault.New(fault.Usage, "--token-lifetime %s is not within 10m and 12h", o.TokenLifetime)
+		return fault.New(fault.Usage, "%s %s is not within 10m and 12h", fault.Option("token-lifetime"), o.TokenLifetime)
 	}
 	x.lifetime = d
 	return nil
@@ -233,8 +239,8 @@ func (o Options) settleProject(*Exchange) error {
 		case c >= 'a' && c <= 'z', c >= '0' && c <= '9' && i > 0, (c == '-' || c == ':' || c == '.') && i > 0:
 			continue
 		}
-		return fault.New(fault.Usage, "--project-id %q is not the id of a project", o.ProjectID).
-			Hint("it is like my-project-123, in lower case; the number belongs in --project-number")
+		return fault.New(fault.Usage, "%s %q is not the id of a project", fault.Option("project-id"), o.ProjectID).
+			Hint("it is like my-project-123, in lower case; the number belongs in %s", fault.Option("project-number"))
 	}
 	return nil
 }
@@ -252,7 +258,7 @@ func (o Options) settleEndpoints(x *Exchange) error {
 	x.oauth = googleTokenURL
 	if o.OAuthEndpoint != "" {
 		x.oauth = o.OAuthEndpoint
-		return checkEndpoint("--oauth-endpoint", o.OAuthEndpoint)
+		return checkEndpoint("oauth-endpoint", o.OAuthEndpoint)
 	}
 	return nil
 }

@@ -22,7 +22,7 @@ const (
 // A place says which outputs an option has no effect on. One that takes part in the
 // exchange here, and is not in the file, would have none on the tools that read it.
 type place struct {
-	option string
+	option fault.Option
 	given  func(Options) bool
 	why    map[Output]string // it has no effect on that output
 	// beside says that what goes beside an exported configuration holds it.
@@ -43,9 +43,10 @@ func (p place) on(out Output) string {
 	return p.why[out]
 }
 
-// An Unused option was given, and has no effect on the output.
+// An Unused option was given, and has no effect on the output. The conflict's message
+// follows the option's name.
 type Unused struct {
-	Option string // without --
+	Option fault.Option
 	broker.Conflict
 }
 
@@ -65,9 +66,9 @@ var places = []place{
 		PrintedIDToken:          "an ID token is the service account's",
 	}},
 	{option: "project-id", given: func(o Options) bool { return o.ProjectID != "" }, why: map[Output]string{ // #nosec G101 -- words about a token
-		CredentialConfiguration: "--project-id is not in a credential configuration: the tools take their project from variables",
-		PrintedAccessToken:      "--project-id has no effect on an access token, which is for every project",
-		PrintedIDToken:          "--project-id has no effect on an ID token",
+		CredentialConfiguration: "is not in a credential configuration: the tools take their project from variables",
+		PrintedAccessToken:      "has no effect on an access token, which is for every project",
+		PrintedIDToken:          "has no effect on an ID token",
 	}, beside: true, does: "use 'oidc-broker gcp env' or 'exec'"},
 }
 
@@ -98,10 +99,10 @@ func (o Options) SettleFor(out Output) (*Exchange, error) {
 			continue
 		}
 		if out == PrintedIDToken {
-			return nil, fault.New(fault.Usage, "--%s has no effect on an ID token: %s", p.option, why).Hint("leave it out")
+			return nil, fault.New(fault.Usage, "%s has no effect on an ID token: %s", p.option, why).Hint("leave it out")
 		}
-		return nil, fault.New(fault.Usage, "--%s has no place in a credential configuration: %s", p.option, why).
-			Hint("make a token with it, for one tool: CLOUDSDK_AUTH_ACCESS_TOKEN=\"$(oidc-broker gcp access-token --%s ...)\" gcloud ...", p.option).
+		return nil, fault.New(fault.Usage, "%s has no place in a credential configuration: %s", p.option, why).
+			Hint("make a token with it, for one tool: CLOUDSDK_AUTH_ACCESS_TOKEN=\"$(oidc-broker gcp access-token --%s ...)\" gcloud ...", string(p.option)).
 			Hint("Terraform takes it from GOOGLE_OAUTH_ACCESS_TOKEN; an access token is not renewed")
 	}
 	return x, nil

@@ -36,7 +36,7 @@ func TestOptionsHaveAnEffect(t *testing.T) {
 			if want := slices.Contains(row.has, out); has != want {
 				t.Errorf("%s for output %d: %v", row.option, out, err)
 			}
-			if err == nil && !has && (x.Unused[0].Option != row.option || x.Unused[0].Remedy == "" || len(x.Unused[0].String()) > 140) {
+			if err == nil && !has && (string(x.Unused[0].Option) != row.option || x.Unused[0].Remedy == "" || len(x.Unused[0].String()) > 140) {
 				t.Errorf("%s for output %d: %v", row.option, out, x.Unused)
 			}
 			if err != nil && (fault.KindOf(err) != fault.Usage || len(fault.Hints(err)) == 0 || len(err.Error()) > 160) {

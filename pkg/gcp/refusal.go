@@ -49,13 +49,13 @@ var refusals = []refusal{
 		"map google.subject to a claim that every token has: google.subject=assertion.sub.split('/vcs-origin/')[0]"},
 		more: []string{"the provider's mapping of google.subject names a claim that this token does not have", describe}},
 	{text: "exceeds the 127 bytes limit", reason: condition, hints: []string{
-		"the token's subject has {subbytes} bytes and google.subject takes 127: use the V1 token (--token-version v1),",
+		"the token's subject has {subbytes} bytes and google.subject takes 127: use the V1 token ({--token-version} v1),",
 		"or map google.subject=assertion.sub.split('/vcs-origin/')[0], which is the V1 subject for both versions"},
 		more: []string{describe}},
 	{text: "does not match the expected audience", reason: issuer, hints: []string{
-		"mint a token for an audience of the provider, by default https://iam.googleapis.com/ and its full name (--audience)",
+		"mint a token for an audience of the provider, by default https://iam.googleapis.com/ and its full name ({--audience})",
 		"or add {aud} to the provider's allowed audiences"},
-		more: []string{"--audience https://iam.googleapis.com/{provider}", update + " --allowed-audiences={aud}"}},
+		more: []string{"{--audience} https://iam.googleapis.com/{provider}", update + " --allowed-audiences={aud}"}},
 	{text: "The issuer in ID Token", reason: issuer, hints: []string{
 		"set the provider's --issuer-uri to {iss}, without a slash at its end"},
 		more: []string{update + " --issuer-uri={iss}"}},
@@ -63,7 +63,7 @@ var refusals = []refusal{
 		"Google could not fetch the keys of {iss}",
 		"a {ci} server that Google cannot reach needs its keys uploaded to the provider (--jwk-json-path)"}},
 	{text: "is stale to sign-in", hints: []string{
-		"the token is too old: exchange it in an early step, or mint a new one with --audience",
+		"the token is too old: exchange it in an early step, or mint a new one with {--audience}",
 		"if the token is fresh, this machine's clock is wrong"}},
 	{text: `Invalid value for "audience"`, hints: []string{
 		"check the provider's full name: the project's number (not its id), the pool and the provider",
@@ -86,8 +86,8 @@ var refusals = []refusal{
 	{iam: true, text: "lifetime cannot exceed", hints: lifetimeHints},
 	{text: "can not have lifetimes of more than 1 hour", hints: lifetimeHints},
 	{code: "ACCESS_TOKEN_TYPE_UNSUPPORTED", hints: []string{
-		"this API accepts no token of direct access: give --service-account"}},
-	{code: "invalid_scope", hints: []string{"check --scope: Google knows no such scope"}},
+		"this API accepts no token of direct access: give {--service-account}"}},
+	{code: "invalid_scope", hints: []string{"check {--scope}: Google knows no such scope"}},
 	{code: "invalid_grant", reason: issuer, hints: []string{
 		"compare the provider with the token; to check its signature: oidc-broker token --verify"}},
 }
@@ -98,7 +98,7 @@ const (
 )
 
 var lifetimeHints = []string{
-	"give --token-lifetime 1h or less; more needs the organisation policy",
+	"give {--token-lifetime} 1h or less; more needs the organisation policy",
 	"constraints/iam.allowServiceAccountCredentialLifetimeExtension for {account}",
 }
 
@@ -114,8 +114,8 @@ var bindingMore = []string{
 
 var (
 	disabledHints = []string{"turn the API on in the project of {owner}: gcloud services enable {api}.googleapis.com"}
-	throttled     = []string{"too many calls at once; to retry for longer: --timeout 5m --max-attempts 10"}
-	outage        = []string{"run the job again; to retry for longer: --timeout 5m --max-attempts 10; outages: https://status.cloud.google.com"}
+	throttled     = []string{"too many calls at once; to retry for longer: {--timeout} 5m {--max-attempts} 10"}
+	outage        = []string{"run the job again; to retry for longer: {--timeout} 5m {--max-attempts} 10; outages: https://status.cloud.google.com"}
 )
 
 // refusalOf is what a call was about, for explaining its failure.
@@ -175,18 +175,18 @@ func (r refusalOf) explain(a remote.Answer, unavailable error) error {
 	}
 	_ = e.Cause(w.cause(a, r.redact))
 	for _, h := range r.hints(row) {
-		_ = e.Hint("%s", h)
+		e.Hint("%s", h)
 	}
 	for _, d := range row.more {
-		_ = e.Detail("%s", r.fill(d))
+		e.Detail("%s", r.fill(d))
 	}
 	return e
 }
 
 // hints says what to do, which claims can be the reason, and how to compare them
 // with the provider: the job has no credentials to read it, a laptop has no token.
-func (r refusalOf) hints(row refusal) []string {
-	var all []string
+func (r refusalOf) hints(row refusal) []any {
+	var all []any
 	for _, h := range row.hints {
 		all = append(all, r.fill(h))
 	}
@@ -234,7 +234,7 @@ func (r refusalOf) find(w words) refusal {
 }
 
 // fill puts what is known into a hint.
-func (r refusalOf) fill(hint string) string {
+func (r refusalOf) fill(hint string) fault.Message {
 	t, p := r.token, r.x.Provider
 	member := ""
 	if strings.Contains(hint, "{member}") && r.member != nil {
@@ -248,7 +248,7 @@ func (r refusalOf) fill(hint string) string {
 	if r.method != "" {
 		api, owner = "iamcredentials", "the service account"
 	}
-	return strings.NewReplacer(
+	return fault.Fill(hint, strings.NewReplacer(
 		"{api}", api, "{owner}", owner,
 		"{ci}", ci.TitleOf(t), "{iss}", t.Issuer, "{subbytes}", fmt.Sprint(len(t.Subject)),
 		// As gcloud's lists are; a job chooses its audience, and the line is pasted.
@@ -257,5 +257,5 @@ func (r refusalOf) fill(hint string) string {
 		"{subject}", r.x.subject, "{scopes}", strings.Join(r.x.scopes, ","),
 		// A branch's name may hold a quote, and this line is there to be pasted.
 		"{member}", strings.ReplaceAll(member, "'", `'\''`),
-	).Replace(hint)
+	))
 }

@@ -58,7 +58,7 @@ func googleAnswers() []googleAnswer {
 		{atSTS, 400, "invalid_grant", "The audience in ID Token [AUD] does not match the expected audience.", "", fault.Refused, "providers update-oidc main --workload-identity-pool=circleci --location=global --project=123456789012 --allowed-audiences=AUD"},
 		{atSTS, 400, "invalid_grant", "The issuer in ID Token https://a does not match the expected ones: https://b", "", fault.Refused, "--issuer-uri to https://oidc.circleci.com/org/ORG"},
 		{atSTS, 400, "invalid_grant", "Error connecting to the given credential's issuer.", "", fault.Unavailable, "could not fetch the keys of https://oidc.circleci.com/org/ORG"},
-		{atSTS, 400, "invalid_grant", "ID Token issued at 1763075032 is stale to sign-in.", "", fault.Refused, "mint a new one with --audience"},
+		{atSTS, 400, "invalid_grant", "ID Token issued at 1763075032 is stale to sign-in.", "", fault.Refused, "mint a new one with audience"},
 		{atSTS, 400, "invalid_request", `Invalid value for "audience". This value should be the full resource name of the Identity Provider.`, "", fault.Refused, "it was read as " + testProvider},
 		{atSTS, 400, "invalid_target", `The target service indicated by the "audience" parameters is invalid.`, "", fault.Refused, describe},
 		{atSTS, 429, "quota_exceeded", "The request was throttled due to rate limit: sts.googleapis.com/requests", "", fault.Unavailable, ""},
@@ -147,7 +147,7 @@ func TestHintsAreFilled(t *testing.T) {
 		about.method = method
 		for _, row := range refusals {
 			for _, h := range append(row.hints, row.more...) {
-				if filled := about.fill(h); strings.ContainsAny(filled, "{}") {
+				if filled := about.fill(h); strings.ContainsAny(filled.String(), "{}") {
 					t.Errorf("unfilled: %s", filled)
 				}
 			}

@@ -86,7 +86,7 @@ var subjectRefusals = []refusal{
 
 // signHints are for a principal that has workloadIdentityUser alone, which cannot sign.
 var signHints = []string{
-	"--subject needs roles/iam.serviceAccountTokenCreator on the account: roles/iam.workloadIdentityUser cannot sign",
+	"{--subject} needs roles/iam.serviceAccountTokenCreator on the account: roles/iam.workloadIdentityUser cannot sign",
 }
 
 var signMore = []string{

@@ -17,7 +17,7 @@ func (o Options) settleProxy(s *Server) error {
 	}
 	u, err := url.Parse(o.Proxy)
 	if err != nil || u.Hostname() == "" || u.Scheme != "http" && u.Scheme != "https" && u.Scheme != "socks5" {
-		return fault.New(fault.Usage, "--proxy-addr is not the URL of a proxy").
+		return fault.New(fault.Usage, "%s is not the URL of a proxy", fault.Option("proxy-addr")).
 			Hint("write it as http://proxy.example.com:3128")
 	}
 	s.tls.Proxy = u
@@ -50,14 +50,14 @@ func (o Options) settleHeaders(s *Server) error {
 	for _, text := range o.Headers {
 		name, variable, ok := strings.Cut(text, "=")
 		if !ok || !isVariable(variable) {
-			return fault.New(fault.Usage, "--header %.60q is not NAME=VARIABLE", name).
-				Hint("a variable holds the value, which is a credential: --header CF-Access-Client-Secret=CF_ACCESS_CLIENT_SECRET")
+			return fault.New(fault.Usage, "%s %.60q is not NAME=VARIABLE", fault.Option("header"), name).
+				Hint("a variable holds the value, which is a credential: %s CF-Access-Client-Secret=CF_ACCESS_CLIENT_SECRET", fault.Option("header"))
 		}
 		value := strings.TrimSpace(o.Getenv(variable))
 		if value == "" {
-			return fault.New(fault.Usage, "--header %s: the variable %s is not set", name, variable)
+			return fault.New(fault.Usage, "%s %s: the variable %s is not set", fault.Option("header"), name, variable)
 		}
-		if err := s.addHeader("--header", name, value); err != nil {
+		if err := s.addHeader(fault.Option("header"), name, value); err != nil {
 			return err
 		}
 	}
@@ -66,7 +66,7 @@ func (o Options) settleHeaders(s *Server) error {
 
 // addHeader takes one header, of which neither name nor value could change what the
 // request is.
-func (s *Server) addHeader(from, name, value string) error {
+func (s *Server) addHeader(from any, name, value string) error {
 	if name == "" || strings.ContainsFunc(name, func(r rune) bool {
 		return r != '-' && r != '_' && (r < '0' || r > '9') && (r < 'a' || r > 'z') && (r < 'A' || r > 'Z')
 	}) {

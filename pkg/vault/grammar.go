@@ -54,10 +54,10 @@ const (
 func wantedSecrets(text string, versions map[string]int) ([]*Wanted, error) {
 	statements, err := shell.Statements(text, false)
 	if err != nil {
-		return nil, fault.New(fault.Usage, "--secret %q: %w", clip(text), err).Hint("quotes are read as by a shell; a quote that is meant is written \\' or \"'\"")
+		return nil, fault.New(fault.Usage, "%s %q: %w", fault.Option("secret"), clip(text), err).Hint("quotes are read as by a shell; a quote that is meant is written \\' or \"'\"")
 	}
 	if len(statements) == 0 {
-		return nil, fault.New(fault.Usage, "--secret is empty")
+		return nil, fault.New(fault.Usage, "%s is empty", fault.Option("secret"))
 	}
 	var all []*Wanted
 	for _, words := range statements {
@@ -80,14 +80,14 @@ func wanted(words []shell.Lexeme, versions map[string]int) (*Wanted, error) {
 		number, is := strings.CutPrefix(query.String(), versionIs)
 		n, err := strconv.Atoi(number)
 		if !is || err != nil || n < 1 {
-			return nil, fault.New(fault.Usage, "--secret %s: %q is not a version", w.Path, query.String()).
+			return nil, fault.New(fault.Usage, "%s %s: %q is not a version", fault.Option("secret"), w.Path, query.String()).
 				Hint("write it as secret/data/ci/app?version=3; a ? that is a part of the path is quoted: '%s'", `"a?b"`)
 		}
 		w.version = n
 	}
 	w.settlePlace(versions)
 	var err error
-	if w.api, err = apiPath("--secret", w.place); err != nil {
+	if w.api, err = apiPath("secret", w.place); err != nil {
 		return nil, err
 	}
 	for _, word := range words[1:] {
@@ -120,11 +120,11 @@ func refuseAction(words []shell.Lexeme) error {
 		if strings.Trim(source, "*") == "" {
 			source, target = "*", target+"*"
 		}
-		e := fault.New(fault.Usage, "--secret %s: the | is how vault-action renames a field", words[0])
+		e := fault.New(fault.Usage, "%s %s: the | is how vault-action renames a field", fault.Option("secret"), words[0])
 		if i == 1 && len(before) > 0 && before.String() == words[0].String() {
 			return e.Hint("here it is PATH FIELD=NAME; a | that is a part of a name is quoted")
 		}
-		return e.Hint("here it is: --secret %s; a | that is a part of a name is quoted", shell.Word(words[0].Quote()+" "+source+"="+target))
+		return e.Hint("here it is: %s %s; a | that is a part of a name is quoted", fault.Option("secret"), shell.Word(words[0].Quote()+" "+source+"="+target))
 	}
 	return nil
 }
@@ -163,7 +163,7 @@ func (w *Wanted) field(word shell.Lexeme) (field, error) {
 	case hasFile && f.variable == "":
 		f.named = false
 	case !isVariable(f.variable):
-		return f, fault.New(fault.Usage, "--secret %s: %q cannot be the name of an environment variable", w.Path, f.variable).
+		return f, fault.New(fault.Usage, "%s %s: %q cannot be the name of an environment variable", fault.Option("secret"), w.Path, f.variable).
 			Hint("use letters, digits and underscores, and no digit at the start: %s", w.suggest(source.Quote()+"=NAME"))
 	}
 	return f, nil
@@ -183,12 +183,12 @@ func (w *Wanted) every(f field, word, target shell.Lexeme, hasTarget bool) (fiel
 }
 
 func (w *Wanted) wrongWord(word shell.Lexeme, why string) *fault.Error {
-	return fault.New(fault.Usage, "--secret %s: %q is not FIELD=NAME: %s", w.Path, word.String(), why)
+	return fault.New(fault.Usage, "%s %s: %q is not FIELD=NAME: %s", fault.Option("secret"), w.Path, word.String(), why)
 }
 
 // suggest is the option for the same path and other fields, ready for a shell.
-func (w *Wanted) suggest(fields string) string {
-	return "--secret " + shell.Word(w.head()+" "+fields)
+func (w *Wanted) suggest(fields string) fault.Message {
+	return fault.Messagef("%s %s", fault.Option("secret"), shell.Word(w.head()+" "+fields))
 }
 
 func (w *Wanted) head() string {
@@ -281,8 +281,8 @@ func kvVersions(all []string) (map[string]int, error) {
 			mount, number = trimPath(v[:i]), v[i+1:]
 		}
 		if number != "1" && number != "2" {
-			return nil, fault.New(fault.Usage, "--kv-version %q is not 1 or 2", v).
-				Hint("for one mount: --kv-version secret=2")
+			return nil, fault.New(fault.Usage, "%s %q is not 1 or 2", fault.Option("kv-version"), v).
+				Hint("for one mount: %s secret=2", fault.Option("kv-version"))
 		}
 		versions[mount] = int(number[0] - '0')
 	}
@@ -301,15 +301,15 @@ func parameters(all []string, read readFile) (map[string]map[string]string, erro
 	for _, text := range all {
 		statements, err := shell.Statements(text, false)
 		if err != nil {
-			return nil, fault.New(fault.Usage, "--write: %w", err).Hint("quotes are read as by a shell; a quote that is meant is written \\' or \"'\"")
+			return nil, fault.New(fault.Usage, "%s: %w", fault.Option("write"), err).Hint("quotes are read as by a shell; a quote that is meant is written \\' or \"'\"")
 		}
 		if len(statements) == 0 {
-			return nil, fault.New(fault.Usage, "--write is empty")
+			return nil, fault.New(fault.Usage, "%s is empty", fault.Option("write"))
 		}
 		for _, words := range statements {
 			path := trimPath(words[0].String())
 			if writes[path] != nil {
-				return nil, fault.New(fault.Usage, "--write: the path %s is there twice", path)
+				return nil, fault.New(fault.Usage, "%s: the path %s is there twice", fault.Option("write"), path)
 			}
 			writes[path] = map[string]string{}
 			for _, word := range words[1:] {
@@ -327,13 +327,13 @@ func parameters(all []string, read readFile) (map[string]map[string]string, erro
 func parameter(into map[string]string, path string, word shell.Lexeme, read readFile) error {
 	key, value, ok := word.Cut('=')
 	if !ok || len(key) == 0 {
-		return fault.New(fault.Usage, "--write %s: a word is not KEY=VALUE", path).
-			Hint("as in --write 'pki/issue/ci common_name=app.internal ttl=10m'; a value with spaces is quoted: alt_names=\"a, b\"")
+		return fault.New(fault.Usage, "%s %s: a word is not KEY=VALUE", fault.Option("write"), path).
+			Hint("as in %s 'pki/issue/ci common_name=app.internal ttl=10m'; a value with spaces is quoted: alt_names=\"a, b\"", fault.Option("write"))
 	}
 	if len(value) > 0 && value[0] == (shell.Letter{Byte: '@'}) {
 		b, err := read(value[1:].String(), maxParameter)
 		if err != nil {
-			return fault.New(fault.KindOf(err), "--write: %w", err)
+			return fault.New(fault.KindOf(err), "%s: %w", fault.Option("write"), err)
 		}
 		into[key.String()] = string(b)
 		return nil

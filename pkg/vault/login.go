@@ -255,7 +255,7 @@ func usable(token string) bool {
 // never shows the answer.
 func notVault(answered, lack string) error {
 	return fault.New(fault.Unavailable, "%s%s, which is not an answer of Vault's", answered, lack).
-		Hint("a proxy, a login page or a wrong --vault-addr answers in its place")
+		Hint("a proxy, a login page or a wrong %s answers in its place", fault.Option("vault-addr"))
 }
 
 // longestLease is more than a lease can be: 32 days is the default maximum of a server.

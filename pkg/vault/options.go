@@ -102,16 +102,16 @@ func (o Options) Settle() (*Server, error) {
 
 func (o Options) settleAddr(s *Server) error {
 	if o.Addr == "" {
-		return fault.New(fault.Usage, "--vault-addr is missing").
-			Hint("give the server's address: --vault-addr https://vault.example.com:8200, or set VAULT_ADDR")
+		return fault.New(fault.Usage, "%s is missing", fault.Option("vault-addr")).
+			Hint("give the server's address: %s https://vault.example.com:8200, or set VAULT_ADDR", fault.Option("vault-addr"))
 	}
 	u, err := url.Parse(o.Addr)
 	if err != nil || u.RawQuery != "" || u.Fragment != "" || u.Opaque != "" || u.Scheme == "" {
-		return fault.New(fault.Usage, "--vault-addr %q is not an address", clip(o.Addr)).
+		return fault.New(fault.Usage, "%s %q is not an address", fault.Option("vault-addr"), clip(o.Addr)).
 			Hint("write it as https://vault.example.com:8200")
 	}
 	if err := remote.Allowed(u); err != nil {
-		return fault.New(fault.Usage, "--vault-addr: %w", err)
+		return fault.New(fault.Usage, "%s: %w", fault.Option("vault-addr"), err)
 	}
 	s.Addr = strings.TrimRight(u.String(), "/")
 	if path, ok := strings.CutSuffix(s.Addr, "/v1"); ok {
@@ -123,15 +123,15 @@ func (o Options) settleAddr(s *Server) error {
 func (o Options) settlePlaces(s *Server) error {
 	var err error
 	path := authMount(o.AuthPath)
-	if s.authPath, err = apiPath("--auth-path", path); err != nil {
+	if s.authPath, err = apiPath("auth-path", path); err != nil {
 		return err
 	}
-	if s.Namespace, err = namespace("--namespace", o.Namespace); err != nil {
+	if s.Namespace, err = namespace("namespace", o.Namespace); err != nil {
 		return err
 	}
 	s.authNamespace = s.Namespace
 	if o.AuthNamespace != "" {
-		s.authNamespace, err = namespace("--auth-namespace", o.AuthNamespace)
+		s.authNamespace, err = namespace("auth-namespace", o.AuthNamespace)
 	}
 	return err
 }
@@ -148,7 +148,7 @@ func authMount(path string) string {
 
 // namespace returns what X-Vault-Namespace takes. "root" and "/" are the root
 // namespace, which is a header less.
-func namespace(option, value string) (string, error) {
+func namespace(option fault.Option, value string) (string, error) {
 	value = strings.Trim(value, "/")
 	if value == "" || value == "root" {
 		return "", nil
@@ -162,7 +162,7 @@ func namespace(option, value string) (string, error) {
 }
 
 // apiPath checks a path of the server's API and escapes it for a URL.
-func apiPath(option, path string) (string, error) {
+func apiPath(option fault.Option, path string) (string, error) {
 	parts := strings.Split(path, "/")
 	for i, p := range parts {
 		if p == "" || p == "." || p == ".." || strings.ContainsFunc(p, func(r rune) bool { return r < ' ' || r == 0x7f }) {
@@ -178,7 +178,7 @@ func (o Options) settleLimits(s *Server) error {
 	if o.ClientTimeout != "" {
 		d, err := seconds(o.ClientTimeout)
 		if err != nil || d <= 0 {
-			return fault.New(fault.Usage, "--client-timeout %q is not a time", o.ClientTimeout).
+			return fault.New(fault.Usage, "%s %q is not a time", fault.Option("client-timeout"), o.ClientTimeout).
 				Hint("give seconds (30), or a number with its unit (30s)")
 		}
 		s.timeout = d
@@ -186,14 +186,14 @@ func (o Options) settleLimits(s *Server) error {
 	if o.MaxRetries != "" {
 		n, err := strconv.Atoi(o.MaxRetries)
 		if err != nil || n < 0 || n > 100 {
-			return fault.New(fault.Usage, "--max-retries %q is not a number from 0 to 100", o.MaxRetries)
+			return fault.New(fault.Usage, "%s %q is not a number from 0 to 100", fault.Option("max-retries"), o.MaxRetries)
 		}
 		s.attempts = n + 1
 	}
 	if o.WrapTTL != "" {
 		d, err := seconds(o.WrapTTL)
 		if err != nil || d < time.Second {
-			return fault.New(fault.Usage, "--wrap-ttl %q is not a time of a second or more", o.WrapTTL).
+			return fault.New(fault.Usage, "%s %q is not a time of a second or more", fault.Option("wrap-ttl"), o.WrapTTL).
 				Hint("give seconds (60), or a number with its unit (60s)")
 		}
 		s.wrap = strconv.Itoa(int(d/time.Second)) + "s"
@@ -212,19 +212,19 @@ func seconds(v string) (time.Duration, error) {
 // file wins, then the text, then the directory.
 func (o Options) settleRoots(s *Server) error {
 	var all [][]byte
-	var option string
+	var option fault.Option
 	switch {
 	case o.CACert != "":
-		option = "--ca-cert"
+		option = "ca-cert"
 		b, err := o.readPEM(option, o.CACert)
 		if err != nil {
 			return err
 		}
 		all = [][]byte{b}
 	case o.CACertBytes != "":
-		option, all = "--ca-cert-bytes", [][]byte{[]byte(o.CACertBytes)}
+		option, all = "ca-cert-bytes", [][]byte{[]byte(o.CACertBytes)}
 	case o.CAPath != "":
-		option = "--ca-path"
+		option = "ca-path"
 		entries, err := os.ReadDir(o.CAPath)
 		if err != nil {
 			return fault.New(fault.Local, "%s: cannot read %q: %w", option, o.CAPath, unwrap(err))
@@ -256,27 +256,27 @@ func (o Options) settleCertificate(s *Server) error {
 		return nil
 	}
 	if o.ClientCert == "" || o.ClientKey == "" {
-		return fault.New(fault.Usage, "--client-cert and --client-key go together")
+		return fault.New(fault.Usage, "%s and %s go together", fault.Option("client-cert"), fault.Option("client-key"))
 	}
-	certificate, err := o.readPEM("--client-cert", o.ClientCert)
+	certificate, err := o.readPEM("client-cert", o.ClientCert)
 	if err != nil {
 		return err
 	}
-	key, err := o.readPEM("--client-key", o.ClientKey)
+	key, err := o.readPEM("client-key", o.ClientKey)
 	if err != nil {
 		return err
 	}
 	pair, err := tls.X509KeyPair(certificate, key)
 	if err != nil {
 		// Not the parser's own words: the file may be anything.
-		return fault.New(fault.Usage, "--client-cert %q and --client-key %q are not a certificate and its key", o.ClientCert, o.ClientKey).
+		return fault.New(fault.Usage, "%s %q and %s %q are not a certificate and its key", fault.Option("client-cert"), o.ClientCert, fault.Option("client-key"), o.ClientKey).
 			Hint("both are PEM, the key without a password")
 	}
 	s.tls.Certificate = &pair
 	return nil
 }
 
-func (o Options) readPEM(option, path string) ([]byte, error) {
+func (o Options) readPEM(option fault.Option, path string) ([]byte, error) {
 	b, err := o.read(path, maxPEM)
 	if err != nil {
 		return nil, fault.New(fault.KindOf(err), "%s: %w", option, err)
@@ -289,7 +289,7 @@ func (s *Server) client(c *remote.Client) (*remote.Client, error) {
 	own := *c
 	own.CAVariable, own.Private = "VAULT_CACERT", true
 	if u, err := url.Parse(s.Addr); err == nil {
-		own.From = map[string]string{u.Host: "--vault-addr"}
+		own.From = map[string]any{u.Host: fault.Option("vault-addr")}
 	}
 	if s.timeout > 0 {
 		own.AttemptTime = s.timeout

@@ -22,40 +22,40 @@ func TestSettleRefuses(t *testing.T) {
 		kind  fault.Kind
 		words []string
 	}{
-		{"no address", Options{Addr: " "}, fault.Usage, []string{"--vault-addr"}},
+		{"no address", Options{Addr: " "}, fault.Usage, []string{"vault-addr"}},
 		{"no scheme", Options{Addr: "vault.example.com:8200"}, fault.Usage, []string{"write it as https://vault.example.com:8200"}},
-		{"a name", Options{Addr: "vault"}, fault.Usage, []string{`--vault-addr "vault" is not an address`}},
+		{"a name", Options{Addr: "vault"}, fault.Usage, []string{`vault-addr "vault" is not an address`}},
 		{"http", Options{Addr: "http://vault.example.com:8200"}, fault.Usage, []string{"would send the token unencrypted"}},
 		{"a password", Options{Addr: "https://u:MARKER@vault.example.com"}, fault.Usage, []string{"with a user name or password"}},
 		{"a query", Options{Addr: "https://vault.example.com/?x"}, fault.Usage, []string{"is not an address"}},
-		{"a socket", Options{Addr: "unix:///run/vault.sock"}, fault.Usage, []string{"--vault-addr"}},
-		{"auth path", Options{AuthPath: "a//b"}, fault.Usage, []string{`--auth-path "a//b" is not a path`}},
-		{"auth path up", Options{AuthPath: "a/../b"}, fault.Usage, []string{"--auth-path"}},
-		{"namespace", Options{Namespace: "a b"}, fault.Usage, []string{`--namespace "a b" is not the name of a namespace`}},
-		{"auth namespace", Options{AuthNamespace: "ü"}, fault.Usage, []string{"--auth-namespace"}},
-		{"timeout", Options{ClientTimeout: "soon"}, fault.Usage, []string{`--client-timeout "soon"`}},
-		{"no timeout", Options{ClientTimeout: "0"}, fault.Usage, []string{`--client-timeout "0"`}},
-		{"retries", Options{MaxRetries: "-1"}, fault.Usage, []string{`--max-retries "-1"`}},
-		{"wrap", Options{WrapTTL: "10ms"}, fault.Usage, []string{`--wrap-ttl "10ms"`}},
-		{"no CA file", Options{CACert: missing}, fault.Local, []string{"--ca-cert", missing}},
-		{"CA file", Options{CACert: text}, fault.Usage, []string{"--ca-cert holds no PEM certificate"}},
-		{"CA bytes", Options{CACertBytes: "MARKER"}, fault.Usage, []string{"--ca-cert-bytes holds no PEM certificate"}},
-		{"CA path", Options{CAPath: dir}, fault.Usage, []string{"--ca-path holds no PEM certificate"}},
-		{"no CA path", Options{CAPath: missing}, fault.Local, []string{"--ca-path", missing}},
-		{"certificate alone", Options{ClientCert: text}, fault.Usage, []string{"--client-cert and --client-key go together"}},
-		{"key alone", Options{ClientKey: text}, fault.Usage, []string{"--client-cert and --client-key go together"}},
+		{"a socket", Options{Addr: "unix:///run/vault.sock"}, fault.Usage, []string{"vault-addr"}},
+		{"auth path", Options{AuthPath: "a//b"}, fault.Usage, []string{`auth-path "a//b" is not a path`}},
+		{"auth path up", Options{AuthPath: "a/../b"}, fault.Usage, []string{"auth-path"}},
+		{"namespace", Options{Namespace: "a b"}, fault.Usage, []string{`namespace "a b" is not the name of a namespace`}},
+		{"auth namespace", Options{AuthNamespace: "ü"}, fault.Usage, []string{"auth-namespace"}},
+		{"timeout", Options{ClientTimeout: "soon"}, fault.Usage, []string{`client-timeout "soon"`}},
+		{"no timeout", Options{ClientTimeout: "0"}, fault.Usage, []string{`client-timeout "0"`}},
+		{"retries", Options{MaxRetries: "-1"}, fault.Usage, []string{`max-retries "-1"`}},
+		{"wrap", Options{WrapTTL: "10ms"}, fault.Usage, []string{`wrap-ttl "10ms"`}},
+		{"no CA file", Options{CACert: missing}, fault.Local, []string{"ca-cert", missing}},
+		{"CA file", Options{CACert: text}, fault.Usage, []string{"ca-cert holds no PEM certificate"}},
+		{"CA bytes", Options{CACertBytes: "MARKER"}, fault.Usage, []string{"ca-cert-bytes holds no PEM certificate"}},
+		{"CA path", Options{CAPath: dir}, fault.Usage, []string{"ca-path holds no PEM certificate"}},
+		{"no CA path", Options{CAPath: missing}, fault.Local, []string{"ca-path", missing}},
+		{"certificate alone", Options{ClientCert: text}, fault.Usage, []string{"client-cert and client-key go together"}},
+		{"key alone", Options{ClientKey: text}, fault.Usage, []string{"client-cert and client-key go together"}},
 		{"no pair", Options{ClientCert: text, ClientKey: text}, fault.Usage, []string{"are not a certificate and its key"}},
-		{"no key", Options{ClientCert: text, ClientKey: missing}, fault.Local, []string{"--client-key", missing}},
-		{"version", Options{KVVersions: []string{"3"}}, fault.Usage, []string{`--kv-version "3" is not 1 or 2`}},
-		{"version of a mount", Options{KVVersions: []string{"secret="}}, fault.Usage, []string{"--kv-version secret=2"}},
-		{"no path", Options{Secrets: []string{"/ x"}}, fault.Usage, []string{`--secret "" is not a path`}},
-		{"path", Options{Secrets: []string{"a/../b x"}}, fault.Usage, []string{`--secret "a/../b" is not a path`}},
+		{"no key", Options{ClientCert: text, ClientKey: missing}, fault.Local, []string{"client-key", missing}},
+		{"version", Options{KVVersions: []string{"3"}}, fault.Usage, []string{`kv-version "3" is not 1 or 2`}},
+		{"version of a mount", Options{KVVersions: []string{"secret="}}, fault.Usage, []string{"kv-version secret=2"}},
+		{"no path", Options{Secrets: []string{"/ x"}}, fault.Usage, []string{`secret "" is not a path`}},
+		{"path", Options{Secrets: []string{"a/../b x"}}, fault.Usage, []string{`secret "a/../b" is not a path`}},
 		{"query", Options{Secrets: []string{"a/b?list=true"}}, fault.Usage, []string{`"list=true" is not a version`}},
 		{"no field", Options{Secrets: []string{"a/b =X"}}, fault.Usage, []string{`"=X" is not FIELD=NAME`}},
 		{"all as one", Options{Secrets: []string{"a/b *=X"}}, fault.Usage, []string{`"*=X" is not FIELD=NAME`}},
 		{"name", Options{Secrets: []string{"a/b x=1X"}}, fault.Usage, []string{`"1X" cannot be the name of an environment variable`}},
 		{"code", Options{Secrets: []string{"a/b x=A;id"}}, fault.Usage, []string{`"A;id" cannot be the name`}},
-		{"write alone", Options{Writes: []string{"a/b x=1"}}, fault.Usage, []string{"--write a/b: no --secret takes a field"}},
+		{"write alone", Options{Writes: []string{"a/b x=1"}}, fault.Usage, []string{"write a/b: no secret takes a field"}},
 		{"write twice", Options{Writes: []string{"a/b x=1", "a/b y=1"}, Secrets: []string{"a/b"}}, fault.Usage, []string{"is there twice"}},
 		{"write of what", Options{Writes: []string{"a/b x"}, Secrets: []string{"a/b"}}, fault.Usage, []string{"a word is not KEY=VALUE"}},
 		{"write of a file", Options{Writes: []string{"a/b x=@" + missing}, Secrets: []string{"a/b"}}, fault.Local, []string{missing}},
@@ -119,7 +119,7 @@ func TestPrefixes(t *testing.T) {
 		"_JAVA_", "JAVA_TOOL_", "BASH_", "BASH_FUNC_", "NODE_", "npm_", "npm_config_", "http_", "NO_", "SSL_", "GIT_", "GIT_CONFIG_", "TF_", "TF_CLI_ARGS_", "PIP_", "CIRCLE_", "GITHUB_", "VAULT_", "BAO_", "P", "PATH",
 	} {
 		err := server(t, Options{Secrets: []string{"a/b *=" + prefix + "*"}}).CheckVariables()
-		wantFault(t, err, fault.Usage, "--secret a/b: ", "*=APP_*")
+		wantFault(t, err, fault.Usage, "secret a/b: ", "*=APP_*")
 	}
 	for _, prefix := range []string{"APP_", "DB_", "my_app_", "TF_VAR_", "PROD_DB_", "X1_"} {
 		if err := server(t, Options{Secrets: []string{"a/b *=" + prefix + "*"}}).CheckVariables(); err != nil {
@@ -134,11 +134,11 @@ func TestPrefixes(t *testing.T) {
 // What hashicorp/vault-action reads, and this does not: the hint has it in our words.
 func TestActionSyntax(t *testing.T) {
 	for _, row := range []struct{ text, hint string }{
-		{"secret/data/ci/aws accessKey | AWS_ACCESS_KEY_ID ;", "--secret 'secret/data/ci/aws accessKey=AWS_ACCESS_KEY_ID'"},
-		{"secret/data/ci/aws accessKey|KEY", "--secret 'secret/data/ci/aws accessKey=KEY'"},
-		{"secret/data/ci/aws accessKey |KEY", "--secret 'secret/data/ci/aws accessKey=KEY'"},
-		{"secret/data/ci/aws * | MYAPP_ ;", "--secret 'secret/data/ci/aws *=MYAPP_*'"},
-		{"secret/data/ci/aws ** | MYAPP_", "--secret 'secret/data/ci/aws *=MYAPP_*'"},
+		{"secret/data/ci/aws accessKey | AWS_ACCESS_KEY_ID ;", "secret 'secret/data/ci/aws accessKey=AWS_ACCESS_KEY_ID'"},
+		{"secret/data/ci/aws accessKey|KEY", "secret 'secret/data/ci/aws accessKey=KEY'"},
+		{"secret/data/ci/aws accessKey |KEY", "secret 'secret/data/ci/aws accessKey=KEY'"},
+		{"secret/data/ci/aws * | MYAPP_ ;", "secret 'secret/data/ci/aws *=MYAPP_*'"},
+		{"secret/data/ci/aws ** | MYAPP_", "secret 'secret/data/ci/aws *=MYAPP_*'"},
 		{"secret/data/ci/aws | X", "PATH FIELD=NAME"},
 	} {
 		_, err := Options{Addr: testAddr, Secrets: []string{row.text}}.Settle()

@@ -279,8 +279,8 @@ func TestVariablesRefuse(t *testing.T) {
 		secrets []string
 		words   []string
 	}{
-		{[]string{"b ok", "b ok"}, []string{"two secrets claim the name ok: b and b", "--secret 'b ok=OTHER_NAME'"}},
-		{[]string{"a *=APP_*"}, []string{"two secrets claim the name APP_x_y: a and a", "--secret 'a x.y=OTHER_NAME'"}},
+		{[]string{"b ok", "b ok"}, []string{"two secrets claim the name ok: b and b", "secret 'b ok=OTHER_NAME'"}},
+		{[]string{"a *=APP_*"}, []string{"two secrets claim the name APP_x_y: a and a", "secret 'a x.y=OTHER_NAME'"}},
 		{[]string{"e VAULT_ADDR"}, []string{"VAULT_ADDR, which this command sets itself"}},
 	} {
 		s := session(t, vault(replies), Options{Secrets: row.secrets})

@@ -70,7 +70,7 @@ var refusals = []refusal{
 		"the role has no bound_audiences, and the token an audience: vault write {mount}/role/{rolename} bound_audiences={aud}",
 		explained}},
 	{login, 400, "invalid audience (aud) claim", asStatus, []string{
-		"the token's audience is {aud}: add it to the role's bound_audiences, or mint another with --audience",
+		"the token's audience is {aud}: add it to the role's bound_audiences, or mint another with {--audience}",
 		explained}},
 	{login, 400, "invalid issuer (iss) claim", asStatus, []string{
 		"the token's issuer is {iss}: set it as bound_issuer in {mount}/config",
@@ -82,10 +82,10 @@ var refusals = []refusal{
 		"the token has no {claim}: a pipeline that a custom webhook started has no vcs-origin and vcs-ref",
 		explained}},
 	{login, 400, "invalid subject (sub) claim", asStatus, []string{
-		"the role's bound_subject is not the token's subject; a V1 and a V2 token differ in it (--token-version)",
+		"the role's bound_subject is not the token's subject; a V1 and a V2 token differ in it ({--token-version})",
 		explained}},
 	{login, 400, "token is expired", asStatus, []string{
-		"the token has expired: log in in an early step, or mint a new one with --audience"}},
+		"the token has expired: log in in an early step, or mint a new one with {--audience}"}},
 	{login, 400, "token not yet valid", asStatus, []string{
 		"the server's clock is behind the issuer's by more than a minute"}},
 	{login, 400, "no issued at (iat)", asStatus, nil},
@@ -99,9 +99,9 @@ var refusals = []refusal{
 	{login, 400, "missing token", asStatus, nil},
 	{login, 400, "could not be found", asStatus, []string{
 		"there is no role {role} at {mount}: vault list {mount}/role",
-		"give another with --role, or another mount with --auth-path"}},
+		"give another with {--role}, or another mount with {--auth-path}"}},
 	{login, 400, "missing role", asStatus, []string{
-		"{mount} has no default role: give --role"}},
+		"{mount} has no default role: give {--role}"}},
 	{login, 400, "role with oidc role_type is not allowed", asStatus, []string{
 		"the role {role} is for people, who log in with a browser: vault write {mount}/role/{rolename} role_type=jwt",
 		explained}},
@@ -129,18 +129,18 @@ var refusals = []refusal{
 		"the program of the CEL role {role} failed with this token's claims: look at them with oidc-broker token --format json{choice}",
 		"its text: bao read {mount}/role/{rolename}"}},
 	{login, 400, "could not load configuration", asStatus, []string{
-		"{mount} was enabled and never configured: vault write {mount}/config ...; or it is not the mount meant: --auth-path, --namespace"}},
+		"{mount} was enabled and never configured: vault write {mount}/config ...; or it is not the mount meant: {--auth-path}, {--namespace}"}},
 	{login, 403, "", asStatus, []string{
 		"check the auth mount (sent: {mount}), the namespace (sent: {namespace}) and the address ({addr}); not the claims",
 		"or the role's token_bound_cidrs leave this job's address out, or the identity entity of the token's user_claim is disabled"}},
 	{login, 404, "namespace not found", asStatus, namespaceHints},
 	{login, 404, "", asStatus, []string{"is {addr} the server's address, and {mount} its JWT auth mount?"}},
-	{login, 405, "", asStatus, []string{"{mount} is no JWT auth mount: give another with --auth-path"}},
+	{login, 405, "", asStatus, []string{"{mount} is no JWT auth mount: give another with {--auth-path}"}},
 
 	{read, 404, "Invalid path for a versioned", asStatus, dataHints},
 	{read, 404, "namespace not found", asStatus, namespaceHints},
 	{read, 404, "", asStatus, []string{"there is no secret at {path}{version}; what there is: vault kv list, vault kv metadata get"}},
-	{read, 405, "", asStatus, []string{"{path} is not read but written: add --write '{path} KEY=VALUE...'"}},
+	{read, 405, "", asStatus, []string{"{path} is not read but written: add {--write} '{path} KEY=VALUE...'"}},
 	{read, 400, "had one use left", asStatus, []string{
 		"a dynamic secret needs a token with a use left for it: raise the role's token_num_uses, or set it to 0"}},
 	{read, 403, "1 error occurred", asStatus, []string{
@@ -160,7 +160,7 @@ var refusals = []refusal{
 	{"", 503, "sealed", asStatus, []string{"the server is sealed: who is responsible for it has to unseal it"}},
 	{"", 412, "", again, nil}, // a standby that lags behind
 	{"", 429, "rate limit quota exceeded", asStatus, []string{"the server limits how often this path may be called"}},
-	{"", 400, "Client sent an HTTP request to an HTTPS server", asStatus, []string{"the server speaks TLS: give --vault-addr with https://"}},
+	{"", 400, "Client sent an HTTP request to an HTTPS server", asStatus, []string{"the server speaks TLS: give {--vault-addr} with https://"}},
 }
 
 // explained stands for the token's claims, and the two steps that compare them with
@@ -172,7 +172,7 @@ var (
 	signatureHints = []string{
 		"the keys of {mount} are not those of {iss}: compare its jwks_url or oidc_discovery_url",
 		"to check the signature here: oidc-broker token --verify"}
-	namespaceHints = []string{"there is no namespace {namespace} at {addr}: check --namespace and --auth-namespace"}
+	namespaceHints = []string{"there is no namespace {namespace} at {addr}: check {--namespace} and {--auth-namespace}"}
 	dataHints      = []string{"{data}"}
 )
 
@@ -255,13 +255,13 @@ func (s *Session) explain(what about, got remote.Answer, a answer, ours bool, un
 		filled := s.fill(h, what, text)
 		switch {
 		case h == explained:
-			_ = e.Hint("%s", s.job.SubjectHint()).Hint("%s", ci.ClaimsHint(s.job)).Hint("%s", filled).Hint("%s", s.job.IssuerHint())
-		case filled != "":
-			_ = e.Hint("%s", filled)
+			e.Hint("%s", s.job.SubjectHint()).Hint("%s", ci.ClaimsHint(s.job)).Hint("%s", filled).Hint("%s", s.job.IssuerHint())
+		case filled.String() != "":
+			e.Hint("%s", filled)
 		}
 	}
 	if row.hints == nil && what.step == login && got.Status == http.StatusBadRequest {
-		_ = e.Hint("%s", s.job.SubjectHint()).Hint("%s", s.job.IssuerHint())
+		e.Hint("%s", s.job.SubjectHint()).Hint("%s", s.job.IssuerHint())
 	}
 	if absent {
 		return missing{e}
@@ -287,7 +287,7 @@ func (s *Session) describe(a remote.Answer) string {
 func (s *Session) unreachable(err error) error {
 	var e *fault.Error
 	if errors.As(err, &e) && strings.Contains(err.Error(), "refuses the TLS connection") && s.server.tls.Certificate == nil {
-		return e.Hint("if the server wants a certificate of its clients: --client-cert and --client-key")
+		return e.Hint("if the server wants a certificate of its clients: %s and %s", fault.Option("client-cert"), fault.Option("client-key"))
 	}
 	return err
 }
@@ -302,7 +302,7 @@ func find(step step, status int, text string) refusal {
 }
 
 // fill puts what is known into a hint.
-func (s *Session) fill(hint string, what about, text string) string {
+func (s *Session) fill(hint string, what about, text string) fault.Message {
 	t, server := s.job, s.server
 	namespace := server.Namespace
 	if what.step == login {
@@ -324,14 +324,13 @@ func (s *Session) fill(hint string, what about, text string) string {
 	if err != nil {
 		value = []byte("unknown")
 	}
-	filled := strings.NewReplacer(
+	return fault.Fill(strings.Replace(hint, "{data}", dataHint(what.wanted), 1), strings.NewReplacer(
 		"{addr}", server.Addr, "{path}", what.path, "{mount}", "auth/"+unescaped(server.authPath),
 		"{rolename}", shell.Word(named), "{role}", role, "{namespace}", namespace,
 		"{iss}", t.Issuer, "{sub}", t.Subject, "{aud}", shell.Word(strings.Join(t.Audience, ",")),
 		"{choice}", ci.Choice(t), "{key}", ci.KeyOf(t), "{claim}", remote.Clip(claim), "{kind}", kindOf(t.Claims, claim), "{value}", remote.Clip(string(value)),
-		"{data}", dataHint(what.wanted), "{version}", what.wanted.ofVersion(),
-	).Replace(hint)
-	return filled
+		"{version}", what.wanted.ofVersion(),
+	))
 }
 
 // kindOf names what a claim is, in the server's sense.
@@ -366,7 +365,7 @@ func dataHint(w *Wanted) string {
 			return fmt.Sprintf("%s/%s is no secret's path: its data are at %s/data/%s", mount, strings.TrimSuffix(other, "/"), mount, name)
 		}
 	}
-	return fmt.Sprintf("in a mount of KV version 2 it is %s/data/%s; or say so with --kv-version %s=2", mount, rest, mount)
+	return fmt.Sprintf("in a mount of KV version 2 it is %s/data/%s; or say so with {--kv-version} %s=2", mount, rest, mount)
 }
 
 // quoted returns what a text has between its first quotes: the server's texts

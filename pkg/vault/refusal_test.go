@@ -96,7 +96,7 @@ func readAnswers() []readAnswer {
 		{"policy", "secret/data/ci/app", refused(403, "1 error occurred:\n\t* permission denied\n\n"), fault.Refused,
 			[]string{"Vault refused the secret secret/data/ci/app: 1 error occurred: * permission denied", "the policy has to allow secret/data/ci/app"}},
 		{"policy, perhaps without data", "secret/ci/app", refused(403, "1 error occurred:\n\t* permission denied\n\n"), fault.Refused,
-			[]string{"in a mount of KV version 2 it is secret/data/ci/app; or say so with --kv-version secret=2"}},
+			[]string{"in a mount of KV version 2 it is secret/data/ci/app; or say so with kv-version secret=2"}},
 		{"without data", "secret/ci/app", reply{404, `{"errors":[],"warnings":["` + broad + `"]}`}, fault.Refused,
 			[]string{broad, "it is secret/data/ci/app"}},
 		{"token gone", "secret/data/ci/app", refused(403, "permission denied"), fault.Refused, []string{"does not know the token any more"}},
@@ -107,13 +107,13 @@ func readAnswers() []readAnswer {
 			[]string{"version 3 of secret/data/ci/app was deleted at 2026-01-02T03:04:05Z", "vault kv undelete -mount=secret -versions=3 ci/app"}},
 		{"destroyed", "secret/data/ci/app", reply{404, `{"data":{"data":null,"metadata":{"version":3,"created_time":"x","deletion_time":"","destroyed":true}}}`}, fault.Refused,
 			[]string{"version 3 of secret/data/ci/app was destroyed"}},
-		{"written", "pki/issue/ci", refused(405, "unsupported operation"), fault.Refused, []string{"--write 'pki/issue/ci KEY=VALUE...'"}},
+		{"written", "pki/issue/ci", refused(405, "unsupported operation"), fault.Refused, []string{"write 'pki/issue/ci KEY=VALUE...'"}},
 		{"sealed", "secret/data/ci/app", refused(503, "Vault is sealed"), fault.Unavailable, []string{"Vault is sealed"}},
 		{"html", "secret/data/ci/app", ok("<html>MARKER</html>"), fault.Unavailable, []string{"which is not an answer of Vault's"}},
-		{"html 403", "secret/data/ci/app", reply{403, "<html>MARKER</html>"}, fault.Unavailable, []string{"vault.example.com:8200 (--vault-addr) answers 403, which is not an answer of Vault's"}},
+		{"html 403", "secret/data/ci/app", reply{403, "<html>MARKER</html>"}, fault.Unavailable, []string{"vault.example.com:8200 (vault-addr) answers 403, which is not an answer of Vault's"}},
 		{"no fields", "secret/data/ci/app", ok(`{"data":null}`), fault.Unavailable, []string{"has no fields"}},
 		{"echo", "secret/data/ci/app", refused(400, "what is "+given+" and "+testRaw), fault.Refused, []string{"[secret]"}},
-		{"plain words of the HTTPS port", "secret/data/ci/app", reply{400, "Client sent an HTTP request to an HTTPS server.\n"}, fault.Refused, []string{"give --vault-addr with https://"}},
+		{"plain words of the HTTPS port", "secret/data/ci/app", reply{400, "Client sent an HTTP request to an HTTPS server.\n"}, fault.Refused, []string{"give vault-addr with https://"}},
 	}
 }
 
@@ -198,7 +198,7 @@ func TestHintsAreFilled(t *testing.T) {
 	s := session(t, vault(nil), Options{})
 	for _, row := range refusals {
 		for _, h := range row.hints {
-			if filled := s.fill(h, about{step: row.step, path: "a/b"}, row.text); strings.ContainsAny(filled, "{}") {
+			if filled := s.fill(h, about{step: row.step, path: "a/b"}, row.text); strings.ContainsAny(filled.String(), "{}") {
 				t.Errorf("unfilled: %s", filled)
 			}
 		}
@@ -218,7 +218,7 @@ func TestNoLogin(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := server(t, Options{}).Login(t.Context(), vault(map[string][]reply{"auth/jwt/login": {r}}).client(), testToken())
-			wantFault(t, err, fault.Unavailable, "not an answer of Vault's", "a wrong --vault-addr")
+			wantFault(t, err, fault.Unavailable, "not an answer of Vault's", "a wrong vault-addr")
 			if strings.Contains(err.Error(), "MARKER") {
 				t.Error(err)
 			}

@@ -20,7 +20,7 @@ func (s *Server) CheckVariables() error {
 		for _, f := range w.fields {
 			switch {
 			case f.all && (!f.named || f.prefix == ""):
-				return fault.New(fault.Usage, "--secret %s: all fields under their own names could set any variable, such as PATH or AWS_ENDPOINT_URL", w.Path).
+				return fault.New(fault.Usage, "%s %s: all fields under their own names could set any variable, such as PATH or AWS_ENDPOINT_URL", fault.Option("secret"), w.Path).
 					Hint("name those that are wanted: %s", w.suggest("password=DB_PASSWORD")).
 					Hint("or give all of them a prefix: %s", w.suggest("*=APP_*"))
 			case f.all:
@@ -40,10 +40,10 @@ func (s *Server) CheckVariables() error {
 func (w *Wanted) checkPrefix(prefix string) error {
 	switch {
 	case !strings.HasSuffix(prefix, "_") || len(strings.Trim(prefix, "_")) < 2:
-		return fault.New(fault.Usage, "--secret %s: the prefix %q does not set the variables apart from those of programs", w.Path, prefix).
+		return fault.New(fault.Usage, "%s %s: the prefix %q does not set the variables apart from those of programs", fault.Option("secret"), w.Path, prefix).
 			Hint("a prefix has two letters or more and ends in an underscore: %s", w.suggest("*=APP_*"))
 	case settings(prefix):
-		return fault.New(fault.Usage, "--secret %s: programs look for their settings under %q, so that a field's name could change what they do", w.Path, prefix).
+		return fault.New(fault.Usage, "%s %s: programs look for their settings under %q, so that a field's name could change what they do", fault.Option("secret"), w.Path, prefix).
 			Hint("take a prefix of your own, %s, or name the fields: %s", w.suggest("*=APP_*"), w.suggest("password=DB_PASSWORD"))
 	}
 	return nil
@@ -88,7 +88,7 @@ func variables(all []Secret) ([]child.Var, error) {
 			if v.Variable == "" {
 				continue
 			}
-			rename := func(name string) string {
+			rename := func(name string) fault.Message {
 				return s.wanted.suggest(shell.Literal(v.Field).Quote() + "=" + name)
 			}
 			switch other, there := from[v.Variable]; {

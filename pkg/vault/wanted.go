@@ -23,7 +23,7 @@ func (o Options) settleSecrets(s *Server) error {
 	for _, text := range o.Secrets {
 		all, err := wantedSecrets(text, versions)
 		if err != nil {
-			return err
+			return fault.About(err, "secret", text)
 		}
 		for _, w := range all {
 			if p, ok := writes[w.Path]; ok {
@@ -34,8 +34,8 @@ func (o Options) settleSecrets(s *Server) error {
 	}
 	for path := range writes {
 		if !asked(s.Secrets, path) {
-			return fault.New(fault.Usage, "--write %s: no --secret takes a field of the answer", path).
-				Hint("add --secret '%s FIELD=NAME'", path)
+			return fault.New(fault.Usage, "%s %s: no %s takes a field of the answer", fault.Option("write"), path, fault.Option("secret")).
+				Hint("add %s '%s FIELD=NAME'", fault.Option("secret"), path)
 		}
 	}
 	return s.uniqueFiles()
@@ -84,7 +84,7 @@ func (s *Server) uniqueFiles() error {
 	for _, w := range s.Secrets {
 		for _, f := range w.fields {
 			if other, there := from[f.file]; there && f.file != "" {
-				return fault.New(fault.Usage, "--secret: the fields %s and %s go into one file, %q", other, f.name, f.file)
+				return fault.New(fault.Usage, "%s: the fields %s and %s go into one file, %q", fault.Option("secret"), other, f.name, f.file)
 			}
 			from[f.file] = f.name
 		}

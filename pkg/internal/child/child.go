@@ -217,10 +217,10 @@ func cannotRun(name string, err error) error {
 	}
 	e := fault.New(fault.Local, "cannot run %q: %w", name, err)
 	if isFormatError(err) {
-		_ = e.Hint("it is not a program for this machine")
+		e.Hint("it is not a program for this machine")
 	}
 	if errors.Is(err, fs.ErrNotExist) { // the file is there: LookPath saw it
-		_ = e.Hint("the interpreter that its #! line names, or its loader, does not exist")
+		e.Hint("the interpreter that its #! line names, or its loader, does not exist")
 		return &ExitError{Code: notFound, reason: e}
 	}
 	return &ExitError{Code: notExecutable, reason: e}

@@ -512,7 +512,7 @@ func TestLockAndItsContext(t *testing.T) {
 	late, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
 	defer cancel()
 	err = Commit(late, to(path, "x"))
-	if fault.KindOf(err) != fault.Local || !strings.Contains(fmt.Sprint(err), `f" is locked by another process: waited until --timeout`) {
+	if fault.KindOf(err) != fault.Local || !strings.Contains(fmt.Sprint(err), `f" is locked by another process: waited until timeout`) {
 		t.Errorf("the deadline passed: kind %d, %v", fault.KindOf(err), err)
 	}
 	if hints := strings.Join(fault.Hints(err), "\n"); !strings.Contains(hints, ".f.oidc-broker.lock") {

@@ -29,6 +29,16 @@ type waited string
 func (w waited) Error() string      { return "waited " + string(w) }
 func (waited) Is(target error) bool { return target == ErrLocked }
 
+// waitedTimeout is that it was for all the time that the command has.
+type waitedTimeout struct{ waited }
+
+func (waitedTimeout) Error() string { return waitedTimeout{}.Named(nil) }
+
+// Named names the option that limits that time.
+func (waitedTimeout) Named(names fault.Naming) string {
+	return fault.Messagef("waited until %s", fault.Option("timeout")).Named(names)
+}
+
 // errOccupied is the cause of a lock whose name another user has taken, or that is
 // not a regular file.
 var errOccupied = errors.New("another user's file, or not a regular one, is in its place")
@@ -114,9 +124,9 @@ func lockFile(ctx context.Context, path, name string, patience time.Duration) (u
 			}
 			switch {
 			case errors.Is(err, context.DeadlineExceeded):
-				long := waited(patience.String())
+				long := error(waited(patience.String()))
 				if ctx.Err() != nil {
-					long = "until --timeout"
+					long = waitedTimeout{}
 				}
 				return nil, fault.New(fault.Local, "%q is locked by another process: %w", path, long).
 					Hint("the lock is %q; end the process that holds it", name)

@@ -115,7 +115,7 @@ func await(ctx context.Context, name string, read func() ([]byte, error), limit 
 			return nil, ctx.Err()
 		}
 		return nil, fault.New(fault.Local, "cannot read %q: %w", name, late{}).
-			Hint("--timeout is the time that a command waits for a pipe")
+			Hint("%s is the time that a command waits for a pipe", fault.Option("timeout"))
 	}
 }
 
@@ -206,9 +206,9 @@ func Cannot(do, path string, err error) error {
 	e := fault.New(fault.Local, "cannot %s %q: %w", do, path, Bare(err))
 	switch {
 	case errors.Is(err, fs.ErrPermission) && do == "read":
-		_ = e.Hint("the job's user needs read permission for the file and its directory")
+		e.Hint("the job's user needs read permission for the file and its directory")
 	case errors.Is(err, fs.ErrPermission):
-		_ = e.Hint("the job's user needs write permission for the file and its directory")
+		e.Hint("the job's user needs write permission for the file and its directory")
 	}
 	return e
 }

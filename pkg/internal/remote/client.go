@@ -48,10 +48,10 @@ type Client struct {
 	AttemptTime time.Duration
 	// From names the option or variable that an address came from, by host; what is
 	// not in it is a default.
-	From map[string]string
+	From map[string]any
 	// Origin returns what gave an option of From its value, a variable or the option
 	// itself; nil: the option is named.
-	Origin func(option string) string
+	Origin fault.Naming
 	// CAVariable is the server's own variable that names a CA, for hints, beside
 	// SSL_CERT_FILE; empty means that it has none.
 	CAVariable string

@@ -51,13 +51,13 @@ func (f *Failure) final(err error, n int, elapsed time.Duration) error {
 	}
 	e := fault.New(fault.Unavailable, "%s", text)
 	for _, h := range fault.Hints(err) {
-		_ = e.Hint("%s", h)
+		e.Hint("%s", h)
 	}
 	for _, d := range fault.Details(err) {
-		_ = e.Detail("%s", d)
+		e.Detail("%s", d)
 	}
 	if f.Hint != "" {
-		_ = e.Hint("%s", f.Hint)
+		e.Hint("%s", f.Hint)
 	}
 	return e
 }

@@ -7,6 +7,8 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+
+	"github.com/oidc-broker/oidc-broker/pkg/internal/fault"
 )
 
 // longestTitle bounds what is shown of a page that came instead of an answer.
@@ -47,10 +49,10 @@ func pageTitle(body []byte) string {
 // from is the option or variable that named a host, "" if none did.
 func (c *Client) from(host string) string {
 	from := c.From[host]
-	if from != "" && c.Origin != nil {
-		return c.Origin(from)
+	if from == nil {
+		return ""
 	}
-	return from
+	return fault.Messagef("%s", from).Named(c.Origin)
 }
 
 // named is a host as errors show it: with the option or variable that named it.

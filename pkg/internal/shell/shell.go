@@ -118,7 +118,7 @@ func dialectOf(shell string) (dialect, bool) {
 
 func cannotHold(shell, name, why string) error {
 	return fault.New(fault.Usage, "%s cannot hold the value of %s unchanged: %s", shell, name, why).
-		Hint("use another --shell, or `exec`, which needs no shell at all")
+		Hint("use another %s, or `exec`, which needs no shell at all", fault.Option("shell"))
 }
 
 // quoteSh quotes for POSIX shells: within single quotes nothing is special but
