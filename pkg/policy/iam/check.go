@@ -16,7 +16,7 @@ type Request struct {
 	// the document names.
 	RoleARN         string
 	RoleSessionName string
-	// Now is for the note about a token that is over. Zero: no note.
+	// Now is when the token is judged. Zero: its times are not.
 	Now time.Time
 }
 
@@ -164,8 +164,18 @@ func (c *context) holds(d condition) policy.Truth {
 	return result
 }
 
-// Check judges a request, condition by condition.
+// Check judges a request: what AWS looks at before it reads the policy, and then
+// condition by condition.
 func (p *Policy) Check(r Request) policy.Judgement {
+	j := p.judge(r)
+	if refusal := p.context(r).refusal(r); refusal != "" {
+		j.Verdict, j.Reason = policy.Deny, refusal+": AWS refuses it before it reads this policy"
+	}
+	return j
+}
+
+// judge is the policy's own verdict.
+func (p *Policy) judge(r Request) policy.Judgement {
 	c := p.context(r)
 	o := p.evaluate(c)
 	j := policy.Judgement{Verdict: o.result.Verdict(), Checks: []policy.Check{}}
@@ -201,23 +211,42 @@ func (c *context) notes(r Request, result policy.Truth) []string {
 	if own := c.document; own != "" && r.RoleARN != "" && own != r.RoleARN {
 		notes = append(notes, fmt.Sprintf("the document is the trust policy of another role, %s", own))
 	}
-	for _, name := range []string{"iss", "sub", "aud", "iat", "exp"} {
-		if _, there := c.claims[name]; !there {
-			notes = append(notes, fmt.Sprintf("the token has no claim %s: AWS refuses it whatever this policy says", name))
+	return notes
+}
+
+// refusal is why AWS refuses the token before it reads any policy; empty where it
+// does not.
+func (c *context) refusal(r Request) string {
+	for _, name := range []string{"iss", "sub", "aud", "exp", "iat"} {
+		v, there := c.claims[name]
+		if !there || v == nil {
+			return fmt.Sprintf("the token has no claim %s", name)
+		}
+		if _, ok := c.time(name); (name == "exp" || name == "iat") && !ok {
+			return fmt.Sprintf("the token's %s is no whole number of seconds", name)
+		}
+		if _, ok := v.(string); !ok && (name == "iss" || name == "sub") {
+			return fmt.Sprintf("the token's %s is no text", name)
 		}
 	}
-	if r.Now.IsZero() {
-		return notes
+	switch aud := c.many("aud"); {
+	case aud.unknown != "" || len(aud.values) == 0:
+		return "the token's aud is neither text nor a list of texts"
+	case len(aud.values) > 1 && c.claims["azp"] == nil:
+		return "the token has several audiences and no azp"
 	}
-	if exp, ok := c.time("exp"); ok && !r.Now.Add(-skew).Before(exp) {
-		notes = append(notes, fmt.Sprintf("the token expired at %s: AWS refuses it whatever this policy says", exp.UTC().Format(time.RFC3339)))
+	if r.Now.IsZero() {
+		return ""
+	}
+	if exp, _ := c.time("exp"); !r.Now.Add(-skew).Before(exp) {
+		return "the token expired at " + exp.UTC().Format(time.RFC3339)
 	}
 	for _, name := range []string{"iat", "nbf"} {
 		if t, ok := c.time(name); ok && t.After(r.Now.Add(skew)) {
-			notes = append(notes, fmt.Sprintf("the token's %s is %s, in the future: AWS refuses it whatever this policy says", name, t.UTC().Format(time.RFC3339)))
+			return fmt.Sprintf("the token's %s is %s, in the future", name, t.UTC().Format(time.RFC3339))
 		}
 	}
-	return notes
+	return ""
 }
 
 func (c *context) time(name string) (time.Time, bool) {

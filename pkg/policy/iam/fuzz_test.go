@@ -134,7 +134,7 @@ func properties(t *testing.T, b []byte) policy.Verdict {
 	request.Claims, request.RoleSessionName = v2, "ci"
 	holds(t, p, request)
 	settles(t, p, request, rest)
-	return p.Check(request).Verdict
+	return p.judge(request).Verdict
 }
 
 // chosen makes a policy out of bytes.
@@ -189,7 +189,7 @@ func chosen(t *testing.T, b []byte) (p *Policy, rest []byte) {
 // decided stays as it is.
 func settles(t *testing.T, p *Policy, r Request, ways []byte) {
 	t.Helper()
-	before, c := p.Check(r).Verdict, p.context(r)
+	before, c := p.judge(r).Verdict, p.context(r)
 	never := parse(t, with(`{"Null":{"$P:aud":"true"}}`)).statements[0].conditions[0]
 	settled := *p
 	settled.statements = slices.Clone(p.statements)
@@ -209,7 +209,7 @@ func settles(t *testing.T, p *Policy, r Request, ways []byte) {
 			settled.statements[i].conditions = append(settled.statements[i].conditions, d)
 		}
 	}
-	after := settled.Check(r).Verdict
+	after := settled.judge(r).Verdict
 	if after == policy.Undecided || before != policy.Undecided && before != after {
 		t.Fatalf("%s, and when all is known %s", before, after)
 	}
@@ -218,7 +218,7 @@ func settles(t *testing.T, p *Policy, r Request, ways []byte) {
 // holds demands of one request what has to be so for every policy.
 func holds(t *testing.T, p *Policy, r Request) {
 	t.Helper()
-	j := p.Check(r)
+	j := p.judge(r)
 	if len(p.flaws) > 0 && j.Verdict != policy.Undecided {
 		t.Fatalf("%s, with %+v", j.Verdict, p.flaws)
 	}
@@ -227,7 +227,7 @@ func holds(t *testing.T, p *Policy, r Request) {
 	}
 	denying := *p
 	denying.statements = append(slices.Clone(p.statements), parse(t, policyOf(denyingStatement(`{}`))).statements...)
-	if after := denying.Check(r).Verdict; after == policy.Allow || r.RoleARN != "" && len(p.flaws) == 0 && after != policy.Deny {
+	if after := denying.judge(r).Verdict; after == policy.Allow || r.RoleARN != "" && len(p.flaws) == 0 && after != policy.Deny {
 		t.Fatalf("%s in spite of a Deny", after)
 	}
 	for i, s := range p.statements {
@@ -238,7 +238,7 @@ func holds(t *testing.T, p *Policy, r Request) {
 			fewer := *p
 			fewer.statements = slices.Clone(p.statements)
 			fewer.statements[i].conditions = slices.Delete(slices.Clone(s.conditions), n, n+1)
-			if after := fewer.Check(r); j.Verdict == policy.Allow && after.Verdict != policy.Allow || j.Verdict == policy.Undecided && after.Verdict == policy.Deny {
+			if after := fewer.judge(r); j.Verdict == policy.Allow && after.Verdict != policy.Allow || j.Verdict == policy.Undecided && after.Verdict == policy.Deny {
 				t.Fatalf("%s, without %s %s", j.Verdict, s.conditions[n].path, said(after))
 			}
 		}
@@ -278,20 +278,20 @@ func TestWork(t *testing.T) {
 	longer := jobRequest(ci.Variant{}, map[string]any{"sub": strings.Repeat("a", document.MaxDocument)})
 	for _, pattern := range []string{long + "b", "*" + long + "b", strings.Repeat("*a", len(long)/2) + "b", strings.Repeat("?*", len(long)/2) + "b", "*" + strings.Repeat("?", len(long)-2) + "b"} {
 		p := parse(t, sub(pattern))
-		if j := p.Check(job); j.Verdict != policy.Deny {
+		if j := p.judge(job); j.Verdict != policy.Deny {
 			t.Errorf("%s: %s", pattern[:9], j.Verdict)
 		}
-		if j := p.Check(longer); j.Verdict != policy.Undecided {
+		if j := p.judge(longer); j.Verdict != policy.Undecided {
 			t.Errorf("%s: %s", pattern[:9], j.Verdict)
 		}
 		p.Lint(now())
 	}
 	many := strings.Repeat(`"org/$O/*",`, document.MaxDocument/60)
-	if j := parse(t, with(`{"StringLike":{"$P:sub":[`+many+`"x"]}}`)).Check(job); j.Verdict != policy.Undecided || !strings.Contains(j.Reason, "AWS keeps") {
+	if j := parse(t, with(`{"StringLike":{"$P:sub":[`+many+`"x"]}}`)).judge(job); j.Verdict != policy.Undecided || !strings.Contains(j.Reason, "AWS keeps") {
 		t.Errorf("%s %s", j.Verdict, j.Reason)
 	}
 	deep := strings.Repeat(`{"a":`, document.MaxDepth-4) + "1" + strings.Repeat("}", document.MaxDepth-4)
-	if j := parse(t, policyOf(allowing(deep))).Check(job); j.Verdict != policy.Undecided {
+	if j := parse(t, policyOf(allowing(deep))).judge(job); j.Verdict != policy.Undecided {
 		t.Errorf("%s %s", j.Verdict, j.Reason)
 	}
 }

@@ -41,6 +41,8 @@ type statement struct {
 	anyone     bool // Principal is "*"
 	anyAccount bool // Principal.AWS is "*"
 	federated  []word
+	accounts   []word // Principal.AWS but "*"
+	services   int    // how many services of AWS's own
 	actions    []word
 	notAction  bool // actions are those that it is not for
 	conditions []condition
@@ -254,9 +256,15 @@ func (p *Policy) principal(s *statement, where string, n *document.Node) {
 			s.federated = p.words(where+".Federated", m.Value)
 		case "AWS":
 			for _, w := range p.words(where+".AWS", m.Value) {
-				s.anyAccount = s.anyAccount || w.text == "*"
+				if w.text == "*" || strings.HasSuffix(w.text, "::*:root") {
+					s.anyAccount = true
+				} else {
+					s.accounts = append(s.accounts, w)
+				}
 			}
-		case "Service", "CanonicalUser":
+		case "Service":
+			s.services += len(p.words(where+"."+m.Name, m.Value))
+		case "CanonicalUser":
 			p.words(where+"."+m.Name, m.Value)
 		default:
 			p.unknownMember(where, m, "Federated", "AWS", "Service", "CanonicalUser")

@@ -38,12 +38,13 @@ func (p *Policy) Lint(now time.Time) []policy.Finding {
 			concerned = true
 			l.judge(l.scene(i, provider))
 		}
+		l.others(s)
 		l.literals(i, ours)
-		concerned = concerned || s.anyone || s.anyAccount
+		concerned = concerned || !s.deny && (s.anyone || s.anyAccount || len(s.accounts)+len(s.federated)+s.services > 0)
 	}
 	if !concerned && len(p.flaws) == 0 {
-		l.report(policy.Finding{ID: "A8", Severity: policy.High, Message: "no statement is for a provider of CircleCI's tokens: no job gets in",
-			Where: "Statement", Fix: quoteJSON(map[string]any{"Principal": map[string]any{"Federated": placeholderARN}})}, p.place())
+		l.report(policy.Finding{ID: "A8", Severity: policy.High, Message: "no statement allows anybody: no job gets in",
+			Where: "Statement", Fix: principalFix(placeholderARN)}, p.place())
 	}
 	return l.sorted()
 }
@@ -99,11 +100,6 @@ func (l *linter) providers(s statement) []arnParts {
 // principals looks at whom the statement is for.
 func (l *linter) principals(s statement) {
 	where := s.path + ".Principal"
-	fix := quoteJSON(map[string]any{"Principal": map[string]any{"Federated": placeholderARN}})
-	if !s.deny && (s.anyone || s.anyAccount) {
-		message := "\"*\" names no provider: every AWS account is meant, and whether a web identity is too cannot be decided"
-		l.report(policy.Finding{ID: "A26", Severity: policy.High, Message: message, Where: where, Fix: fix}, s.principal)
-	}
 	for _, w := range s.federated {
 		a, ok := providerARN(w.text)
 		name := strings.ToLower(a.name)

@@ -61,16 +61,18 @@ func (sc *scene) admitting(f policy.Finding, in intruder, at document.Position) 
 
 // outsiders are jobs that have nothing to do with what the policy is for.
 func (sc *scene) outsiders() []policy.Claims {
-	stranger := ci.Variant{Project: otherProject, Origin: otherOrigin}
-	tagged, hooked := stranger, stranger
-	tagged.Tag, hooked.Webhook = "v1.2.3", true
 	var all []policy.Claims
-	for _, v := range []ci.Variant{stranger, tagged, hooked} {
-		all = append(all, sc.claims(v)...)
-	}
-	for _, d := range sc.subs {
-		for _, v := range d.values {
-			all = append(all, sc.crafted(stranger, v)...)
+	for _, project := range sc.otherProjects() {
+		stranger := ci.Variant{Project: project, Origin: otherOrigin}
+		tagged, hooked := stranger, stranger
+		tagged.Tag, hooked.Webhook = "v1.2.3", true
+		for _, v := range []ci.Variant{stranger, tagged, hooked} {
+			all = append(all, sc.claims(v)...)
+		}
+		for _, d := range sc.subs {
+			for _, v := range d.values {
+				all = append(all, sc.crafted(stranger, v)...)
+			}
 		}
 	}
 	return all

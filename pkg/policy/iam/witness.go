@@ -229,6 +229,59 @@ func (r subject) means(c policy.Claims) bool {
 	return glob(r.origin, origin)
 }
 
+// otherProjects returns projects that nobody can have meant. Where the document has
+// patterns of projects, they are derived from these: one that fits each pattern, and
+// one for each first letter, for a pattern may keep out the usual stranger alone.
+func (sc *scene) otherProjects() []string {
+	all := []string{otherProject}
+	add := func(project string) {
+		if project != ci.SampleProject && !slices.Contains(all, project) && !slices.Contains(sc.projects, project) && len(all) < 64 {
+			all = append(all, project)
+		}
+	}
+	found := false
+	for _, s := range sc.p.statements {
+		for _, d := range s.conditions {
+			kind, claim := keyOf(d.key, sc.provider.name)
+			if kind != mapped || !d.operator.text() {
+				continue
+			}
+			for _, v := range d.values {
+				pattern := v.text
+				if claim == "sub" {
+					pattern = readSubject(v.text).project
+				}
+				if claim != "sub" && claim != policy.ClaimProject || !partly(pattern) {
+					continue
+				}
+				found = true
+				add(otherUUID(pattern))
+			}
+		}
+	}
+	if found {
+		for _, letter := range "0123456789abcdef" {
+			add(string(letter) + otherProject[1:])
+		}
+	}
+	return all
+}
+
+// partly says whether a pattern leaves a part of a UUID open, and not all of it.
+func partly(pattern string) bool {
+	return wild(pattern) && strings.ContainsAny(pattern, "0123456789abcdef")
+}
+
+// otherUUID returns a UUID that fits the pattern and is none of a sample.
+func otherUUID(pattern string) string {
+	a, _ := tokens(pattern, true, false)
+	b, _ := tokens(mask, true, false)
+	if s, ok := meet(a, b, 'd'); ok {
+		return s
+	}
+	return otherProject
+}
+
 // own returns a job that the author of a reading means.
 func (sc *scene) own(r subject) ci.Variant {
 	v := ci.Variant{
