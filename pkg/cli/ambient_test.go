@@ -38,7 +38,7 @@ var ambientByDesign = map[string]string{
 	"pkg/vault time.After":                          "the default of what tests put a clock in place of",
 	"pkg/internal/remote time.NewTimer":             "waits between two attempts, up to the context's deadline",
 	"pkg/internal/remote time.Until":                "a context's deadline is one of the machine's clock",
-	"pkg/internal/files time.Until":                 "a context's deadline is one of the machine's clock",
+	"pkg/internal/undo time.Until":                  "a context's deadline is one of the machine's clock",
 	"pkg/internal/remote http.ProxyFromEnvironment": "makes the transport of World",
 	"pkg/internal/remote time.Now":                  "the default for Go programs that use the packages",
 	"pkg/internal/remote os.Getenv":                 "the default for Go programs that use the packages",

@@ -236,12 +236,13 @@ func Resolve(path string) (string, error) {
 	if err != nil {
 		return "", cannot("find", path, err)
 	}
-	for {
+	for range maxLinks {
 		target, gone, err := resolve(path)
 		if !gone {
 			return target, err
 		}
 	}
+	return "", cannot("find", path, fs.ErrNotExist)
 }
 
 // resolve resolves an absolute path. gone says that another process removed what was
@@ -263,7 +264,7 @@ func resolve(path string) (target string, gone bool, err error) {
 	target, err = filepath.EvalSymlinks(there)
 	if errors.Is(err, fs.ErrNotExist) {
 		if info, err = os.Lstat(there); err != nil || info.Mode()&fs.ModeSymlink == 0 {
-			return "", true, nil
+			return "", true, nil //nolint:nilerr // it was there a moment ago
 		}
 		// Creating the target would put a secret where a link of unknown
 		// origin points.
