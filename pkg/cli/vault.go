@@ -233,6 +233,15 @@ func (r *vaultRun) exec(ctx context.Context, s *vault.Server, argv []string, kee
 		return err
 	}
 	defer r.revoke(ctx, session)
+	// Reads may take longer than the token lives.
+	life, end := context.WithCancel(context.WithoutCancel(ctx))
+	kept := make(chan struct{})
+	go func() {
+		defer close(kept)
+		session.Keep(life, func(format string, args ...any) { r.note(fmt.Sprintf(format, args...)) }, nil)
+	}()
+	// Before the revocation: a renewal must not meet a token that is gone.
+	defer func() { end(); <-kept }()
 	secrets, err := r.readWith(bounded, session)
 	if err != nil {
 		return err
@@ -252,14 +261,6 @@ func (r *vaultRun) exec(ctx context.Context, s *vault.Server, argv []string, kee
 	if keep {
 		r.noteConflicts(r.vaultDelivery(s, r.options, "", "").Conflicts())
 	}
-	life, end := context.WithCancel(context.WithoutCancel(ctx))
-	kept := make(chan struct{})
-	go func() {
-		defer close(kept)
-		session.Keep(life, func(format string, args ...any) { r.note(fmt.Sprintf(format, args...)) }, nil)
-	}()
-	// Before the revocation: a renewal must not meet a token that is gone.
-	defer func() { end(); <-kept }()
 	if keepJob {
 		return r.run(ctx, argv, r.overBashEnv(env))
 	}

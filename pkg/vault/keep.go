@@ -16,31 +16,37 @@ const (
 )
 
 // Keep renews the token and the leases of what was read until ctx ends, each after two
-// thirds of what it had when it was made. warn is told, once for each, of what cannot
+// thirds of what it had when it was made. It may run beside Read, which can take longer
+// than the token lives: a lease is kept from the moment that the server made it. warn is told, once for each, of what cannot
 // be kept any longer. after waits, nil means by the clock.
 func (s *Session) Keep(ctx context.Context, warn func(format string, args ...any), after func(time.Duration) <-chan time.Time) {
 	if after == nil {
 		after = time.After
 	}
-	k := &keeper{session: s, warn: warn}
+	k := &keeper{session: s, warn: warn, taken: map[*Lease]bool{}}
 	if s.Renewable && s.Lease > 0 {
 		k.add("the Vault token", s.since, s.Lease, func(ctx context.Context) (time.Duration, bool, error) {
 			err := s.renew(ctx)
 			return s.Lease, s.Renewable, err
 		})
 	}
-	for _, l := range s.leases {
-		if l.Renewable && l.Duration > 0 {
-			k.add("the lease "+l.ID, l.Since, l.Duration, func(ctx context.Context) (time.Duration, bool, error) { return s.renewLease(ctx, l) })
+	for read := false; ctx.Err() == nil; {
+		if !read {
+			read = k.take()
 		}
-	}
-	for len(k.all) > 0 && ctx.Err() == nil {
+		if k.gone || read && len(k.all) == 0 {
+			return
+		}
 		next := k.next()
-		wait := next.due.Sub(s.client.Now())
+		var due <-chan time.Time
+		if next != nil {
+			due = after(max(next.due.Sub(s.client.Now()), 0))
+		}
 		select {
 		case <-ctx.Done():
 			return
-		case <-after(max(wait, 0)):
+		case <-s.news:
+		case <-due:
 			if ctx.Err() == nil { // of two that are ready, select takes either
 				k.renew(ctx, next)
 			}
@@ -53,6 +59,8 @@ type keeper struct {
 	session *Session
 	warn    func(format string, args ...any)
 	all     []*kept
+	taken   map[*Lease]bool // leases that were looked at
+	gone    bool            // the token, and its leases with it
 }
 
 // kept is one thing that is renewed.
@@ -63,6 +71,20 @@ type kept struct {
 	renew    func(context.Context) (left time.Duration, again bool, err error)
 }
 
+// take adds the leases that are new, and says whether there can be no more.
+func (k *keeper) take() bool {
+	s := k.session
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, l := range s.leases {
+		if !k.taken[l] && l.Renewable && l.Duration > 0 {
+			k.add("the lease "+l.ID, l.Since, l.Duration, func(ctx context.Context) (time.Duration, bool, error) { return s.renewLease(ctx, l) })
+		}
+		k.taken[l] = true
+	}
+	return s.read
+}
+
 func (k *keeper) add(name string, since time.Time, lease time.Duration, renew func(context.Context) (time.Duration, bool, error)) {
 	k.all = append(k.all, &kept{name: name, due: since.Add(pause(lease)), end: since.Add(lease), had: lease, renew: renew})
 }
@@ -70,9 +92,9 @@ func (k *keeper) add(name string, since time.Time, lease time.Duration, renew fu
 func pause(lease time.Duration) time.Duration { return max(lease*2/3, soonest) }
 
 func (k *keeper) next() *kept {
-	first := k.all[0]
-	for _, e := range k.all[1:] {
-		if e.due.Before(first.due) {
+	var first *kept
+	for _, e := range k.all {
+		if first == nil || e.due.Before(first.due) {
 			first = e
 		}
 	}
@@ -96,7 +118,7 @@ func (k *keeper) renew(ctx context.Context, e *kept) {
 	case ctx.Err() != nil:
 	case Gone(err):
 		k.warn("the Vault token no longer exists: it was revoked, it has expired, or its uses (the role's token_num_uses) are spent; nothing is renewed any more")
-		k.all = nil
+		k.gone = true
 	case err != nil && fault.KindOf(err) != fault.Refused && later.Add(wait).Before(e.end):
 		e.due = later.Add(wait)
 	case err != nil:

@@ -3,8 +3,12 @@ package vault
 import (
 	"context"
 	"fmt"
+	"net/http"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -44,7 +48,7 @@ func keep(t *testing.T, n *network, all []*Lease, calls int) (called, warnings [
 			end()
 		}
 	}}
-	s.leases = all
+	s.leases, s.read = all, true
 	s.Keep(ctx, func(format string, args ...any) { warnings = append(warnings, fmt.Sprintf(format, args...)) }, c.after)
 	return called, warnings
 }
@@ -106,4 +110,74 @@ func TestKeep(t *testing.T) {
 			}
 		})
 	}
+}
+
+// slow delays a path's answers, in a bubble's virtual time.
+type slow struct {
+	http.RoundTripper
+	path string
+	time time.Duration
+}
+
+func (s slow) RoundTrip(req *http.Request) (*http.Response, error) {
+	if strings.HasSuffix(req.URL.Path, s.path) {
+		time.Sleep(s.time)
+	}
+	return s.RoundTripper.RoundTrip(req)
+}
+
+// TestKeepDuringRead: the token, and the lease of a read that was fast, are renewed
+// while another read takes longer than either lives.
+func TestKeepDuringRead(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		dynamic := func(id string, seconds int) reply {
+			return ok(fmt.Sprintf(`{"lease_id":"%s","lease_duration":%d,"renewable":true,"data":{"password":"p"}}`, id, seconds))
+		}
+		n := vault(map[string][]reply{
+			"database/fast": {dynamic("fast", 900)}, "database/slow": {dynamic("slow", 900)},
+			"sys/leases/renew": {ok(`{"lease_id":"x","lease_duration":900,"renewable":true}`)},
+		})
+		var mu sync.Mutex
+		var called []string
+		start := time.Now()
+		network := slow{counting{n, func(line string) {
+			mu.Lock()
+			defer mu.Unlock()
+			called = append(called, fmt.Sprintf("%s %s", time.Since(start), strings.TrimPrefix(line, testAddr+"/v1/")))
+		}}, "database/slow", 25 * time.Minute}
+		s, err := server(t, Options{Secrets: []string{"database/slow password=SLOW", "database/fast password=FAST"}}).
+			Login(t.Context(), &remote.Client{Transport: network, Now: time.Now, Attempts: 1, AttemptTime: time.Hour}, testToken())
+		if err != nil {
+			t.Fatal(err)
+		}
+		life, end := context.WithCancel(t.Context())
+		kept := make(chan struct{})
+		go func() {
+			defer close(kept)
+			s.Keep(life, func(format string, args ...any) { t.Errorf(format, args...) }, nil)
+		}()
+		if _, err := s.Read(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(11 * time.Minute) // the slow one's lease began with its call: it is due at once
+		end()
+		<-kept
+		slices.Sort(called)
+		want := []string{
+			"0s auth/jwt/login", "0s database/fast",
+			"10m0s auth/token/renew-self", "10m0s sys/leases/renew", "20m0s auth/token/renew-self", "20m0s sys/leases/renew",
+			"25m0s database/slow", "25m0s sys/leases/renew",
+			"30m0s auth/token/renew-self", "30m0s sys/leases/renew", "35m0s sys/leases/renew",
+		}
+		if diff := cmp.Diff(want, called); diff != "" {
+			t.Error(diff)
+		}
+		var ids []string
+		for _, l := range s.Leases() {
+			ids = append(ids, l.ID)
+		}
+		if diff := cmp.Diff([]string{"slow", "fast"}, ids); diff != "" {
+			t.Errorf("the leases, in the order asked: %s", diff)
+		}
+	})
 }

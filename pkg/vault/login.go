@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/oidc-broker/oidc-broker/pkg/internal/fault"
@@ -27,9 +28,14 @@ type Session struct {
 	server *Server
 	client *remote.Client
 	job    oidc.Token
-	since  time.Time // of Lease
-	leases []*Lease  // of what was read
-	warns  []string  // of the server
+	warns  []string // of the server
+
+	// Keep runs beside Read: mu guards Lease, Renewable and what follows.
+	mu     sync.Mutex
+	since  time.Time     // of Lease
+	leases []*Lease      // of what was read
+	read   bool          // Read has ended: no lease follows
+	news   chan struct{} // has an element when leases or read changed
 }
 
 // answer is what every call returns (Vault's API documentation, "response").
@@ -72,7 +78,7 @@ func (s *Server) Login(ctx context.Context, c *remote.Client, t oidc.Token) (*Se
 	if err != nil {
 		return nil, fault.New(fault.Internal, "cannot write the request")
 	}
-	session := &Session{server: s, client: own, job: t, since: c.Now()}
+	session := &Session{server: s, client: own, job: t, since: c.Now(), news: make(chan struct{}, 1)}
 	a, err := session.call(ctx, about{step: login, path: "auth/" + s.authPath + "/login"}, remote.Request{
 		Method: http.MethodPost, URL: s.Addr + "/v1/auth/" + s.authPath + "/login",
 		Header: s.header(s.authNamespace), Body: body,
@@ -104,7 +110,7 @@ func (s *Server) Resume(c *remote.Client, token secret.Value) (*Session, error) 
 	if err != nil {
 		return nil, err
 	}
-	return &Session{Token: token, server: s, client: own, since: c.Now()}, nil
+	return &Session{Token: token, server: s, client: own, since: c.Now(), news: make(chan struct{}, 1)}, nil
 }
 
 // Identity names who the token belongs to: the role that was logged in to, and where.
@@ -126,6 +132,8 @@ func (s *Session) SecretsNamespace() string { return s.server.Namespace }
 
 // Expiry is when the token ends unless it is renewed; zero: never.
 func (s *Session) Expiry() time.Time {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	if s.Lease <= 0 {
 		return time.Time{}
 	}
@@ -148,7 +156,22 @@ func (s *Session) Revoke(ctx context.Context) error {
 }
 
 // Leases are those of what was read. They end with the token.
-func (s *Session) Leases() []*Lease { return s.leases }
+func (s *Session) Leases() []*Lease {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.leases)
+}
+
+// change changes what Keep looks at, and wakes it.
+func (s *Session) change(f func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	f()
+	select {
+	case s.news <- struct{}{}:
+	default: // it was not taken yet
+	}
+}
 
 // RevokeLeases revokes those leases that outlive the token's revocation: of another
 // namespace than the token's, or of a token that cannot be revoked. It returns what
@@ -158,7 +181,7 @@ func (s *Session) RevokeLeases(ctx context.Context) []error {
 		return nil
 	}
 	var left []error
-	for _, l := range s.leases {
+	for _, l := range s.Leases() {
 		if err := s.aboutLease(ctx, "sys/leases/revoke", l, nil); err != nil {
 			left = append(left, fault.New(fault.KindOf(err), "the lease %s stays valid until %s: %w", l.ID, l.Expiry().UTC().Format(time.RFC3339), err))
 		}
@@ -209,6 +232,8 @@ func (s *Session) renew(ctx context.Context) error {
 	if a.Auth == nil {
 		return notVault(a.described, " without the token's lifetime")
 	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.since = since
 	s.Lease, s.Renewable = leaseTime(a.Auth.LeaseDuration), a.Auth.Renewable
 	return nil

@@ -72,17 +72,19 @@ func (s *Session) Read(ctx context.Context) ([]Secret, error) {
 			r.answer, r.err = s.get(ctx, w)
 			if a := r.answer; r.err == nil && a.LeaseID != "" {
 				r.lease = &Lease{ID: a.LeaseID, Duration: leaseTime(a.LeaseDuration), Renewable: a.Renewable, Since: r.since, Path: w.Path}
+				s.change(func() { s.leases = append(s.leases, r.lease) })
 			}
 		})
 	}
 	wg.Wait()
-	// Before anything fails: what was made has to be revoked.
+	var leases []*Lease // in the order asked
 	for _, r := range order {
 		s.warned(r.answer)
 		if r.lease != nil {
-			s.leases = append(s.leases, r.lease)
+			leases = append(leases, r.lease)
 		}
 	}
+	s.change(func() { s.leases, s.read = leases, true })
 	all := make([]Secret, 0, len(wanted))
 	for _, w := range wanted {
 		r := calls[w.id()]
