@@ -101,9 +101,9 @@ func errorTexts(t *testing.T, files *token.FileSet, n ast.Node, path string) []s
 		if !ok {
 			return nil
 		}
-		for _, arg := range n.Args {
+		for i, arg := range n.Args {
 			if text, ok := literal(arg); ok {
-				return []string{prefix + text}
+				return []string{prefix + withOptions(text, n.Args[i+1:])}
 			}
 			if name == "fault.New" && strings.Contains(source(files, arg), "format") {
 				return nil // a forwarder's own
@@ -111,14 +111,14 @@ func errorTexts(t *testing.T, files *token.FileSet, n ast.Node, path string) []s
 		}
 		t.Errorf("%s: an error whose message is no literal", files.Position(n.Pos()))
 	case *ast.AssignStmt: // f.Why = "..."
-		if s, ok := n.Lhs[0].(*ast.SelectorExpr); ok && s.Sel.Name == "Why" && len(n.Rhs) == 1 && !strings.Contains(path, "/cli/") {
+		if s, ok := n.Lhs[0].(*ast.SelectorExpr); ok && s.Sel.Name == "Why" && len(n.Rhs) == 1 && !strings.Contains(path, "/cli/") && !strings.Contains(path, "/doctor/") {
 			return []string{"… " + whole(n.Rhs[0])}
 		}
 	case *ast.KeyValueExpr:
 		key, ok := n.Key.(*ast.Ident)
 		switch text := whole(n.Value); {
 		case !ok:
-		case key.Name == "Why" && !strings.Contains(path, "/cli/"): // doctor gives reasons, too
+		case key.Name == "Why" && !strings.Contains(path, "/cli/") && !strings.Contains(path, "/doctor/"): // doctor gives reasons, too
 			return []string{"… " + text}
 		case key.Name == "text" && strings.HasSuffix(path, "/refusal.go"):
 			return []string{text}
@@ -126,6 +126,24 @@ func errorTexts(t *testing.T, files *token.FileSet, n ast.Node, path string) []s
 	}
 	return nil
 }
+
+// withOptions puts options, which are arguments of a format, into its text as flags.
+func withOptions(format string, args []ast.Expr) string {
+	n := -1
+	return verb.ReplaceAllStringFunc(format, func(v string) string {
+		if n++; n < len(args) {
+			if call, ok := args[n].(*ast.CallExpr); ok && calledName(call.Fun) == "fault.Option" {
+				if name, ok := literal(call.Args[0]); ok {
+					return "--" + name
+				}
+			}
+		}
+		return v
+	})
+}
+
+// verb is a verb of a format.
+var verb = regexp.MustCompile(`%[-+#0]*[0-9.]*[a-zA-Z]`)
 
 // calledName is how a call names its function.
 func calledName(f ast.Expr) string {
@@ -178,6 +196,7 @@ func source(files *token.FileSet, n ast.Node) string {
 
 // placeholders puts … for the verbs of a format.
 func placeholders(format string) string {
-	text := regexp.MustCompile(`%[-+#0]*[0-9.]*[a-zA-Z]`).ReplaceAllString(format, "…")
+	text := verb.ReplaceAllString(format, "…")
+	text = regexp.MustCompile(`\{(--[a-z-]+)\}`).ReplaceAllString(text, "$1")
 	return strings.TrimSpace(strings.ReplaceAll(text, "%%", "%"))
 }

@@ -47,6 +47,7 @@ func (v *view) reach() []reachedServer {
 	client := *v.Client
 	client.Attempts = min(client.Attempts, 2) // whether it is there, not whether it can be waited for
 	client.AttemptTime = 10 * time.Second
+	client.Origin = v.variableOf
 	useAWS, useGoogle := v.usesAWS(), v.usesGoogle()
 	unknown := !useAWS && !useGoogle && !v.usesVault()
 	var all []reachedServer

@@ -88,7 +88,7 @@ func TestDoctorOnline(t *testing.T) {
 		{check: "online-vault", name: "none", env: roleEnv, set: on(t, 0, map[string]int{hostSTS: 302})},
 		{check: "online-vault", name: "sealed", env: "VAULT_ADDR=https://vault.example.com", set: on(t, 0, map[string]int{hostVault: 503}), want: "error the Vault at vault.example.com is sealed"},
 		{check: "online-vault", name: "no Vault", env: "VAULT_ADDR=https://vault.example.com", set: on(t, 0, map[string]int{hostVault: 404}), want: "error it answers as no Vault does"},
-		{check: "online-vault", name: "not reached", env: "VAULT_ADDR=https://vault.example.com", set: on(t, 0, map[string]int{hostVault: 0}), want: "error the Vault: vault.example.com (--vault-addr) cannot be reached"},
+		{check: "online-vault", name: "not reached", env: "VAULT_ADDR=https://vault.example.com", set: on(t, 0, map[string]int{hostVault: 0}), want: "error the Vault: vault.example.com (VAULT_ADDR) cannot be reached"},
 
 		{check: "online-clock", name: "agrees", env: roleEnv, set: on(t, 0, map[string]int{hostSTS: 302})},
 		{check: "online-clock", name: "a little", env: roleEnv, set: on(t, time.Minute, map[string]int{hostSTS: 302})},

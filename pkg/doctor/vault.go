@@ -4,6 +4,7 @@ import (
 	"os"
 	"strings"
 
+	"github.com/oidc-broker/oidc-broker/pkg/internal/fault"
 	"github.com/oidc-broker/oidc-broker/pkg/internal/files"
 	"github.com/oidc-broker/oidc-broker/pkg/vault"
 )
@@ -27,6 +28,16 @@ func (v *view) vaultVariable(name string) (value, from string) {
 // usesVault says whether anything here is about Vault.
 func (v *view) usesVault() bool {
 	return len(v.set("VAULT_ADDR", "BAO_ADDR", "VAULT_ROLE", "BAO_ROLE", "VAULT_AUTH_PATH", "BAO_AUTH_PATH", "OIDC_BROKER_VAULT_SECRET")) > 0
+}
+
+// variableOf names an option by the variable that gave it: no command's flags are
+// looked at here.
+func (v *view) variableOf(o fault.Option) string {
+	part := strings.ToUpper(strings.ReplaceAll(strings.TrimPrefix(string(o), "vault-"), "-", "_"))
+	if _, name := v.vaultVariable(part); name != "" {
+		return name
+	}
+	return "--" + string(o)
 }
 
 // vaultOptions are the provider's options as the environment has them, and the

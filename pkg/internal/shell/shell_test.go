@@ -56,7 +56,7 @@ func readers() []struct {
 		{"dash", "sh", []string{"dash", "-eu"}, true},
 		{"zsh", "sh", []string{"zsh", "-f", "-eu"}, false},
 		{"busybox sh", "sh", []string{"busybox", "sh", "-eu"}, false},
-		{"fish", "fish", []string{"fish", "no-config"}, true},
+		{"fish", "fish", []string{"fish", "--no-config"}, true},
 		{"pwsh", "powershell", []string{"pwsh", "-NoProfile", "-NonInteractive", "-File"}, false},
 	}
 }
