@@ -56,10 +56,11 @@ func TestLinkedPackages(t *testing.T) {
 }
 
 // Little above what the program has: it grew by 0.7 MB with the checks of what the
-// next tool uses, role chains, and the grammar of Vault's secrets.
+// next tool uses, role chains, and the grammar of Vault's secrets, and by 0.3 MB with
+// fifteen CI systems and the constructors for Go programs.
 const (
-	mostBytes  = 20_870_000
-	mostPacked = 7_780_000
+	mostBytes  = 21_300_000
+	mostPacked = 7_900_000
 	// Calls to the kernel, one more than there are.
 	mostCallsVersion = 30
 	mostCallsCached  = 45
