@@ -58,7 +58,7 @@ func FuzzSTSAnswer(f *testing.F) {
 func answered(t *testing.T, net *recorder, sent string) {
 	t.Helper()
 	x := settled(t, Options{RoleARN: testRole, ChainRoleARNs: []string{testRole}}, env())
-	got, err := x.Exchange(t.Context(), net.client(), testToken())
+	got, err := x.AssumeRole(t.Context(), net.client(), testToken())
 	if err != nil {
 		explained(t, err, sent)
 	} else {

@@ -111,7 +111,7 @@ func TestReadCached(t *testing.T) {
 	}
 }
 
-// TestKeyKnowsEveryOption: each option and each variable that Settle reads makes
+// TestKeyKnowsEveryOption: each option and each variable that Resolve reads makes
 // other credentials, and so another key.
 func TestKeyKnowsEveryOption(t *testing.T) {
 	dir := t.TempDir()

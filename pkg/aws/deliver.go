@@ -15,11 +15,11 @@ import (
 	"github.com/oidc-broker/oidc-broker/pkg/internal/secret"
 )
 
-// Shadows are the variables that would win over the credentials delivered, or
+// ConflictingVariables are those that would take precedence over the credentials delivered, or
 // break them: an SDK that finds one of these uses it first, or fails on it.
 // AWS_SECURITY_TOKEN beats AWS_SESSION_TOKEN in botocore. AWS_ROLE_ARN is none: alone
 // it means nothing to an SDK, and the next invocation of this program needs it.
-func Shadows() []string {
+func ConflictingVariables() []string {
 	return []string{
 		"AWS_SECURITY_TOKEN", "AWS_PROFILE", "AWS_DEFAULT_PROFILE", "AWS_WEB_IDENTITY_TOKEN_FILE",
 		"AWS_CREDENTIAL_FILE", "AWS_ACCOUNT_ID", "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "AWS_CONTAINER_CREDENTIALS_FULL_URI",
@@ -38,7 +38,7 @@ func (c Credentials) Environment() child.Environment {
 			// botocore refuses good keys when a stale one is left here.
 			{Name: "AWS_CREDENTIAL_EXPIRATION", Value: secret.New(c.Expiration.Format(time.RFC3339))},
 		},
-		Unset: Shadows(),
+		Unset: ConflictingVariables(),
 	}
 	e.Set = append(e.Set, regionVars(c.Region)...)
 	return e

@@ -107,7 +107,7 @@ func (e *Endpoint) Environment(region string, getenv func(string) string) child.
 		},
 		// The endpoint is the last that the SDKs ask: any key wins over it. The
 		// two names without _ID and _ACCESS are those of Go and of old Java.
-		Unset: append(Shadows(), "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_CREDENTIAL_EXPIRATION",
+		Unset: append(ConflictingVariables(), "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_CREDENTIAL_EXPIRATION",
 			"AWS_ACCESS_KEY", "AWS_SECRET_KEY"),
 	}
 	env.Set = append(env.Set, regionVars(region)...)

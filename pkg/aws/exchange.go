@@ -42,9 +42,9 @@ type Identity struct {
 	UserID  string // e.g. "AROA...:SESSION"
 }
 
-// Exchange trades the token for the credentials of the last role. A refusal is
+// AssumeRole trades the token for the credentials of the last role. A refusal is
 // a fault.Refused with AWS's words, the token's claims and what to do.
-func (x *Exchange) Exchange(ctx context.Context, c *remote.Client, t oidc.Token) (Credentials, error) {
+func (x *Exchange) AssumeRole(ctx context.Context, c *remote.Client, t oidc.Token) (Credentials, error) {
 	c, err := x.client(c)
 	if err != nil {
 		return Credentials{}, err

@@ -57,7 +57,7 @@ func env(pairs ...string) func(string) string {
 
 func settled(t *testing.T, o Options, getenv func(string) string) *Exchange {
 	t.Helper()
-	x, err := o.Settle(getenv)
+	x, err := o.Resolve(getenv)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -85,7 +85,7 @@ func TestExpiredCredentials(t *testing.T) {
 		{"ends in a second", now.Add(time.Second), false},
 	} {
 		body := strings.ReplaceAll(granted("arn:aws:sts::111122223333:assumed-role/deploy/s"), "2026-11-22T10:00:00.123456Z", row.end.UTC().Format(time.RFC3339))
-		_, err := settled(t, Options{RoleARN: testRole}, env()).Exchange(t.Context(), (&recorder{status: 200, body: body}).client(), testToken())
+		_, err := settled(t, Options{RoleARN: testRole}, env()).AssumeRole(t.Context(), (&recorder{status: 200, body: body}).client(), testToken())
 		if !row.refused {
 			if err != nil {
 				t.Errorf("%s: %v", row.name, err)
@@ -123,7 +123,7 @@ func TestWhereSTSIsCalled(t *testing.T) {
 		t.Run(row.name, func(t *testing.T) {
 			net := &recorder{status: 200, body: granted("arn:aws:sts::111122223333:assumed-role/deploy/s")}
 			x := settled(t, Options{RoleARN: row.role, Region: row.region}, env(row.env...))
-			if _, err := x.Exchange(context.Background(), net.client(), testToken()); err != nil {
+			if _, err := x.AssumeRole(context.Background(), net.client(), testToken()); err != nil {
 				t.Fatal(err)
 			}
 			if got := net.requests[0].URL.String(); got != row.want {
@@ -142,7 +142,7 @@ func TestWhatSTSIsAsked(t *testing.T) {
 		RoleARN: testRole, SessionName: "a b", Duration: "30m", Region: "eu-west-1",
 		Policy: `{ "Version": "2012-10-17", "Statement": [ ] }`, PolicyARNs: []string{"arn:aws:iam::aws:policy/A", "arn:aws:iam::111122223333:policy/p/B"},
 	}, env())
-	got, err := x.Exchange(context.Background(), net.client(), testToken())
+	got, err := x.AssumeRole(context.Background(), net.client(), testToken())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -177,7 +177,7 @@ func TestChainLimits(t *testing.T) {
 	net := &recorder{status: 200, body: granted("arn:aws:sts::111122223333:assumed-role/deploy/s")}
 	second := "arn:aws:iam::111122223333:role/deploy" // the recorder answers for one role
 	x := settled(t, Options{RoleARN: testRole, ChainRoleARNs: []string{second}, ExternalIDs: []string{"ext"}, Policy: `{"Statement":[]}`}, env())
-	_, err := x.Exchange(context.Background(), net.client(), testToken())
+	_, err := x.AssumeRole(context.Background(), net.client(), testToken())
 	if len(net.forms) != 2 {
 		t.Fatalf("%d calls, want 2 (%v)", len(net.forms), err)
 	}
@@ -243,7 +243,7 @@ func TestAnswersThatAreNotUsed(t *testing.T) {
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			net := &recorder{status: 200, body: row.body}
-			_, err := settled(t, Options{RoleARN: testRole}, env()).Exchange(context.Background(), net.client(), testToken())
+			_, err := settled(t, Options{RoleARN: testRole}, env()).AssumeRole(context.Background(), net.client(), testToken())
 			wantFault(t, err, row.kind, row.words)
 		})
 	}
@@ -265,7 +265,7 @@ func TestTheExpiryIsLimitedToWhatWasRequested(t *testing.T) {
 		net := &recorder{status: 200, body: strings.Replace(granted("arn:aws:sts::111122223333:assumed-role/deploy/s"), "2026-11-22T10:00:00.123456Z", "2099-01-01T00:00:00Z", 1)}
 		x := settled(t, Options{RoleARN: testRole, Duration: asked}, env())
 		c := net.client()
-		got, err := x.Exchange(context.Background(), c, testToken())
+		got, err := x.AssumeRole(context.Background(), c, testToken())
 		if err != nil || !got.Expiration.Equal(c.Now().Add(life)) {
 			t.Errorf("%q: until %s (%v), want %s", asked, got.Expiration, err, c.Now().Add(life))
 		}

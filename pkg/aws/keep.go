@@ -9,17 +9,17 @@ import (
 	"github.com/oidc-broker/oidc-broker/pkg/internal/fault"
 )
 
-// Kept are credentials that are renewed while a command runs.
-type Kept struct {
-	keeper *broker.Keeper
+// Refreshed are credentials that are renewed while a command runs.
+type Refreshed struct {
+	keeper *broker.Refresher
 	mu     sync.Mutex
 	now    Credentials
 }
 
-// Keep returns the credentials, which renew makes anew once Run runs. failed is
+// NewRefreshed returns the credentials, which renew makes anew once Run runs. failed is
 // told, once until a renewal succeeds, that there are none yet.
-func Keep(first Credentials, renew func(context.Context) (Credentials, error), now func() time.Time, failed func(end time.Time, err error)) *Kept {
-	k := &Kept{keeper: broker.NewKeeper(first.Expiration, now), now: first}
+func NewRefreshed(first Credentials, renew func(context.Context) (Credentials, error), now func() time.Time, failed func(end time.Time, err error)) *Refreshed {
+	k := &Refreshed{keeper: broker.NewKeeper(first.Expiration, now), now: first}
 	k.keeper.Failed = failed
 	// A refusal is the cloud's last word. Everything else may pass.
 	k.keeper.Hopeless = func(err error) bool { return fault.KindOf(err) == fault.Refused }
@@ -37,11 +37,11 @@ func Keep(first Credentials, renew func(context.Context) (Credentials, error), n
 }
 
 // Run renews until ctx ends.
-func (k *Kept) Run(ctx context.Context) { k.keeper.Run(ctx) }
+func (k *Refreshed) Run(ctx context.Context) { k.keeper.Run(ctx) }
 
 // Get returns credentials that are valid. It waits where they are over, and
 // returns why they could not be renewed.
-func (k *Kept) Get(ctx context.Context) (Credentials, error) {
+func (k *Refreshed) Get(ctx context.Context) (Credentials, error) {
 	err := k.keeper.Fresh(ctx)
 	k.mu.Lock()
 	defer k.mu.Unlock()

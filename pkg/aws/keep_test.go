@@ -47,7 +47,7 @@ func TestKeptForADay(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				c := &cloud{life: life}
 				first, _ := c.renew(t.Context())
-				k := Keep(first, c.renew, time.Now, func(end time.Time, err error) { t.Errorf("%s: %v", end, err) })
+				k := NewRefreshed(first, c.renew, time.Now, func(end time.Time, err error) { t.Errorf("%s: %v", end, err) })
 				ctx, cancel := context.WithCancel(t.Context())
 				go k.Run(ctx)
 				var sdks sync.WaitGroup
@@ -102,7 +102,7 @@ func TestKeptInVain(t *testing.T) {
 				c := &cloud{life: time.Hour}
 				first, _ := c.renew(t.Context())
 				var notes []string
-				k := Keep(first, c.renew, time.Now, func(end time.Time, err error) { notes = append(notes, fmt.Sprintf("%s %v", end.Sub(start), err)) })
+				k := NewRefreshed(first, c.renew, time.Now, func(end time.Time, err error) { notes = append(notes, fmt.Sprintf("%s %v", end.Sub(start), err)) })
 				ctx, cancel := context.WithCancel(t.Context())
 				defer cancel()
 				go k.Run(ctx)

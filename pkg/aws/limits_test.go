@@ -50,7 +50,7 @@ func TestLimits(t *testing.T) {
 		{"the first that it does not", Options{RoleARN: testRole, Policy: `{"Statement":[{"Sid":"Ā"}]}`}, "holds the character 'Ā', AWS takes none beyond U+00FF"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			_, err := row.options.Settle(env())
+			_, err := row.options.Resolve(env())
 			if row.words != "" {
 				wantFault(t, err, fault.Usage, row.words)
 			} else if err != nil {
@@ -63,7 +63,7 @@ func TestLimits(t *testing.T) {
 func TestTheGlobalRegionIsTheGlobalEndpoint(t *testing.T) {
 	net := &recorder{status: 200, body: granted("arn:aws:sts::111122223333:assumed-role/deploy/s")}
 	x := settled(t, Options{RoleARN: testRole, Region: "aws-global"}, env())
-	if _, err := x.Exchange(t.Context(), net.client(), testToken()); err != nil {
+	if _, err := x.AssumeRole(t.Context(), net.client(), testToken()); err != nil {
 		t.Fatal(err)
 	}
 	if got := net.requests[0].URL.String(); got != "https://sts.amazonaws.com/" {
@@ -111,7 +111,7 @@ func TestThreeRoles(t *testing.T) {
 		RoleARN: testRole, ChainRoleARNs: []string{second, third}, ExternalIDs: []string{"ext"}, SessionName: "job",
 		Policy: `{"Statement":[]}`, PolicyARNs: []string{"arn:aws:iam::aws:policy/A"},
 	}, env())
-	got, err := x.Exchange(t.Context(), c, testToken())
+	got, err := x.AssumeRole(t.Context(), c, testToken())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -159,7 +159,7 @@ func TestAnUnknownCode(t *testing.T) {
 		net := &recorder{status: row.status, body: `<ErrorResponse><Error><Type>Receiver</Type><Code>OfTomorrow</Code><Message>please wait</Message></Error></ErrorResponse>`}
 		c := net.client()
 		c.Attempts = 2
-		_, err := settled(t, Options{RoleARN: testRole}, env()).Exchange(t.Context(), c, testToken())
+		_, err := settled(t, Options{RoleARN: testRole}, env()).AssumeRole(t.Context(), c, testToken())
 		wantFault(t, err, row.kind, "OfTomorrow: please wait")
 		if len(net.requests) != row.calls {
 			t.Errorf("status %d: %d calls, want %d", row.status, len(net.requests), row.calls)
@@ -180,7 +180,7 @@ func shadowing() []string {
 func TestNothingShadows(t *testing.T) {
 	unset := Credentials{}.Environment().Unset
 	for _, name := range shadowing() {
-		if !slices.Contains(Shadows(), name) || !slices.Contains(unset, name) {
+		if !slices.Contains(ConflictingVariables(), name) || !slices.Contains(unset, name) {
 			t.Errorf("%s is left in the environment", name)
 		}
 	}

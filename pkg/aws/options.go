@@ -50,7 +50,7 @@ type Options struct {
 	AllowedAccounts   []string // --allowed-account-id
 
 	// Via says that the first role is assumed with another role's credentials
-	// (ExchangeVia), and not with the token: it is a chained one.
+	// (AssumeRoleWith), and not with the token: it is a chained one.
 	Via bool
 	// Read reads the files that the options and variables name. Nil: files.Read.
 	Read func(path string, limit int64) ([]byte, error)
@@ -63,7 +63,7 @@ func (o Options) read(path string, limit int64) ([]byte, error) {
 	return o.Read(path, limit)
 }
 
-// Exchange is a request that is settled: nothing in it can be wrong any more
+// Exchange is a request that is resolved: nothing in it can be wrong any more
 // that this machine could know.
 type Exchange struct {
 	// Notes say what was changed on the user's behalf.
@@ -92,9 +92,9 @@ type endpoint struct {
 	caBundle        []byte // nil: the system's roots
 }
 
-// Settle checks the options and what the environment adds to them. Every error
+// Resolve checks the options and what the environment adds to them. Every error
 // is a fault.Usage, but for a file that cannot be read.
-func (o Options) Settle(getenv func(string) string) (*Exchange, error) {
+func (o Options) Resolve(getenv func(string) string) (*Exchange, error) {
 	x := &Exchange{Region: o.Region, regionFrom: o.RegionFrom, via: o.Via, policyARNs: o.PolicyARNs, accounts: o.AllowedAccounts}
 	for _, settle := range []func(*Exchange) error{
 		o.settleRoles, o.settleChain, o.settleAccounts, o.settleDuration, o.settlePolicy,

@@ -138,7 +138,7 @@ func TestArgsAreTheRequest(t *testing.T) {
 	}
 	for _, policy := range []string{`{"Statement":[]}`, "/dev/stdin"} {
 		o := Options{RoleARN: testRole, Policy: policy}
-		if y, err := o.Settle(env()); err == nil {
+		if y, err := o.Resolve(env()); err == nil {
 			if _, err := y.Args(); fault.KindOf(err) != fault.Usage {
 				t.Errorf("%s: %v", policy, err)
 			}

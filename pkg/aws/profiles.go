@@ -40,10 +40,10 @@ func (p Profile) Value(key string) string {
 	return p.Config[key].Reveal()
 }
 
-// Ways are the ways by which an SDK could find credentials for the profile. Of two
+// CredentialSources are the ways by which an SDK could find credentials for the profile. Of two
 // it is not the same that wins in each SDK, and some pairs fail to load. They are
 // in botocore's order.
-func (p Profile) Ways() []string {
+func (p Profile) CredentialSources() []string {
 	var ways []string
 	has := func(keys ...string) bool {
 		for _, key := range keys {
@@ -119,15 +119,15 @@ func CheckEndpoint(getenv func(string) string) error {
 	return new(Exchange).settleEndpoint(getenv, files.Read)
 }
 
-// Reach asks the region's STS whether it is there, without a token or a signature.
-func Reach(ctx context.Context, c *remote.Client, region string, getenv func(string) string) (remote.Reached, error) {
+// Probe asks the region's STS whether it is there, without a token or a signature.
+func Probe(ctx context.Context, c *remote.Client, region string, getenv func(string) string) (remote.Probed, error) {
 	x := &Exchange{Region: region}
 	if err := x.settleEndpoint(getenv, files.Read); err != nil {
-		return remote.Reached{}, err
+		return remote.Probed{}, err
 	}
 	c, err := x.client(c)
 	if err != nil {
-		return remote.Reached{}, err
+		return remote.Probed{}, err
 	}
 	url := x.endpoint.url
 	if url == "" {
@@ -137,10 +137,10 @@ func Reach(ctx context.Context, c *remote.Client, region string, getenv func(str
 		p := sts.EndpointParameters{Region: &region, UseFIPS: &x.endpoint.fips, UseDualStack: &x.endpoint.dualStack, UseGlobalEndpoint: awssdk.Bool(false)}
 		at, err := sts.NewDefaultEndpointResolverV2().ResolveEndpoint(ctx, p)
 		if err != nil {
-			return remote.Reached{}, fault.New(fault.Usage, "AWS has no STS endpoint for the region %q with these settings", region).
+			return remote.Probed{}, fault.New(fault.Usage, "AWS has no STS endpoint for the region %q with these settings", region).
 				Hint("are AWS_REGION, AWS_USE_FIPS_ENDPOINT and AWS_USE_DUALSTACK_ENDPOINT meant together?")
 		}
 		url = at.URI.String()
 	}
-	return c.Reach(ctx, url, nil)
+	return c.Probe(ctx, url, nil)
 }

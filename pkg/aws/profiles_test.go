@@ -58,7 +58,7 @@ func TestWays(t *testing.T) {
 		{"aws_access_key_id=a", "role_arn=r\nsource_profile=q", "source_profile, aws_access_key_id in the credentials file"},
 		{"", "role_arn=r\nweb_identity_token_file=t\nsso_session=s\nlogin_session=l\ncredential_source=Environment", "credential_source, web_identity_token_file, sso, login_session"},
 	} {
-		got := Profiles(sections(t, "[p]\n"+row.credentials+"\n"), sections(t, "[profile p]\n"+row.config+"\n"))[0].Ways()
+		got := Profiles(sections(t, "[p]\n"+row.credentials+"\n"), sections(t, "[profile p]\n"+row.config+"\n"))[0].CredentialSources()
 		if strings.Join(got, ", ") != row.want {
 			t.Errorf("%q and %q: %v", row.credentials, row.config, got)
 		}
@@ -84,7 +84,7 @@ func TestReach(t *testing.T) {
 	} {
 		a := &answers{}
 		c := &remote.Client{Transport: a, Now: time.Now}
-		_, err := Reach(t.Context(), c, row.region, func(name string) string {
+		_, err := Probe(t.Context(), c, row.region, func(name string) string {
 			v, ok := strings.CutPrefix(row.env, name+"=")
 			if !ok {
 				return ""

@@ -61,7 +61,7 @@ func NewProvider(tokens oidc.TokenSource, roleARN string, o ProviderOptions) (*P
 	if o.Duration != 0 {
 		options.Duration = o.Duration.String()
 	}
-	x, err := options.Settle(getenv)
+	x, err := options.Resolve(getenv)
 	if err != nil {
 		return nil, err
 	}
@@ -75,7 +75,7 @@ func (p *Provider) Retrieve(ctx context.Context) (awssdk.Credentials, error) {
 	if err != nil {
 		return awssdk.Credentials{}, err
 	}
-	got, err := p.exchange.Exchange(ctx, p.client, t)
+	got, err := p.exchange.AssumeRole(ctx, p.client, t)
 	if err != nil {
 		return awssdk.Credentials{}, err
 	}

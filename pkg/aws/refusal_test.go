@@ -68,7 +68,7 @@ func TestRefusals(t *testing.T) {
 	for _, row := range stsAnswers() {
 		t.Run(row.code+" "+row.message, func(t *testing.T) {
 			net := &recorder{status: row.status, body: row.xml()}
-			_, err := settled(t, Options{RoleARN: testRole}, env()).Exchange(context.Background(), net.client(), testToken())
+			_, err := settled(t, Options{RoleARN: testRole}, env()).AssumeRole(context.Background(), net.client(), testToken())
 			wantFault(t, err, row.kind, row.code)
 			wantFault(t, err, row.kind, strings.Join(strings.Fields(row.message), " "))
 			hints := strings.Join(append(fault.Hints(err), fault.Details(err)...), "\n")
@@ -125,7 +125,7 @@ func TestEveryRefusalIsReached(t *testing.T) {
 		for grants, o := range []Options{{RoleARN: testRole}, {RoleARN: testRole, ChainRoleARNs: []string{testRole}}} {
 			c := (&recorder{}).client()
 			c.Transport = &lastRefuses{grants, answer}
-			_, err := settled(t, o, env()).Exchange(t.Context(), c, testToken())
+			_, err := settled(t, o, env()).AssumeRole(t.Context(), c, testToken())
 			if err == nil {
 				t.Fatalf("%s %q: no error", answer.code, answer.message)
 			}
@@ -144,7 +144,7 @@ func TestEveryRefusalIsReached(t *testing.T) {
 func TestRefusalShowsNoToken(t *testing.T) {
 	raw := testToken().Raw.Reveal()
 	net := &recorder{status: 403, body: `<ErrorResponse><Error><Code>AccessDenied</Code><Message>bad ` + raw + strings.Repeat(" long", 300) + `</Message></Error></ErrorResponse>`}
-	_, err := settled(t, Options{RoleARN: testRole}, env()).Exchange(context.Background(), net.client(), testToken())
+	_, err := settled(t, Options{RoleARN: testRole}, env()).AssumeRole(context.Background(), net.client(), testToken())
 	text := err.Error() + strings.Join(fault.Hints(err), "")
 	for _, part := range append(strings.Split(raw, "."), raw) {
 		if strings.Contains(text, part) {

@@ -19,7 +19,7 @@ func TestSettleVia(t *testing.T) {
 		{"a chain after it", Options{ChainRoleARNs: []string{"arn:aws:iam::222233334444:role/b"}, ExternalIDs: []string{"x-1"}}, ""},
 	} {
 		row.o.Via, row.o.RoleARN = true, "arn:aws:iam::111122223333:role/a"
-		x, err := row.o.Settle(func(string) string { return "" })
+		x, err := row.o.Resolve(func(string) string { return "" })
 		switch {
 		case err == nil && row.want != "", err != nil && (row.want == "" || !strings.Contains(err.Error(), row.want)):
 			t.Errorf("%s: %v, want %q", row.name, err, row.want)

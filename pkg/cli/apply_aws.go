@@ -46,9 +46,9 @@ func (c *applyAWS) settle(p *plan, t *target) error {
 		}
 	}
 	t.exchange = func(ctx context.Context, m material) (outcome, error) {
-		exchange := func() (aws.Credentials, error) { return x.Exchange(ctx, p.clientOf(t), m.token) }
+		exchange := func() (aws.Credentials, error) { return x.AssumeRole(ctx, p.clientOf(t), m.token) }
 		if t.via != nil {
-			exchange = func() (aws.Credentials, error) { return x.ExchangeVia(ctx, p.clientOf(t), m.via) }
+			exchange = func() (aws.Credentials, error) { return x.AssumeRoleWith(ctx, p.clientOf(t), m.via) }
 		}
 		got, err := exchange()
 		if err != nil {
@@ -121,7 +121,7 @@ func (c *applyAWS) exchange(p *plan, t *target) (*aws.Exchange, error) {
 	if err != nil {
 		return nil, err
 	}
-	x, err := o.Settle(getenv)
+	x, err := o.Resolve(getenv)
 	if err != nil {
 		return nil, p.located(t, err)
 	}

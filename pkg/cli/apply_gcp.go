@@ -157,7 +157,7 @@ func (c *applyGCP) plan(p *plan, t *target, w *gcpWriting) error {
 		if o.edits, err = w.edits(files, m.token); err != nil {
 			return o, err
 		}
-		got, err := w.exchange.Exchange(ctx, p.clientOf(t), m.token)
+		got, err := w.exchange.Run(ctx, p.clientOf(t), m.token)
 		if err == nil {
 			p.progress("%s: access to Google Cloud until %s", t, got.Expiry.Format(time.RFC3339))
 		}

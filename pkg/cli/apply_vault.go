@@ -18,7 +18,7 @@ func (c *applyVault) settle(p *plan, t *target) error {
 	if err != nil {
 		return err
 	}
-	s, err := o.Settle()
+	s, err := o.Resolve()
 	if err != nil {
 		return p.located(t, err)
 	}

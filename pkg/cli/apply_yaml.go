@@ -99,7 +99,7 @@ func misplaced(at place, format string, args ...any) *fault.Error {
 // readYAML fills a struct from the one document of a file. Every error is a
 // fault.Usage that says where.
 func readYAML(b []byte, into mapping) error {
-	text, err := legible(b)
+	text, err := decodedText(b)
 	if err != nil {
 		return err
 	}
@@ -112,9 +112,9 @@ func readYAML(b []byte, into mapping) error {
 	return r.into(slot{Value: reflect.ValueOf(into).Elem()}, root)
 }
 
-// legible returns the file as text whose lines end in LF, or says where it holds
+// decodedText returns the file as text whose lines end in LF, or says where it holds
 // what YAML allows in no file (YAML 1.2 §5.1), which the library passes over.
-func legible(b []byte) (string, error) {
+func decodedText(b []byte) (string, error) {
 	at := place{1, 1}
 	if len(b) > maxYAML {
 		return "", misplaced(at, "the file has more than the %d bytes that are read", maxYAML)
@@ -141,7 +141,7 @@ func legible(b []byte) (string, error) {
 // parseYAML returns the file's one document.
 func parseYAML(text string) (ast.Node, error) {
 	tokens := lexer.Tokenize(text)
-	if err := tame(tokens); err != nil {
+	if err := boundedTokens(tokens); err != nil {
 		return nil, err
 	}
 	file, err := parser.Parse(tokens, 0)
@@ -182,8 +182,8 @@ func indentedByTab(text string, number int) bool {
 	return strings.Contains(line[:len(line)-len(strings.TrimLeft(line, " \t"))], "\t")
 }
 
-// tame refuses what the parser would take for ever for.
-func tame(tokens token.Tokens) error {
+// boundedTokens refuses what the parser would take forever for.
+func boundedTokens(tokens token.Tokens) error {
 	if len(tokens) > maxWords {
 		return misplaced(placeOf(tokens[maxWords]), "the file has more words and signs of YAML than the %d that are read", maxWords)
 	}

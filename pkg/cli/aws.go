@@ -63,7 +63,7 @@ func (r *awsRun) settleAsGiven() (*aws.Exchange, error) {
 		return nil, err
 	}
 	r.options.Read = r.readFile
-	x, err := r.options.Settle(getenv)
+	x, err := r.options.Resolve(getenv)
 	if err != nil {
 		return nil, err
 	}
@@ -84,7 +84,7 @@ func (r *awsRun) exchange(ctx context.Context, x *aws.Exchange) (aws.Credentials
 	if err != nil {
 		return aws.Credentials{}, err
 	}
-	got, err := x.Exchange(ctx, r.client(), t)
+	got, err := x.AssumeRole(ctx, r.client(), t)
 	if err == nil {
 		r.progress("assumed %s until %s", got.ARN, got.Expiration.Format(time.RFC3339))
 	}

@@ -44,7 +44,7 @@ func (r *awsRun) refreshed(ctx context.Context, x *aws.Exchange, argv []string) 
 	r.noteLast(ctx, r.token, "AWS credentials")
 	r.token.silent = true // a token that is minted instead of the job's is noted once
 	life, end := context.WithCancel(context.WithoutCancel(ctx))
-	kept := aws.Keep(first, func(ctx context.Context) (aws.Credentials, error) { return r.within(ctx, x) }, r.Now, r.notRenewed)
+	kept := aws.NewRefreshed(first, func(ctx context.Context) (aws.Credentials, error) { return r.within(ctx, x) }, r.Now, r.notRenewed)
 	running := make(chan struct{})
 	go func() {
 		defer close(running)

@@ -376,7 +376,7 @@ func (t takenBack) text() []byte {
 func (r *vaultRun) revokeNoted(ctx context.Context, t notedToken) (did, again bool) {
 	o := r.options
 	o.Addr, o.Namespace = t.Address, t.Namespace
-	s, err := o.Settle()
+	s, err := o.Resolve()
 	var session *vault.Session
 	if err == nil {
 		session, err = s.Resume(r.client(), t.token)

@@ -111,7 +111,7 @@ func (r *gcpRun) login(ctx context.Context, x *gcp.Exchange, f gcpFiles) (gcp.Fi
 	if err != nil {
 		return gcp.Files{}, oidc.Token{}, err
 	}
-	got, err := x.Exchange(ctx, r.client(), t)
+	got, err := x.Run(ctx, r.client(), t)
 	if err != nil {
 		return gcp.Files{}, oidc.Token{}, err
 	}
@@ -354,7 +354,7 @@ scopes that the administrator allowed it.`,
 		Args: noArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			return r.print(c, gcp.PrintedAccessToken, toTerminal, func(ctx context.Context, x *gcp.Exchange, t oidc.Token) (secret.Value, error) {
-				got, err := x.Exchange(ctx, r.client(), t)
+				got, err := x.Run(ctx, r.client(), t)
 				return got.Token, err
 			})
 		},

@@ -137,7 +137,7 @@ func (a *app) sandboxConfig(o sandboxOptions) (sandbox.Config, error) {
 	if err := oneStdin(o.trust, o.provider, o.vaultRole); err != nil {
 		return c, err
 	}
-	_, err := policy.Job{Org: o.token.OrgID(), Project: o.token.ProjectID(), VCSOrigin: o.token.OwnOrigin()}.Settle()
+	_, err := policy.Job{Org: o.token.OrgID(), Project: o.token.ProjectID(), VCSOrigin: o.token.OwnOrigin()}.Resolve()
 	if err != nil {
 		return c, err
 	}

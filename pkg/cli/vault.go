@@ -72,7 +72,7 @@ func (r *vaultRun) secrets(o options) {
 // settle checks the options: every usage error ends here.
 func (r *vaultRun) settle() (*vault.Server, error) {
 	r.options.Read = r.readFile
-	s, err := r.options.Settle()
+	s, err := r.options.Resolve()
 	if err != nil {
 		return nil, err
 	}

@@ -45,7 +45,7 @@ func (v *view) delivery() aws.Delivery {
 	used := state.effective()
 	switch id := v.get("AWS_ACCESS_KEY_ID"); {
 	case len(d.Profiles) > 0:
-	case len(used.Ways()) > 0 && ini.LikelyProfile(used.Name):
+	case len(used.CredentialSources()) > 0 && ini.LikelyProfile(used.Name):
 		d.Profiles = []aws.DeliveredProfile{deliveredProfile(used)}
 	case v.get("AWS_ROLE_ARN") != "" && !(d.Block && (id == "" || id == d.BlockKey)):
 		name := v.get("OIDC_BROKER_PROFILE")

@@ -139,7 +139,7 @@ func (v *view) unportable(name string, err error) Finding {
 func awsProfilesMixed(v *view) []Finding {
 	var all []Finding
 	for _, p := range v.aws().profiles {
-		ways := p.Ways()
+		ways := p.CredentialSources()
 		if len(ways) < 2 || len(all) == 8 {
 			continue
 		}

@@ -267,7 +267,7 @@ func googleOptions(v *view) []Finding {
 	if len(all) > 0 || o.Provider == "" && o.PoolID == "" && o.ProviderID == "" {
 		return all
 	}
-	if _, err := o.Settle(); err != nil {
+	if _, err := o.Resolve(); err != nil {
 		f := v.foreign(err, names...)
 		f.Message = "what the environment says for 'oidc-broker gcp': " + f.Message
 		if strings.Contains(f.Message, "is not complete") {

@@ -26,7 +26,7 @@ const (
 type reachedServer struct {
 	name string
 	used bool // the job's settings are about it
-	remote.Reached
+	remote.Probed
 	err error
 }
 
@@ -51,47 +51,47 @@ func (v *view) reach() []reachedServer {
 	useAWS, useGoogle := v.usesAWS(), v.usesGoogle()
 	unknown := !useAWS && !useGoogle && !v.usesVault()
 	var all []reachedServer
-	var ask []func(context.Context) (remote.Reached, error)
-	add := func(name string, used bool, how func(context.Context) (remote.Reached, error)) {
+	var ask []func(context.Context) (remote.Probed, error)
+	add := func(name string, used bool, how func(context.Context) (remote.Probed, error)) {
 		all = append(all, reachedServer{name: name, used: used})
 		ask = append(ask, how)
 	}
 	if url := v.issuerURL(); url != "" {
-		add(serverIssuer, true, func(ctx context.Context) (remote.Reached, error) { return client.Reach(ctx, url, nil) })
+		add(serverIssuer, true, func(ctx context.Context) (remote.Probed, error) { return client.Probe(ctx, url, nil) })
 	}
 	if useAWS || unknown {
-		add(serverSTS, useAWS, func(ctx context.Context) (remote.Reached, error) { return aws.Reach(ctx, &client, v.region(), v.get) })
+		add(serverSTS, useAWS, func(ctx context.Context) (remote.Probed, error) { return aws.Probe(ctx, &client, v.region(), v.get) })
 	}
 	if o, _ := v.googleOptions(); useGoogle || unknown {
 		sts, iam, err := o.Endpoints()
-		google := func(url string) func(context.Context) (remote.Reached, error) {
-			return func(ctx context.Context) (remote.Reached, error) {
+		google := func(url string) func(context.Context) (remote.Probed, error) {
+			return func(ctx context.Context) (remote.Probed, error) {
 				if err != nil {
-					return remote.Reached{}, err
+					return remote.Probed{}, err
 				}
-				return client.Reach(ctx, url, nil)
+				return client.Probe(ctx, url, nil)
 			}
 		}
 		add(serverGoogleSTS, useGoogle, google(sts))
 		add(serverGoogleIAM, useGoogle, google(iam))
 	}
 	if o, _ := v.vaultOptions(); v.usesVault() && o.Addr != "" {
-		add(serverVault, true, func(ctx context.Context) (remote.Reached, error) { return reachVault(ctx, o, &client) })
+		add(serverVault, true, func(ctx context.Context) (remote.Probed, error) { return reachVault(ctx, o, &client) })
 	}
 	var wg sync.WaitGroup
 	for i := range all {
-		wg.Go(func() { all[i].Reached, all[i].err = ask[i](v.ctx) })
+		wg.Go(func() { all[i].Probed, all[i].err = ask[i](v.ctx) })
 	}
 	wg.Wait()
 	return all
 }
 
-func reachVault(ctx context.Context, o vault.Options, c *remote.Client) (remote.Reached, error) {
-	s, err := o.Settle()
+func reachVault(ctx context.Context, o vault.Options, c *remote.Client) (remote.Probed, error) {
+	s, err := o.Resolve()
 	if err != nil {
-		return remote.Reached{}, err
+		return remote.Probed{}, err
 	}
-	return s.Reach(ctx, c)
+	return s.Probe(ctx, c)
 }
 
 // issuerURL is where the issuer's configuration is, which every cloud reads.

@@ -87,7 +87,7 @@ func vaultAddr(v *view) []Finding {
 			*p = v.abs(*p)
 		}
 	}
-	if _, err := o.Settle(); err != nil {
+	if _, err := o.Resolve(); err != nil {
 		f := v.foreign(err, names...)
 		f.Message = "what the environment says for 'oidc-broker vault': " + f.Message
 		return []Finding{f.because("it is taken where no option says otherwise: %s", strings.Join(names, ", "))}

@@ -46,7 +46,7 @@ func TestIAMIsConnectedWhileSTSAnswers(t *testing.T) {
 	tr.DialTLSContext = (&tls.Dialer{Config: iam.Client().Transport.(*http.Transport).TLSClientConfig}).DialContext
 	client := func() *remote.Client { return &remote.Client{Transport: tr, Now: now} }
 	o := Options{ServiceAccount: testAccount, STSEndpoint: sts.URL, IAMCredentialsEndpoint: iam.URL}
-	if got, err := settled(t, o).Exchange(t.Context(), client(), testToken()); err != nil || got.Token.Reveal() != "ya29.SA" {
+	if got, err := settled(t, o).Run(t.Context(), client(), testToken()); err != nil || got.Token.Reveal() != "ya29.SA" {
 		t.Fatal(err)
 	}
 	if _, err := settled(t, o).IDToken(t.Context(), client(), testToken(), "aud", false); err != nil {
@@ -56,7 +56,7 @@ func TestIAMIsConnectedWhileSTSAnswers(t *testing.T) {
 		t.Errorf("%d connections to IAM Credentials for two exchanges", n)
 	}
 	o.ServiceAccount, o.Direct, wait = "", true, false
-	if got, err := settled(t, o).Exchange(t.Context(), client(), testToken()); err != nil || got.Token.Reveal() != federated {
+	if got, err := settled(t, o).Run(t.Context(), client(), testToken()); err != nil || got.Token.Reveal() != federated {
 		t.Fatal(err)
 	}
 	if n := connections.Load(); n != 2 {

@@ -52,7 +52,7 @@ func answered(t *testing.T, at string, a, introspected answer) {
 		sent = append(sent, federated)
 	}
 	x := settled(t, Options{ServiceAccount: testAccount})
-	got, err := x.Exchange(t.Context(), google(other).client(), testToken())
+	got, err := x.Run(t.Context(), google(other).client(), testToken())
 	taken(t, got.Token, err, sent)
 	if err == nil && got.Expiry.IsZero() {
 		t.Error("a token without an end")

@@ -22,16 +22,16 @@ type AccessToken struct {
 	Expiry time.Time // UTC
 }
 
-// Exchange trades the job's token for an access token: the federated one (RFC
+// Run trades the job's token for an access token: the federated one (RFC
 // 8693 §2.1), and with a service account that account's. A refusal is a
 // fault.Refused with Google's words, the token's claims and what to do.
-func (x *Exchange) Exchange(ctx context.Context, c *remote.Client, t oidc.Token) (AccessToken, error) {
+func (x *Exchange) Run(ctx context.Context, c *remote.Client, t oidc.Token) (AccessToken, error) {
 	c = x.client(c)
 	if x.ServiceAccount == "" {
 		return x.federate(ctx, c, t)
 	}
 	// Two of six round trips pass while STS answers.
-	iam, done := c.Ahead(ctx, x.iam)
+	iam, done := c.PreDial(ctx, x.iam)
 	defer done()
 	federated, err := x.federate(ctx, c, t)
 	if err != nil {
@@ -50,7 +50,7 @@ func (x *Exchange) IDToken(ctx context.Context, c *remote.Client, t oidc.Token, 
 		return secret.Value{}, fault.New(fault.Usage, "an ID token is a service account's: give %s", fault.Option("service-account"))
 	}
 	c = x.client(c)
-	iam, done := c.Ahead(ctx, x.iam)
+	iam, done := c.PreDial(ctx, x.iam)
 	defer done()
 	federated, err := x.federate(ctx, c, t)
 	if err != nil {

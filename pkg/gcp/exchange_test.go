@@ -31,7 +31,7 @@ func TestFederateRequest(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			net := google(nil)
-			if _, err := settled(t, row.o).Exchange(t.Context(), net.client(), testToken()); err != nil {
+			if _, err := settled(t, row.o).Run(t.Context(), net.client(), testToken()); err != nil {
 				t.Fatal(err)
 			}
 			got := net.calls[0]
@@ -85,7 +85,7 @@ func TestIAMRequest(t *testing.T) {
 			if row.id {
 				_, err = x.IDToken(t.Context(), net.client(), testToken(), "https://x", row.email)
 			} else {
-				_, err = x.Exchange(t.Context(), net.client(), testToken())
+				_, err = x.Run(t.Context(), net.client(), testToken())
 			}
 			if err != nil {
 				t.Fatal(err)
@@ -104,7 +104,7 @@ func TestIAMRequest(t *testing.T) {
 // The job's token is in one body of one call, whatever is asked and refused.
 func TestTokenTravelsOnce(t *testing.T) {
 	net := google(map[string][]answer{atIAM: {{403, api("PERMISSION_DENIED", denied, "")}}})
-	_, err := settled(t, Options{ServiceAccount: testAccount}).Exchange(t.Context(), net.client(), testToken())
+	_, err := settled(t, Options{ServiceAccount: testAccount}).Run(t.Context(), net.client(), testToken())
 	wantFault(t, err, fault.Refused)
 	if len(net.calls) != 3 { // token, generateAccessToken, introspect
 		t.Fatalf("%d calls", len(net.calls))
@@ -167,7 +167,7 @@ func TestAnswers(t *testing.T) {
 			if row.at == atIAM {
 				o.ServiceAccount = testAccount
 			}
-			got, err := settled(t, o).Exchange(t.Context(), net.client(), testToken())
+			got, err := settled(t, o).Run(t.Context(), net.client(), testToken())
 			if row.words != "" {
 				wantFault(t, err, fault.Unavailable, "which is not an answer of Google's", row.words)
 				if strings.Contains(err.Error(), "ya29") {

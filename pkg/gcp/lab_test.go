@@ -40,7 +40,7 @@ func settled(t *testing.T, o Options) *Exchange {
 	if o.Provider == "" {
 		o.Provider = testProvider
 	}
-	x, err := o.Settle()
+	x, err := o.Resolve()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -52,7 +52,7 @@ type Options struct {
 	OAuthEndpoint          string // --oauth-endpoint: the whole URL
 }
 
-// Exchange is a request that is settled: nothing in it can be wrong any more
+// Exchange is a request that is resolved: nothing in it can be wrong any more
 // that this machine could know.
 type Exchange struct {
 	Provider       Provider
@@ -72,8 +72,8 @@ type Exchange struct {
 	oauth     string         // the URL of the token endpoint
 }
 
-// Settle checks the options. Every error is a fault.Usage.
-func (o Options) Settle() (*Exchange, error) {
+// Resolve checks the options. Every error is a fault.Usage.
+func (o Options) Resolve() (*Exchange, error) {
 	x := &Exchange{ServiceAccount: o.ServiceAccount, ProjectID: o.ProjectID, scopes: o.Scopes}
 	for _, settle := range []func(*Exchange) error{o.settleProvider, o.settleAccount, o.settleScopes, o.settleLifetime, o.settleProject, o.settleEndpoints, o.settleSubject} {
 		if err := settle(x); err != nil {

@@ -29,7 +29,7 @@ func TestSettleProvider(t *testing.T) {
 		"the provider in full, and parts": {ProjectNumber: "123456789012", PoolID: "circleci", ProviderID: testProvider},
 		"the name wins":                   {Provider: testProvider, ProjectNumber: "999999999999", PoolID: "other", ProviderID: "other"},
 	} {
-		x, err := o.Settle()
+		x, err := o.Resolve()
 		if err != nil {
 			t.Errorf("%s: %v", name, err)
 			continue
@@ -88,7 +88,7 @@ func TestSettleRefuses(t *testing.T) {
 		{with(func(o *Options) { o.IAMCredentialsEndpoint = "https://" }), "iamcredentials-endpoint is not a URL"},
 	} {
 		t.Run(row.words, func(t *testing.T) {
-			_, err := row.o.Settle()
+			_, err := row.o.Resolve()
 			wantFault(t, err, fault.Usage, row.words)
 			if strings.Contains(err.Error(), "secret") {
 				t.Errorf("it shows a password: %v", err)

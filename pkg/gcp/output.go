@@ -85,7 +85,7 @@ func (o Options) limitsScopes() bool {
 // SettleFor checks the options, and that each that was given has an effect on the
 // output: one that has none is refused, or in Unused. Every error is a fault.Usage.
 func (o Options) SettleFor(out Output) (*Exchange, error) {
-	x, err := o.Settle()
+	x, err := o.Resolve()
 	if err != nil {
 		return nil, err
 	}

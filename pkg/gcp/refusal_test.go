@@ -98,7 +98,7 @@ func (a googleAnswer) network() *recorder {
 func TestRefusals(t *testing.T) {
 	for _, row := range googleAnswers() {
 		t.Run(row.code+" "+row.message, func(t *testing.T) {
-			_, err := settled(t, Options{ServiceAccount: testAccount}).Exchange(t.Context(), row.network().client(), testToken())
+			_, err := settled(t, Options{ServiceAccount: testAccount}).Run(t.Context(), row.network().client(), testToken())
 			wantFault(t, err, row.kind, row.code+": "+row.message, row.hint)
 			hints := append(fault.Hints(err), fault.Details(err)...)
 			if strings.ContainsAny(strings.Join(hints, ""), "{}") {
@@ -125,7 +125,7 @@ func TestEveryRefusalIsReached(t *testing.T) {
 	}
 	reached := map[string]bool{}
 	for _, a := range answers {
-		_, err := settled(t, Options{ServiceAccount: testAccount}).Exchange(t.Context(), a.network().client(), testToken())
+		_, err := settled(t, Options{ServiceAccount: testAccount}).Run(t.Context(), a.network().client(), testToken())
 		if err == nil {
 			t.Fatalf("%s %q: no error", a.code, a.message)
 		}
@@ -170,7 +170,7 @@ func TestNotGoogle(t *testing.T) {
 		for _, at := range []string{atSTS, atIAM} {
 			t.Run(name+at, func(t *testing.T) {
 				net := google(map[string][]answer{at: {a}})
-				_, err := settled(t, Options{ServiceAccount: testAccount}).Exchange(t.Context(), net.client(), testToken())
+				_, err := settled(t, Options{ServiceAccount: testAccount}).Run(t.Context(), net.client(), testToken())
 				wantFault(t, err, fault.Unavailable, fmt.Sprintf("answers %d", a.status), "which is not an answer of Google's", "a proxy, a login page")
 				if strings.Contains(err.Error(), "MARKER") {
 					t.Errorf("the error holds the answer: %v", err)
@@ -203,7 +203,7 @@ func TestEcosystemErrors(t *testing.T) {
 	t.Run("oauth", func(t *testing.T) {
 		raw := testToken().Raw.Reveal()
 		net := google(map[string][]answer{atSTS: {{400, oauth("invalid_target", "no provider for "+raw)}}})
-		_, err := settled(t, Options{ServiceAccount: testAccount}).Exchange(t.Context(), net.client(), testToken())
+		_, err := settled(t, Options{ServiceAccount: testAccount}).Run(t.Context(), net.client(), testToken())
 		var got *oauth2.RetrieveError
 		if !errors.As(err, &got) || got.ErrorCode != "invalid_target" || got.Response.StatusCode != 400 || strings.Contains(got.Error()+got.ErrorDescription, raw) {
 			t.Errorf("%+v of %v", got, err)
@@ -211,7 +211,7 @@ func TestEcosystemErrors(t *testing.T) {
 	})
 	t.Run("api", func(t *testing.T) {
 		net := google(map[string][]answer{atIAM: {{403, api("PERMISSION_DENIED", denied, "IAM_PERMISSION_DENIED")}}})
-		_, err := settled(t, Options{ServiceAccount: testAccount}).Exchange(t.Context(), net.client(), testToken())
+		_, err := settled(t, Options{ServiceAccount: testAccount}).Run(t.Context(), net.client(), testToken())
 		var got *googleapi.Error
 		if !errors.As(err, &got) || got.Code != 403 || got.Errors[0].Reason != "IAM_PERMISSION_DENIED" || got.Body != "" {
 			t.Errorf("%+v of %v", got, err)
@@ -219,7 +219,7 @@ func TestEcosystemErrors(t *testing.T) {
 	})
 	t.Run("after the last attempt", func(t *testing.T) {
 		net := google(map[string][]answer{atIAM: {{503, api("UNAVAILABLE", "try later", "")}}})
-		_, err := settled(t, Options{ServiceAccount: testAccount}).Exchange(t.Context(), net.client(), testToken())
+		_, err := settled(t, Options{ServiceAccount: testAccount}).Run(t.Context(), net.client(), testToken())
 		var got *googleapi.Error
 		if !errors.As(err, &got) || got.Code != 503 || fault.KindOf(err) != fault.Unavailable {
 			t.Errorf("%+v of %v", got, err)
@@ -245,7 +245,7 @@ func TestBindingNamesThePrincipal(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			net := google(map[string][]answer{atIAM: refused, "/v1/introspect": {row.introspect}})
-			_, err := settled(t, Options{ServiceAccount: testAccount}).Exchange(t.Context(), net.client(), testToken())
+			_, err := settled(t, Options{ServiceAccount: testAccount}).Run(t.Context(), net.client(), testToken())
 			wantFault(t, err, fault.Refused, "--member="+row.member)
 		})
 	}
@@ -263,7 +263,7 @@ func TestRefusalShowsNoToken(t *testing.T) {
 		"iam 503":  google(map[string][]answer{atIAM: {{503, api("PERMISSION_DENIED", "bad "+federated+" "+raw+long, "")}}}),
 	} {
 		t.Run(name, func(t *testing.T) {
-			_, err := settled(t, Options{ServiceAccount: testAccount}).Exchange(t.Context(), r.client(), testToken())
+			_, err := settled(t, Options{ServiceAccount: testAccount}).Run(t.Context(), r.client(), testToken())
 			if err == nil {
 				t.Fatal("no error")
 			}
@@ -297,7 +297,7 @@ func TestAttempts(t *testing.T) {
 			net := google(nil)
 			net.answers[row.at] = []answer{row.first, net.answers[row.at][0]}
 			c := &remote.Client{Transport: net, Now: now, Attempts: 2}
-			_, err := settled(t, Options{ServiceAccount: testAccount}).Exchange(t.Context(), c, testToken())
+			_, err := settled(t, Options{ServiceAccount: testAccount}).Run(t.Context(), c, testToken())
 			tries := 0
 			for _, call := range net.calls {
 				if strings.HasSuffix(call.url, row.at) {
@@ -325,7 +325,7 @@ func TestAHintIsTheCheck(t *testing.T) {
 			body = api(row.code, row.text, "")
 		}
 		net := google(map[string][]answer{row.at: {{400, body}}})
-		_, err := settled(t, Options{ServiceAccount: testAccount}).Exchange(t.Context(), net.client(), testToken())
+		_, err := settled(t, Options{ServiceAccount: testAccount}).Run(t.Context(), net.client(), testToken())
 		hints := append(fault.Hints(err), fault.Details(err)...)
 		if !slices.ContainsFunc(hints, func(h string) bool {
 			return strings.Contains(h, "--format=json | oidc-broker policy check gcp - --")

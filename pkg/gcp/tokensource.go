@@ -50,7 +50,7 @@ func NewTokenSource(ctx context.Context, tokens oidc.TokenSource, o TokenSourceO
 	if o.Lifetime != 0 {
 		options.TokenLifetime = o.Lifetime.String()
 	}
-	x, err := options.Settle()
+	x, err := options.Resolve()
 	if err != nil {
 		return nil, err
 	}
@@ -64,7 +64,7 @@ func (s *tokenSource) Token() (*oauth2.Token, error) {
 	if err != nil {
 		return nil, err
 	}
-	got, err := s.exchange.Exchange(s.ctx, s.client, t)
+	got, err := s.exchange.Run(s.ctx, s.client, t)
 	if err != nil {
 		return nil, err
 	}

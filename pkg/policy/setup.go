@@ -34,8 +34,8 @@ const (
 	RefForm    = `^refs/(?:heads|tags)/[^\x00-\x20\x7f~^:?*\[\\'"` + "`" + `$]+$`
 )
 
-// Settle checks the job, and fills in the audience. Errors are fault.Usage.
-func (j Job) Settle() (Job, error) {
+// Resolve checks the job, and fills in the audience. Errors are fault.Usage.
+func (j Job) Resolve() (Job, error) {
 	for _, id := range []struct{ option, value, where string }{
 		{"--org", j.Org, "Organization Settings > Overview"},
 		{"--project", j.Project, "Project Settings > Overview"},

@@ -32,7 +32,7 @@ type Client struct {
 // NewClient returns a client. It makes no call; an error is about the options, or the
 // file that they name.
 func NewClient(tokens oidc.TokenSource, o ClientOptions) (*Client, error) {
-	s, err := Options{Addr: o.Addr, Role: o.Role, AuthPath: o.AuthPath, Namespace: o.Namespace, CACert: o.CACert}.Settle()
+	s, err := Options{Addr: o.Addr, Role: o.Role, AuthPath: o.AuthPath, Namespace: o.Namespace, CACert: o.CACert}.Resolve()
 	if err != nil {
 		return nil, err
 	}

@@ -6,14 +6,14 @@ import (
 	"github.com/oidc-broker/oidc-broker/pkg/internal/remote"
 )
 
-// Reach asks the server for its health, for which it wants no token. The states it
+// Probe asks the server for its health, for which it wants no token. The states it
 // answers with are in Healthy.
-func (s *Server) Reach(ctx context.Context, c *remote.Client) (remote.Reached, error) {
+func (s *Server) Probe(ctx context.Context, c *remote.Client) (remote.Probed, error) {
 	own, err := s.client(c)
 	if err != nil {
-		return remote.Reached{}, err
+		return remote.Probed{}, err
 	}
-	return own.Reach(ctx, s.Addr+"/v1/sys/health", s.header(""))
+	return own.Probe(ctx, s.Addr+"/v1/sys/health", s.header(""))
 }
 
 // Healthy says what a status of sys/health means (Vault's API documentation,

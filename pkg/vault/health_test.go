@@ -16,12 +16,12 @@ func (h *healthy) RoundTrip(r *http.Request) (*http.Response, error) {
 }
 
 func TestServerReach(t *testing.T) {
-	s, err := Options{Addr: "https://vault.example.com/base/v1/", Namespace: "team"}.Settle()
+	s, err := Options{Addr: "https://vault.example.com/base/v1/", Namespace: "team"}.Resolve()
 	if err != nil {
 		t.Fatal(err)
 	}
 	h := &healthy{}
-	got, err := s.Reach(t.Context(), &remote.Client{Transport: h, Now: time.Now})
+	got, err := s.Probe(t.Context(), &remote.Client{Transport: h, Now: time.Now})
 	if err != nil || got.Status != 429 || h.url != "https://vault.example.com/base/v1/sys/health" || h.token != "" {
 		t.Errorf("%+v, %v, %+v", got, err, h)
 	}

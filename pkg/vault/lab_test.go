@@ -48,7 +48,7 @@ func server(t *testing.T, o Options) *Server {
 	if o.Addr == "" {
 		o.Addr = testAddr
 	}
-	s, err := o.Settle()
+	s, err := o.Resolve()
 	if err != nil {
 		t.Fatal(err)
 	}

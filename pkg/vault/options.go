@@ -88,9 +88,9 @@ type Server struct {
 	attempts                      int           // 0: the client's own
 }
 
-// Settle checks the options, and reads the files that they name. Errors are
+// Resolve checks the options, and reads the files that they name. Errors are
 // fault.Usage, or fault.Local for a file that cannot be read.
-func (o Options) Settle() (*Server, error) {
+func (o Options) Resolve() (*Server, error) {
 	s := &Server{role: o.Role}
 	for _, settle := range []func(*Server) error{o.settleAddr, o.settlePlaces, o.settleLimits, o.settleSecrets, o.settleRoots, o.settleCertificate, o.settleProxy, o.settleHeaders} {
 		if err := settle(s); err != nil {

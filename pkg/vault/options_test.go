@@ -65,7 +65,7 @@ func TestSettleRefuses(t *testing.T) {
 				row.o.Addr = testAddr
 			}
 			row.o.Addr = strings.TrimSpace(row.o.Addr)
-			_, err := row.o.Settle()
+			_, err := row.o.Resolve()
 			wantFault(t, err, row.kind, row.words...)
 			if strings.Contains(err.Error()+strings.Join(fault.Hints(err), ""), "MARKER") {
 				t.Errorf("it shows what may be a secret: %v", err)
@@ -141,7 +141,7 @@ func TestActionSyntax(t *testing.T) {
 		{"secret/data/ci/aws ** | MYAPP_", "secret 'secret/data/ci/aws *=MYAPP_*'"},
 		{"secret/data/ci/aws | X", "PATH FIELD=NAME"},
 	} {
-		_, err := Options{Addr: testAddr, Secrets: []string{row.text}}.Settle()
+		_, err := Options{Addr: testAddr, Secrets: []string{row.text}}.Resolve()
 		wantFault(t, err, fault.Usage, "vault-action", row.hint)
 	}
 }
@@ -171,7 +171,7 @@ func FuzzWanted(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, text, version string) {
 		o := Options{Addr: testAddr, Secrets: []string{text}, KVVersions: []string{version}}
-		s, err := o.Settle()
+		s, err := o.Resolve()
 		if err != nil {
 			if k := fault.KindOf(err); k != fault.Usage {
 				t.Fatalf("%v is no usage error", err)
@@ -187,7 +187,7 @@ func FuzzWanted(f *testing.F) {
 			}
 			o.Secrets = append(o.Secrets, w.String())
 		}
-		again, err := o.Settle()
+		again, err := o.Resolve()
 		if err != nil {
 			t.Fatalf("%q is written as %q: %v", text, o.Secrets, err)
 		}

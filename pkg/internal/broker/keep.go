@@ -20,18 +20,18 @@ const (
 	latest = time.Minute
 )
 
-// Ahead is how long before its end something is renewed that lives for so long.
-func Ahead(life time.Duration) time.Duration { return min(renewAhead, life/3) }
+// RefreshAhead is how long before its end something is renewed that lives for so long.
+func RefreshAhead(life time.Duration) time.Duration { return min(renewAhead, life/3) }
 
 // pause is how long after a renewal that failed the next one is due.
 func pause(life time.Duration) time.Duration {
 	return min(max(life/60, soonest), latest)
 }
 
-// A Keeper renews what a command was given while the command runs: ahead of its
+// A Refresher renews what a command was given while the command runs: ahead of its
 // end, again after a while where that failed, and at once when somebody needs
 // what is over.
-type Keeper struct {
+type Refresher struct {
 	// Renew makes it anew and returns when the new one ends. One call at a time
 	// is made.
 	Renew func(context.Context) (end time.Time, err error)
@@ -55,8 +55,8 @@ type Keeper struct {
 
 // NewKeeper returns one for what ends at end. Its fields are the caller's to
 // set before Run.
-func NewKeeper(end time.Time, now func() time.Time) *Keeper {
-	return &Keeper{
+func NewKeeper(end time.Time, now func() time.Time) *Refresher {
+	return &Refresher{
 		Now: now, Failed: func(time.Time, error) {},
 		end: end, life: end.Sub(now()),
 		done: make(chan struct{}), wanted: make(chan struct{}, 1),
@@ -64,7 +64,7 @@ func NewKeeper(end time.Time, now func() time.Time) *Keeper {
 }
 
 // Run renews until ctx ends.
-func (k *Keeper) Run(ctx context.Context) {
+func (k *Refresher) Run(ctx context.Context) {
 	defer k.stop()
 	for {
 		var timer <-chan time.Time
@@ -88,7 +88,7 @@ func (k *Keeper) Run(ctx context.Context) {
 }
 
 // wait is how long nothing is to be done; ok is false if for ever.
-func (k *Keeper) wait() (d time.Duration, ok bool) {
+func (k *Refresher) wait() (d time.Duration, ok bool) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if k.failed != nil && k.hopeless() {
@@ -98,34 +98,34 @@ func (k *Keeper) wait() (d time.Duration, ok bool) {
 }
 
 // next is when the next renewal is due.
-func (k *Keeper) next() time.Time {
+func (k *Refresher) next() time.Time {
 	if k.failed != nil {
 		return k.tried.Add(pause(k.life))
 	}
-	ahead := k.end.Add(-Ahead(k.life))
+	ahead := k.end.Add(-RefreshAhead(k.life))
 	if earliest := k.tried.Add(soonest); ahead.Before(earliest) {
 		return earliest
 	}
 	return ahead
 }
 
-func (k *Keeper) hopeless() bool { return k.Hopeless != nil && k.Hopeless(k.failed) }
+func (k *Refresher) hopeless() bool { return k.Hopeless != nil && k.Hopeless(k.failed) }
 
 // due says whether a renewal may be attempted now that somebody asks.
-func (k *Keeper) due() bool {
+func (k *Refresher) due() bool {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	return k.dueAt(k.Now())
 }
 
-func (k *Keeper) dueAt(now time.Time) bool {
+func (k *Refresher) dueAt(now time.Time) bool {
 	if k.failed != nil && k.hopeless() && now.Before(k.end) {
 		return false
 	}
 	return !now.Before(k.next())
 }
 
-func (k *Keeper) renew(ctx context.Context) {
+func (k *Refresher) renew(ctx context.Context) {
 	end, err := k.Renew(ctx)
 	if ctx.Err() != nil {
 		return // it was interrupted, and nobody needs it any more
@@ -150,7 +150,7 @@ func (k *Keeper) renew(ctx context.Context) {
 	}
 }
 
-func (k *Keeper) stop() {
+func (k *Refresher) stop() {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.over = true
@@ -160,7 +160,7 @@ func (k *Keeper) stop() {
 // Fresh returns nil when what was delivered has not ended, which it waits for
 // when that takes a renewal. An error is that of the renewal that failed, or
 // ctx's. However many wait, one renewal is made.
-func (k *Keeper) Fresh(ctx context.Context) error {
+func (k *Refresher) Fresh(ctx context.Context) error {
 	for asked := false; ; asked = true {
 		k.mu.Lock()
 		now, failed, done := k.Now(), k.failed, k.done
@@ -187,7 +187,7 @@ func (k *Keeper) Fresh(ctx context.Context) error {
 	}
 }
 
-func (k *Keeper) want() {
+func (k *Refresher) want() {
 	select {
 	case k.wanted <- struct{}{}:
 	default: // it is known

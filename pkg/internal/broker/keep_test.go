@@ -17,7 +17,7 @@ var (
 	errHopeless = errors.New("refused")
 )
 
-// A renewal is what a Keeper's attempt meets: credentials that live for so long,
+// A renewal is what a Refresher's attempt meets: credentials that live for so long,
 // or an error.
 type renewal struct {
 	life time.Duration
@@ -88,7 +88,7 @@ func TestKeeperRuns(t *testing.T) {
 // A sleeper is a keeper whose machine sleeps: its timers stand still while the
 // clock on the wall goes on.
 type sleeper struct {
-	*Keeper
+	*Refresher
 	mu    sync.Mutex
 	slept time.Duration
 	calls int
@@ -109,7 +109,7 @@ func (s *sleeper) sleep(d time.Duration) {
 // newSleeper runs a keeper of what lives for an hour. Each renewal takes a second.
 func newSleeper(t *testing.T, renewals ...renewal) *sleeper {
 	s := &sleeper{}
-	s.Keeper = NewKeeper(time.Now().Add(time.Hour), s.now)
+	s.Refresher = NewKeeper(time.Now().Add(time.Hour), s.now)
 	s.Hopeless = func(err error) bool { return errors.Is(err, errHopeless) }
 	s.Renew = func(ctx context.Context) (time.Time, error) {
 		if s.calls++; s.calls > len(renewals) {
@@ -204,7 +204,7 @@ func TestFresh(t *testing.T) {
 func TestFreshEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &sleeper{}
-		s.Keeper = NewKeeper(time.Now().Add(time.Hour), s.now)
+		s.Refresher = NewKeeper(time.Now().Add(time.Hour), s.now)
 		s.Renew = func(ctx context.Context) (time.Time, error) {
 			<-ctx.Done()
 			return time.Time{}, ctx.Err()

@@ -94,7 +94,7 @@ func TestEarlyConnection(t *testing.T) {
 			if row.set != nil {
 				row.set(lab)
 			}
-			c, done := lab.Ahead(t.Context(), s.URL+"/path")
+			c, done := lab.PreDial(t.Context(), s.URL+"/path")
 			<-lab.made
 			lab.mu.Lock()
 			lab.clock = lab.clock.Add(row.wait)
@@ -119,7 +119,7 @@ func TestEarlyConnection(t *testing.T) {
 // The server's own certificate is verified on the early connection as on any.
 func TestEarlyConnectionTrustsNobodyElse(t *testing.T) {
 	s, lab := newCountedServer(t, sign(t, nil, "Amazon Root CA 1")), newAheadLab(sign(t, nil, "Amazon Root CA 1"))
-	c, done := lab.Ahead(t.Context(), s.URL)
+	c, done := lab.PreDial(t.Context(), s.URL)
 	defer done()
 	if a, err := c.Call(t.Context(), Request{URL: s.URL}); err == nil {
 		t.Errorf("%s", a.Body)
@@ -129,7 +129,7 @@ func TestEarlyConnectionTrustsNobodyElse(t *testing.T) {
 func TestEarlyConnectionIsForItsHostAlone(t *testing.T) {
 	ca := sign(t, nil, "Amazon Root CA 1")
 	one, other, lab := newCountedServer(t, ca), newCountedServer(t, ca), newAheadLab(ca)
-	c, done := lab.Ahead(t.Context(), one.URL)
+	c, done := lab.PreDial(t.Context(), one.URL)
 	if _, err := c.Call(t.Context(), Request{URL: other.URL}); err != nil {
 		t.Fatal(err)
 	}
@@ -148,7 +148,7 @@ func TestEarlyConnectionEnds(t *testing.T) {
 	}
 	defer func() { _ = silent.Close() }()
 	lab := newAheadLab(sign(t, nil, "Amazon Root CA 1"))
-	_, done := lab.Ahead(t.Context(), "https://"+silent.Addr().String())
+	_, done := lab.PreDial(t.Context(), "https://"+silent.Addr().String())
 	done() // returns
 }
 
@@ -166,7 +166,7 @@ func TestNoEarlyConnection(t *testing.T) {
 	} {
 		lab := newAheadLab(ca)
 		lab.Transport.(*http.Transport).Proxy = row.proxy
-		c, done := lab.Ahead(t.Context(), row.url)
+		c, done := lab.PreDial(t.Context(), row.url)
 		done()
 		if c != &lab.Client || lab.dials() != 0 {
 			t.Errorf("%s: %d connections", row.name, lab.dials())

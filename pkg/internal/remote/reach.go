@@ -13,8 +13,8 @@ import (
 	"github.com/oidc-broker/oidc-broker/pkg/internal/files"
 )
 
-// Reached is that a server answered.
-type Reached struct {
+// Probed is that a server answered.
+type Probed struct {
 	Host   string
 	Status int
 	// Date is when, by the server's clock; zero if it does not say.
@@ -26,7 +26,7 @@ type Reached struct {
 // Ahead is how far the server's clock is ahead of this machine's, as far as its
 // Date says: it counts seconds, and the answer may have been made at any moment
 // between the request and its arrival. It is 0 where that explains all.
-func (r Reached) Ahead() time.Duration {
+func (r Probed) Ahead() time.Duration {
 	switch {
 	case r.Date.IsZero():
 		return 0
@@ -38,12 +38,12 @@ func (r Reached) Ahead() time.Duration {
 	return 0
 }
 
-// Reach asks a server for url, whatever it answers: what counts is that it does,
+// Probe asks a server for url, whatever it answers: what counts is that it does,
 // by TLS with a certificate that is trusted. A redirect is an answer too, and not
 // followed. Not reached is a fault.Unavailable, a URL that may not be called a
 // fault.Usage.
-func (c *Client) Reach(ctx context.Context, url string, header http.Header) (Reached, error) {
-	var r Reached
+func (c *Client) Probe(ctx context.Context, url string, header http.Header) (Probed, error) {
+	var r Probed
 	err := c.Retry(ctx, func(ctx context.Context) error {
 		limit := attemptTime
 		if c.AttemptTime > 0 {
@@ -61,7 +61,7 @@ func (c *Client) Reach(ctx context.Context, url string, header http.Header) (Rea
 		if header != nil {
 			req.Header = header.Clone()
 		}
-		r = Reached{Host: req.URL.Host, Sent: c.Now()}
+		r = Probed{Host: req.URL.Host, Sent: c.Now()}
 		res, err := c.Transport.RoundTrip(req)
 		if err != nil {
 			return c.failure(req, err)
@@ -76,7 +76,7 @@ func (c *Client) Reach(ctx context.Context, url string, header http.Header) (Rea
 		return nil
 	})
 	if err != nil {
-		return Reached{}, err
+		return Probed{}, err
 	}
 	return r, nil
 }

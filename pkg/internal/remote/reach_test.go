@@ -25,7 +25,7 @@ func TestReach(t *testing.T) {
 			}
 			return &http.Response{StatusCode: status, Header: http.Header{"Date": {"Sun, 22 Nov 2026 12:03:00 GMT"}}, Body: http.NoBody}, nil
 		})}
-		got, err := c.Reach(t.Context(), "https://h.example/x", http.Header{"X": {"y"}})
+		got, err := c.Probe(t.Context(), "https://h.example/x", http.Header{"X": {"y"}})
 		if err != nil || got.Status != status || got.Host != "h.example" || got.Ahead() != 3*time.Minute || calls != 1 {
 			t.Errorf("%d: %+v, %v, %d calls", status, got, err, calls)
 		}
@@ -38,12 +38,12 @@ func TestReachInVain(t *testing.T) {
 		calls++
 		return nil, errors.New("with https://h.example/?secret in it")
 	}), pause: func(context.Context, time.Duration) error { return nil }}
-	_, err := c.Reach(t.Context(), "https://h.example/?secret", nil)
+	_, err := c.Probe(t.Context(), "https://h.example/?secret", nil)
 	if fault.KindOf(err) != fault.Unavailable || calls != 2 || strings.Contains(err.Error(), "secret") {
 		t.Errorf("%v after %d calls", err, calls)
 	}
 	for _, url := range []string{"http://example.com", "ftp://x", "https://u:p@h", "://", "https://"} {
-		if _, err := c.Reach(t.Context(), url, nil); fault.KindOf(err) != fault.Usage || calls != 2 {
+		if _, err := c.Probe(t.Context(), url, nil); fault.KindOf(err) != fault.Usage || calls != 2 {
 			t.Errorf("%s: %v", url, err)
 		}
 	}
@@ -60,7 +60,7 @@ func TestAhead(t *testing.T) {
 		{10, 11.5, 40, -0.5},   // a slow answer says less
 		{-1000, 10, 10.5, 0.0}, // zero: it does not say
 	} {
-		r := Reached{Date: at(row.date), Sent: at(row.sent), Came: at(row.came)}
+		r := Probed{Date: at(row.date), Sent: at(row.sent), Came: at(row.came)}
 		if row.date == -1000 {
 			r.Date = time.Time{}
 		}

@@ -33,7 +33,7 @@ func (s Setup) settleJobs() ([]policy.Job, error) {
 		j := s.Job
 		j.Project, j.VCSOrigin = projects[min(i, len(projects)-1)], origins[min(i, len(origins)-1)]
 		var err error
-		if jobs[i], err = j.Settle(); err != nil {
+		if jobs[i], err = j.Resolve(); err != nil {
 			return nil, err
 		}
 	}

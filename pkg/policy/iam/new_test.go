@@ -78,7 +78,7 @@ func TestNew(t *testing.T) {
 		if all := p.Lint(now()); len(all) > 0 {
 			t.Errorf("%s: %s", name, listed(all))
 		}
-		job, err := s.Settle()
+		job, err := s.Resolve()
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -345,7 +345,7 @@ func TestScript(t *testing.T) {
 
 func (s Setup) variantOf(t *testing.T) ci.Variant {
 	t.Helper()
-	j, err := s.Settle()
+	j, err := s.Resolve()
 	if err != nil {
 		t.Fatal(err)
 	}

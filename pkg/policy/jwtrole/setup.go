@@ -47,7 +47,7 @@ func (s Setup) Write(format string) (policy.Setup, error) {
 
 func (s Setup) settle() (Setup, error) {
 	var err error
-	if s.Job, err = s.Settle(); err != nil {
+	if s.Job, err = s.Resolve(); err != nil {
 		return s, err
 	}
 	s.AuthPath = strings.TrimSuffix(s.AuthPath, "/")

@@ -54,7 +54,7 @@ func (s Setup) Write(format string) (policy.Setup, error) {
 }
 
 func (s Setup) settle() (Setup, error) {
-	job, err := s.Settle()
+	job, err := s.Resolve()
 	if err != nil {
 		return s, err
 	}

@@ -76,7 +76,7 @@ func TestSetup(t *testing.T) {
 				if p.Name() != testName {
 					t.Errorf("the provider is %q", p.Name())
 				}
-				settled, err := s.Settle()
+				settled, err := s.Resolve()
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -315,7 +315,7 @@ func TestScriptWithGcloud(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	settled, err := s.Settle()
+	settled, err := s.Resolve()
 	if err != nil {
 		t.Fatal(err)
 	}

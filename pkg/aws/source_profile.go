@@ -6,9 +6,9 @@ import (
 	"github.com/oidc-broker/oidc-broker/pkg/internal/remote"
 )
 
-// ExchangeVia is Exchange for Options.Via: it trades another role's credentials,
+// AssumeRoleWith is AssumeRole for Options.SourceProfile: it trades another role's credentials,
 // in the token's place, for those of the last role.
-func (x *Exchange) ExchangeVia(ctx context.Context, c *remote.Client, with Credentials) (Credentials, error) {
+func (x *Exchange) AssumeRoleWith(ctx context.Context, c *remote.Client, with Credentials) (Credentials, error) {
 	c, err := x.client(c)
 	if err != nil {
 		return Credentials{}, err

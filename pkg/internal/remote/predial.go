@@ -13,12 +13,12 @@ import (
 // and middle boxes end those that stay silent.
 const aheadAge = 5 * time.Second
 
-// Ahead begins to connect to target's host, and returns a client whose first call
+// PreDial begins to connect to target's host, and returns a client whose first call
 // there takes that connection: what the call would wait for passes while another
 // one is under way. When it comes to nothing, or there is nothing to gain (a
 // proxy, plain HTTP, a transport that is not net/http's), the client connects as
 // ever. done closes what was not used.
-func (c *Client) Ahead(ctx context.Context, target string) (ahead *Client, done func()) {
+func (c *Client) PreDial(ctx context.Context, target string) (ahead *Client, done func()) {
 	t, ok := c.Transport.(*http.Transport)
 	u, err := url.Parse(target)
 	if !ok || err != nil || u.Scheme != "https" || Allowed(u) != nil || t.DialTLSContext == nil || proxied(t, u) {
