@@ -195,7 +195,6 @@ func startSandbox(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(err)
 	self, err := lookPath("oidc-broker", ts.Getenv("PATH"))
 	ts.Check(err)
-	system := ""
 	c := sandbox.Config{Now: watchOf(ts).now, Dir: dir, Executable: self, Log: watchOf(ts).log}
 	for i := 0; i < len(args); i++ {
 		value := func() string {
@@ -206,8 +205,13 @@ func startSandbox(ts *testscript.TestScript, neg bool, args []string) {
 		}
 		switch args[i] {
 		case "--ci":
-			system = value()
-			asCI(ts, &c, system)
+			c.Job.CI = value()
+		case "--environment":
+			c.Job.Environment = value()
+		case "--pull-request":
+			c.Job.PullRequest = true
+		case "--immutable-subject":
+			c.Job.Immutable = true
 		case "--fork":
 			c.Token.Fork = true
 		case "--webhook":
@@ -269,7 +273,6 @@ func startSandbox(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Setenv("SANDBOX_"+service, set[name])
 	}
 	ts.Setenv("PATH", s.Bin()+string(filepath.ListSeparator)+ts.Getenv("PATH"))
-	joinCI(ts, system, set[sandboxMintURL], set["CIRCLE_OIDC_TOKEN"])
 	held := secretsOf(ts)
 	held.mu.Lock()
 	held.from = append(held.from, s)

@@ -23,6 +23,9 @@ func buildkite() *System {
 			{"cluster_id", "text", ByPlatform}, {"queue_id", "text", ByMember}, {"build_source", "text", ByPlatform}, {"runner_environment", "text", ByPlatform},
 		},
 		Key: "pipeline_id",
+		Reads: [][2]string{
+			{"BUILDKITE_AGENT_ENDPOINT, BUILDKITE_AGENT_ACCESS_TOKEN", "where the 'buildkite-agent' that the sandbox puts on PATH requests tokens"},
+		},
 		Subject: Grammar{
 			"organization:{organization}:pipeline:{pipeline}:ref:refs/heads/{branch}:commit:{commit}:step:{step}",
 			"organization:{organization}:pipeline:{pipeline}:ref:refs/tags/{tag}:commit:{commit}:step:{step}",

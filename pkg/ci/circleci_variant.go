@@ -99,7 +99,8 @@ func (v Variant) BuiltBranch() string {
 	return "main"
 }
 
-func (v Variant) ref() string {
+// Ref is what the job builds, as Git names it.
+func (v Variant) Ref() string {
 	if v.Tag != "" {
 		return "refs/tags/" + v.Tag
 	}
@@ -127,7 +128,7 @@ func (v Variant) subjects() (v1, v2 string) {
 	if v.Webhook {
 		return v1, v1
 	}
-	return v1, v1 + "/vcs-origin/" + v.origin() + "/vcs-ref/" + v.ref()
+	return v1, v1 + "/vcs-origin/" + v.origin() + "/vcs-ref/" + v.Ref()
 }
 
 // Payload returns what the V1 and the V2 token say that are made at now.
@@ -166,7 +167,7 @@ func (v Variant) Payload(now time.Time) (v1, v2 map[string]any) {
 	}
 	if !v.Webhook {
 		v1[ClaimPrefix+"vcs-origin"] = v.origin()
-		v1[ClaimPrefix+"vcs-ref"] = v.ref()
+		v1[ClaimPrefix+"vcs-ref"] = v.Ref()
 	}
 	v2 = maps.Clone(v1)
 	v2["sub"] = sub2

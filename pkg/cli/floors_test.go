@@ -18,7 +18,7 @@ var floors = map[string]int{
 	"pkg/cli":         12,
 	"pkg/sandbox":     11, "pkg/doctor": 11,
 	"pkg/aws": 10, "pkg/gcp": 10, "pkg/vault": 10, "pkg/policy/iam": 10, "pkg/policy/wif": 10, "pkg/policy/jwtrole": 10,
-	"pkg/internal/broker": 9, "pkg/policy": 9,
+	"pkg/internal/broker": 9, "pkg/policy": 9, "pkg/sandbox/job": 9,
 	"pkg/ci": 8, "pkg/oidc": 7,
 	"pkg/internal/shell": 7,
 	"pkg/internal/ini":   6,

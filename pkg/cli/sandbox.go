@@ -20,6 +20,7 @@ import (
 	"github.com/oidc-broker/oidc-broker/pkg/policy/iam"
 	"github.com/oidc-broker/oidc-broker/pkg/policy/wif"
 	"github.com/oidc-broker/oidc-broker/pkg/sandbox"
+	"github.com/oidc-broker/oidc-broker/pkg/sandbox/job"
 )
 
 // sandboxOptions say what the sandbox holds.
@@ -32,6 +33,7 @@ type sandboxOptions struct {
 	explain   bool
 	session   time.Duration // that AWS sessions and Google access tokens last; 0: as long as they do
 	token     sandbox.Variant
+	job       job.Options
 }
 
 func (a *app) sandboxCommand() *cobra.Command {
@@ -53,18 +55,31 @@ Google, the provider
 ` + sandbox.DefaultGCPProvider + `
 exists, and lets the project impersonate ` + sandbox.DefaultGCPServiceAccount + `.
 At Vault, the role ` + sandbox.DefaultVaultRole + ` lets the project's own repository read secret/ci/*, kv1/ci/*
-and dyn/creds/*, unless --vault-role says who gets in.`,
+and dyn/creds/*, unless --vault-role says who gets in.
+
+With --ci, the job and its tokens are those of another CI system, and what issues tokens
+there runs on loopback: GitHub's request endpoint, a 'buildkite-agent' on PATH, a metadata
+server. The roles and the provider then trust the subject of this job. AWS's tokens are for
+` + job.AWSAudience + `, Google's for the provider's full name, Vault's for ` + job.VaultAudience + `; where the
+job has one token for all, it is for its own audience.`,
 		Example: `  oidc-broker sandbox -- oidc-broker aws whoami --role-arn ` + sandbox.DefaultRole + `
-  oidc-broker sandbox --fork -- ./deploy.sh`,
+  oidc-broker sandbox --fork -- ./deploy.sh
+  oidc-broker sandbox --ci github --environment production -- ./deploy.sh`,
 		Args: func(c *cobra.Command, args []string) error {
 			if len(args) == 0 {
 				return nil
 			}
 			return commandArgs(c, args)
 		},
-		RunE: func(c *cobra.Command, args []string) error { return a.sandbox(c.Context(), s, args) },
+		RunE: func(c *cobra.Command, args []string) error {
+			if s.token.TTL < 0 || s.token.TTL == 0 && c.Flags().Changed("ttl") {
+				return fault.New(fault.Usage, "%s %s is not more than zero", fault.Option("ttl"), s.token.TTL).Hint("for a token that has expired: %s", fault.Option("expired"))
+			}
+			return a.sandbox(c.Context(), s, args)
+		},
 	}
 	o := a.own(c)
+	o.choice(&s.job.CI, "ci", "OIDC_BROKER_SANDBOX_CI", job.Names(), "CI `system` that the job is of: "+strings.Join(job.Names(), ", ")+" (default circleci)")
 	o.list(&s.roles, "aws-role", "OIDC_BROKER_AWS_ROLE", "`ARN` of an AWS role that exists (repeatable; default "+sandbox.DefaultRole+")")
 	o.text(&s.trust, "trust-policy", "OIDC_BROKER_SANDBOX_TRUST_POLICY", "`file` with the trust policy of the AWS roles, as for 'policy check aws'")
 	o.text(&s.provider, "gcp-provider", "OIDC_BROKER_SANDBOX_GCP_PROVIDER", "`file` with the workload identity provider, as for 'policy check gcp'")
@@ -75,17 +90,25 @@ and dyn/creds/*, unless --vault-role says who gets in.`,
 	o.text(&s.token.Origin, "vcs-origin", "OIDC_BROKER_SANDBOX_VCS_ORIGIN", "`repository` of the project (default "+ci.SampleOrigin+")")
 	o.text(&s.token.Branch, "branch", "OIDC_BROKER_SANDBOX_BRANCH", "`branch` the token is for (default main)")
 	o.text(&s.token.Tag, "tag", "OIDC_BROKER_SANDBOX_TAG", "`tag` the token is for, instead of a branch")
+	o.text(&s.job.Environment, "environment", "OIDC_BROKER_SANDBOX_ENVIRONMENT", "`name` of the environment that the job deploys to (github, gitlab, bitbucket)")
 	o.switches(&s.token.Fork, "fork", "OIDC_BROKER_SANDBOX_FORK", "a token of a forked pull request")
+	o.switches(&s.job.PullRequest, "pull-request", "OIDC_BROKER_SANDBOX_PULL_REQUEST", "a token of a pull request from a branch of the own repository (github, gitlab)")
+	o.switches(&s.job.Immutable, "immutable-subject", "OIDC_BROKER_SANDBOX_IMMUTABLE_SUBJECT", "a subject with the ids of owner and repository (github)")
 	o.switches(&s.token.Webhook, "webhook", "OIDC_BROKER_SANDBOX_WEBHOOK", "a token of a pipeline that a custom webhook started: it has no repository")
 	o.switches(&s.token.SSHRerun, "ssh-rerun", "OIDC_BROKER_SANDBOX_SSH_RERUN", "a token of a job that was rerun with SSH")
 	o.switches(&s.token.Expired, "expired", "OIDC_BROKER_SANDBOX_EXPIRED", "a token that has expired")
 	o.switches(&s.token.RootIssuer, "root-issuer", "OIDC_BROKER_SANDBOX_ROOT_ISSUER", "a token of the issuer that all organisations share")
 	o.text(&s.token.Audience, "audience", "OIDC_BROKER_SANDBOX_AUDIENCE", "`audience` of the token (default: the organisation's id)")
-	o.duration(&s.token.TTL, "ttl", "OIDC_BROKER_SANDBOX_TTL", time.Hour, "how long the token is valid")
+	o.duration(&s.token.TTL, "ttl", "OIDC_BROKER_SANDBOX_TTL", 0, "how long the token is valid (default: as long as the CI system's; CircleCI: 1h)")
 	o.duration(&s.session, "session-ttl", "OIDC_BROKER_SANDBOX_SESSION_TTL", 0, "`time` that AWS sessions and Google access tokens last at most, whatever is asked for (default: as long as in the clouds)")
 	o.flags.StringArrayVar(&s.claims, "claim", nil, "`NAME=JSON`: a claim to set, last (repeatable)")
 	o.note("claim", "")
-	c.AddCommand(a.circleciRunCommand())
+	c.AddCommand(a.standInCommand("circleci-run", func(ctx context.Context, args []string) (string, error) {
+		return sandbox.CircleCIRun(ctx, a.Getenv("CIRCLE_OIDC_SANDBOX_URL"), args, a.client().Do)
+	}))
+	c.AddCommand(a.standInCommand("buildkite-agent-run", func(ctx context.Context, args []string) (string, error) {
+		return job.BuildkiteAgent(ctx, a.Getenv, args, a.client().Do)
+	}))
 	return c
 }
 
@@ -93,9 +116,6 @@ and dyn/creds/*, unless --vault-role says who gets in.`,
 func (a *app) sandbox(ctx context.Context, o sandboxOptions, argv []string) (err error) {
 	if o.token.Claims, err = parseClaims(o.claims); err != nil {
 		return err
-	}
-	if o.token.TTL <= 0 {
-		return fault.New(fault.Usage, "%s %s is not more than zero", fault.Option("ttl"), o.token.TTL).Hint("for a token that has expired: %s", fault.Option("expired"))
 	}
 	if o.session != 0 && o.session < time.Second {
 		return fault.New(fault.Usage, "%s %s is less than a second", fault.Option("session-ttl"), o.session)
@@ -133,7 +153,7 @@ func (a *app) sandbox(ctx context.Context, o sandboxOptions, argv []string) (err
 
 // sandboxConfig reads the documents by which the sandbox judges.
 func (a *app) sandboxConfig(o sandboxOptions) (sandbox.Config, error) {
-	c := sandbox.Config{Now: a.Now, Log: a.progress, Roles: o.roles, SessionTTL: o.session, Token: o.token}
+	c := sandbox.Config{Now: a.Now, Log: a.progress, Roles: o.roles, SessionTTL: o.session, Token: o.token, Job: o.job}
 	if err := oneStdin(o.trust, o.provider, o.vaultRole); err != nil {
 		return c, err
 	}
@@ -192,7 +212,7 @@ func (a *app) sandboxEnvironment(s *sandbox.Sandbox, dir, own string) child.Envi
 	// What the user has set for us is about another job.
 	unset = append(unset, "AWS_ROLE_SESSION_NAME", "AWS_CREDENTIAL_FILE", "CIRCLE_BUILD_URL")
 	for _, v := range a.Environ() {
-		if name, _, _ := strings.Cut(v, "="); strings.HasPrefix(name, "OIDC_BROKER_") {
+		if name, _, _ := strings.Cut(v, "="); set[name] == "" && (strings.HasPrefix(name, "OIDC_BROKER_") || s.TokenVariable(name)) {
 			unset = append(unset, name)
 		}
 	}
@@ -237,10 +257,10 @@ func parseClaims(claims []string) (map[string]json.RawMessage, error) {
 	return all, nil
 }
 
-// circleciRunCommand is what the sandbox's circleci calls.
-func (a *app) circleciRunCommand() *cobra.Command {
+// standInCommand is what the sandbox's circleci or buildkite-agent calls.
+func (a *app) standInCommand(name string, run func(ctx context.Context, args []string) (token string, err error)) *cobra.Command {
 	return &cobra.Command{
-		Use:                "circleci-run",
+		Use:                name,
 		Hidden:             true,
 		DisableFlagParsing: true,
 		// The real one knows none of our options and reads none of our variables.
@@ -248,7 +268,7 @@ func (a *app) circleciRunCommand() *cobra.Command {
 		RunE: func(c *cobra.Command, args []string) error {
 			ctx, cancel := context.WithTimeout(c.Context(), time.Minute)
 			defer cancel()
-			token, err := sandbox.CircleCIRun(ctx, a.Getenv("CIRCLE_OIDC_SANDBOX_URL"), args, a.client().Do)
+			token, err := run(ctx, args)
 			if err != nil {
 				return err
 			}

@@ -1,6 +1,10 @@
 package sandbox
 
-import "slices"
+import (
+	"slices"
+
+	"github.com/oidc-broker/oidc-broker/pkg/sandbox/job"
+)
 
 // jobEnvironment is what CircleCI sets in the job that a token speaks of.
 func jobEnvironment(v Variant) map[string]string {
@@ -38,7 +42,7 @@ func jobEnvironment(v Variant) map[string]string {
 
 // shadows returns the variables of a laptop or of another job that would win
 // over those that are set.
-func shadows(set map[string]string) []string {
+func shadows(set map[string]string, j *job.Job) []string {
 	all := []string{
 		"CIRCLE_BRANCH", "CIRCLE_TAG",
 		"CIRCLE_PR_NUMBER", "CIRCLE_PR_USERNAME", "CIRCLE_PR_REPONAME",
@@ -65,6 +69,9 @@ func shadows(set map[string]string) []string {
 		"GCP_WORKLOAD_IDENTITY_POOL", "GCP_WORKLOAD_IDENTITY_PROVIDER", "GCP_OIDC_SERVICE_ACCOUNT",
 	}
 	all = append(all, vaultShadows()...)
+	if j != nil {
+		all = append(append(all, "BASH_ENV"), j.Foreign()...)
+	}
 	return slices.DeleteFunc(all, func(name string) bool {
 		_, isSet := set[name]
 		return isSet

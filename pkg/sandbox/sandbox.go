@@ -20,11 +20,11 @@ import (
 
 	"github.com/oidc-broker/oidc-broker/pkg/ci"
 	"github.com/oidc-broker/oidc-broker/pkg/internal/fault"
-	"github.com/oidc-broker/oidc-broker/pkg/internal/files"
 	"github.com/oidc-broker/oidc-broker/pkg/policy"
 	"github.com/oidc-broker/oidc-broker/pkg/policy/iam"
 	"github.com/oidc-broker/oidc-broker/pkg/policy/jwtrole"
 	"github.com/oidc-broker/oidc-broker/pkg/policy/wif"
+	"github.com/oidc-broker/oidc-broker/pkg/sandbox/job"
 )
 
 // DefaultRole is the role that exists when Config names none.
@@ -75,6 +75,8 @@ type Config struct {
 	SessionTTL time.Duration
 	// Token is what the job's token says.
 	Token Variant
+	// Job says which job it is, where it is not CircleCI's alone.
+	Job job.Options
 	// Log gets a line for each request, never a token; several at once may
 	// call it. Nil: silent.
 	Log func(format string, args ...any)
@@ -124,6 +126,7 @@ type Sandbox struct {
 	issuer  *issuer
 	ledger  *ledger
 	vault   *vault
+	job     *job.Job // nil: CircleCI's
 	servers []*http.Server
 	serving sync.WaitGroup
 	stop    func() bool // takes back the wish to close with the context
@@ -153,15 +156,20 @@ func Start(ctx context.Context, c Config) (*Sandbox, error) {
 		c.Log = func(string, ...any) {}
 	}
 	l := &ledger{}
+	j, err := job.New(c.Job, c.Token)
+	if err != nil {
+		return nil, err
+	}
+	if j != nil {
+		if c, err = c.trusting(j); err != nil {
+			return nil, err
+		}
+	}
 	key, err := newKey()
 	if err != nil {
 		return nil, err
 	}
 	i, err := newIssuer(key, c.Now, c.Token, l)
-	if err != nil {
-		return nil, err
-	}
-	v1, v2, err := i.mint(c.Token)
 	if err != nil {
 		return nil, err
 	}
@@ -177,30 +185,30 @@ func Start(ctx context.Context, c Config) (*Sandbox, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Sandbox{bin: filepath.Join(c.Dir, "bin"), issuer: i, ledger: l, vault: vault}
-	made, err := s.writeFiles(c)
+	s := &Sandbox{bin: filepath.Join(c.Dir, "bin"), issuer: i, ledger: l, vault: vault, job: j}
+	s.set, err = s.writeFiles(c)
 	if err != nil {
 		return nil, err
 	}
-	s.set = maps.Clone(made)
-	maps.Copy(s.set, jobEnvironment(c.Token))
 	maps.Copy(s.set, googleEnvironment())
-	s.set["CIRCLE_OIDC_TOKEN"], s.set["CIRCLE_OIDC_TOKEN_V2"] = v1, v2
-	for _, svc := range []service{
-		{"circleci", i.open},
+	services, err := s.enter(c)
+	if err != nil {
+		return nil, err
+	}
+	for _, svc := range append(services, []service{
 		{"aws sts", aws.open},
 		{"google sts", gcp.openSTS},
 		{"google iam", gcp.openIAM},
 		{"google oauth", gcp.openOAuth},
 		{"google projects", gcp.openCRM},
 		{"vault", vault.open},
-	} {
+	}...) {
 		if err := s.serve(ctx, svc, c.Log); err != nil {
 			_ = s.Close() // what is open already
 			return nil, err
 		}
 	}
-	s.unset = shadows(s.set)
+	s.unset = shadows(s.set, j)
 	s.stop = context.AfterFunc(ctx, s.closeServers)
 	return s, nil
 }
@@ -254,8 +262,12 @@ func (s *Sandbox) Environment() (set map[string]string, unset []string) {
 	return maps.Clone(s.set), slices.Clone(s.unset)
 }
 
-// Bin is the directory that goes in front of PATH. It holds the circleci
-// stand-in.
+// TokenVariable says whether a token in a variable of this name would be taken for one of
+// the job's.
+func (s *Sandbox) TokenVariable(name string) bool { return s.job != nil && s.job.TokenVariable(name) }
+
+// Bin is the directory that goes in front of PATH. It holds the
+// stand-in for circleci or buildkite-agent.
 func (s *Sandbox) Bin() string { return s.bin }
 
 // Mint signs further tokens with the sandbox's key.
@@ -276,17 +288,7 @@ func (s *Sandbox) writeFiles(c Config) (map[string]string, error) {
 			return nil, fault.New(fault.Local, "cannot make the sandbox's directory: %w", err)
 		}
 	}
-	bashEnv := filepath.Join(c.Dir, "bash_env")
-	if err := files.WriteNew(bashEnv, nil); err != nil {
-		return nil, err
-	}
-	if c.Executable != "" {
-		if err := writeStandIn(s.bin, c.Executable); err != nil {
-			return nil, err
-		}
-	}
 	return map[string]string{
-		"BASH_ENV": bashEnv,
 		// Trying things on a laptop must never touch its owner's profiles.
 		"AWS_SHARED_CREDENTIALS_FILE": filepath.Join(aws, "credentials"),
 		"AWS_CONFIG_FILE":             filepath.Join(aws, "config"),
