@@ -18,7 +18,11 @@ import (
 func (c Config) trusting(j *job.Job) (Config, error) {
 	c.Token = j.Token
 	if c.TrustPolicy == nil {
-		text, err := j.TrustPolicy()
+		roles := c.Roles
+		if len(roles) == 0 {
+			roles = []string{DefaultRole}
+		}
+		text, err := j.TrustPolicy(roles...)
 		if err != nil {
 			return c, err
 		}

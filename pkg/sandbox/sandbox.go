@@ -86,6 +86,9 @@ type Config struct {
 // registered for. No trust policy tells: with one of the user's own, it is the
 // token's audience too, so that the policy decides.
 func (c Config) clients() []string {
+	if party, ok := c.Token.Job["azp"].(string); ok { // which AWS takes for the audience
+		return []string{party}
+	}
 	if c.TrustPolicy != nil && c.Token.Audience != "" {
 		return []string{c.Token.OrgID(), c.Token.Audience}
 	}

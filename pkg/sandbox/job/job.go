@@ -101,13 +101,23 @@ func given(o Options, v ci.Variant) (names []fault.Option) {
 // Issuer is the one that the clouds trust.
 func (j *Job) Issuer() string { return text(j.system.Samples[0].Claims, "iss") }
 
-// TrustPolicy is the trust policy of the AWS roles: it admits the job's own subject.
-func (j *Job) TrustPolicy() ([]byte, error) {
+// TrustPolicy is the trust policy of these AWS roles: it admits the job's own subject.
+func (j *Job) TrustPolicy(roles ...string) ([]byte, error) {
 	host := strings.TrimPrefix(j.Issuer(), "https://")
+	var providers []string
+	for _, role := range roles {
+		if p := strings.Split(role, ":"); len(p) > 4 { // else it is no role, which is said later
+			providers = append(providers, "arn:"+p[1]+":iam::"+p[4]+":oidc-provider/"+host)
+		}
+	}
+	audience := j.Token.Audience
+	if host == "accounts.google.com" { // which AWS knows by itself, and takes azp for the audience
+		providers, audience = []string{host}, text(j.Token.Job, "azp")
+	}
 	return json.Marshal(map[string]any{"Version": "2012-10-17", "Statement": []any{map[string]any{
 		"Effect": "Allow", "Action": "sts:AssumeRoleWithWebIdentity",
-		"Principal": map[string]string{"Federated": "arn:aws:iam::111122223333:oidc-provider/" + host},
-		"Condition": map[string]any{"StringEquals": map[string]string{host + ":aud": j.Token.Audience, host + ":sub": j.subject}},
+		"Principal": map[string][]string{"Federated": providers},
+		"Condition": map[string]any{"StringEquals": map[string]string{host + ":aud": audience, host + ":sub": j.subject}},
 	}}})
 }
 
