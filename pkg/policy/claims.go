@@ -52,7 +52,7 @@ func ClaimsOf(v ci.Variant, now time.Time) (v1, v2 Claims) {
 	return Plain(a), Plain(b)
 }
 
-// plain turns Go's types into those that a token has.
+// Plain turns Go's types into those that a token has.
 func Plain(m map[string]any) Claims {
 	b, err := json.Marshal(m)
 	if err != nil {
@@ -67,7 +67,7 @@ func Plain(m map[string]any) Claims {
 	return c
 }
 
-// text returns a claim that is text.
+// Text returns a claim that is text.
 func (c Claims) Text(name string) (string, bool) {
 	s, ok := c[name].(string)
 	return s, ok

@@ -82,19 +82,26 @@ func (f Finding) At(place document.Position) Finding {
 	return f
 }
 
-// truth is the logic of three values that conditions are joined by.
+// Truth is the logic of three values that conditions are joined by.
 type Truth int8
 
 const (
+	// No, Unknown and Yes, in their order.
 	No Truth = iota - 1
 	Unknown
 	Yes
 )
 
+// Not is No for Yes.
 func (t Truth) Not() Truth        { return -t }
+
+// And is the lesser of the two.
 func (t Truth) And(u Truth) Truth { return min(t, u) }
+
+// Or is the greater of the two.
 func (t Truth) Or(u Truth) Truth  { return max(t, u) }
 
+// TruthOf is Yes for true and No for false.
 func TruthOf(b bool) Truth {
 	if b {
 		return Yes
@@ -102,7 +109,7 @@ func TruthOf(b bool) Truth {
 	return No
 }
 
-// verdict of a condition that admits where it is true.
+// Verdict of a condition that admits where it is true.
 func (t Truth) Verdict() Verdict {
 	switch t {
 	case Yes:

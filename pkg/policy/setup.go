@@ -66,7 +66,7 @@ func (j Job) Resolve() (Job, error) {
 	return j, nil
 }
 
-// variant returns the token that the trust is made for.
+// Variant returns the token that the trust is made for.
 func (j Job) Variant() ci.Variant {
 	v := ci.Variant{Org: j.Org, Project: j.Project, Origin: j.VCSOrigin, Audience: j.Audience}
 	if branch, ok := strings.CutPrefix(j.VCSRef, "refs/heads/"); ok {

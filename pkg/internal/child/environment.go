@@ -83,7 +83,7 @@ func reverse(s []string) {
 	}
 }
 
-// settled checks names and values against what every shell demands, and
+// Settled checks names and values against what every shell demands, and
 // leaves one entry for each name.
 func (e Environment) Settled() (Environment, error) {
 	var out Environment

@@ -51,7 +51,7 @@ type Position struct{ Line, Column int }
 
 func (p Position) At() string { return fmt.Sprintf("line %d, column %d", p.Line, p.Column) }
 
-// get returns the last Member of that name, or nil.
+// Get returns the last Member of that name, or nil.
 func (n *Node) Get(name string) *Node {
 	for i := len(n.Members) - 1; i >= 0; i-- {
 		if n.Members[i].Name == name {
@@ -61,7 +61,7 @@ func (n *Node) Get(name string) *Node {
 	return nil
 }
 
-// list returns the items of a list, and any other value as a list of itself: in
+// List returns the items of a list, and any other value as a list of itself: in
 // policies the two mean the same.
 func (n *Node) List() []*Node {
 	if n.Kind == Array {
@@ -70,7 +70,7 @@ func (n *Node) List() []*Node {
 	return []*Node{n}
 }
 
-// duplicate returns the first Member anywhere below whose name its Object has
+// Duplicate returns the first Member anywhere below whose name its Object has
 // already. Readers disagree about which of the two counts.
 func (n *Node) Duplicate() *Member {
 	seen := map[string]bool{}
@@ -92,7 +92,7 @@ func (n *Node) Duplicate() *Member {
 	return nil
 }
 
-// any returns the value as Go's decoder would, numbers as json.Number.
+// Any returns the value as Go's decoder would, numbers as json.Number.
 func (n *Node) Any() any {
 	switch n.Kind {
 	case Object:

@@ -66,7 +66,7 @@ type condition struct {
 	document.Position
 }
 
-// ParseAWS reads a role's trust policy, alone or within what `aws iam get-role`
+// Parse reads a role's trust policy, alone or within what `aws iam get-role`
 // prints. An error is a fault.Usage, with line and column where there is a
 // place to name. What is wrong within a statement is no error: Check and Lint
 // say it.

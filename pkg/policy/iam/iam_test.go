@@ -366,7 +366,7 @@ func TestRefused(t *testing.T) {
 		{"a subject that is a number", map[string]any{"sub": json.Number("12")}, "the token's sub is no text"},
 	} {
 		j := parse(t, with(`{}`)).Check(jobRequest(ci.Variant{}, row.claims))
-		want := policy.Verdict(policy.Deny)
+		want := policy.Deny
 		if row.want == "" {
 			want = policy.Allow
 		}

@@ -74,7 +74,7 @@ type Config struct {
 	document *document.Node
 }
 
-// ParseVaultRole reads a role: as `vault read -format=json auth/jwt/role/NAME`
+// ParseRole reads a role: as `vault read -format=json auth/jwt/role/NAME`
 // prints it, the object in its data alone, or the object that Setup
 // writes. An error is a fault.Usage with line and column.
 func ParseRole(b []byte) (*Role, error) {
@@ -161,7 +161,7 @@ func tTLName(role *document.Node) string {
 
 func (r *Role) batch() bool { return r.TokenType == "batch" }
 
-// ParseVaultConfig reads a mount's configuration: as `vault read -format=json
+// ParseConfig reads a mount's configuration: as `vault read -format=json
 // auth/jwt/config` prints it, the object in its data alone, or the object that
 // Setup writes. An error is a fault.Usage with line and column.
 func ParseConfig(b []byte) (*Config, error) {
@@ -200,7 +200,7 @@ func ParseConfig(b []byte) (*Config, error) {
 	return c, nil
 }
 
-// ParseVault reads a role as ParseVaultRole does, and the mount's configuration
+// Parse reads a role as ParseVaultRole does, and the mount's configuration
 // where the document holds both, as what Setup writes does.
 func Parse(b []byte) (*Role, *Config, error) {
 	r, err := ParseRole(b)

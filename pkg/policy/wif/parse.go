@@ -9,7 +9,7 @@ import (
 	"github.com/oidc-broker/oidc-broker/pkg/internal/fault"
 )
 
-// ParseGCP reads a provider, in one of these forms:
+// Parse reads a provider, in one of these forms:
 //
 //   - what `gcloud iam workload-identity-pools providers describe --format=json` prints
 //   - the attributes of Terraform's google_iam_workload_identity_pool_provider, or all
