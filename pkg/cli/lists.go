@@ -18,7 +18,7 @@ func chosen(choices []string, text string) (string, bool) {
 			return c, true
 		}
 	}
-	if shell := shell.ShellNamed(text); slices.Contains(choices, shell) {
+	if shell := shell.Named(text); slices.Contains(choices, shell) {
 		return shell, true
 	}
 	return "", false

@@ -85,21 +85,21 @@ func (f Finding) At(place document.Position) Finding {
 // Truth is the logic of three values that conditions are joined by.
 type Truth int8
 
+// The three values, in their order.
 const (
-	// No, Unknown and Yes, in their order.
 	No Truth = iota - 1
 	Unknown
 	Yes
 )
 
 // Not is No for Yes.
-func (t Truth) Not() Truth        { return -t }
+func (t Truth) Not() Truth { return -t }
 
 // And is the lesser of the two.
 func (t Truth) And(u Truth) Truth { return min(t, u) }
 
 // Or is the greater of the two.
-func (t Truth) Or(u Truth) Truth  { return max(t, u) }
+func (t Truth) Or(u Truth) Truth { return max(t, u) }
 
 // TruthOf is Yes for true and No for false.
 func TruthOf(b bool) Truth {

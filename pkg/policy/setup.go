@@ -28,8 +28,9 @@ type Setup struct {
 	Notes []string
 }
 
+// The forms of ids, repositories and refs, as regular expressions.
 const (
-	UuidForm   = `^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$`
+	UUIDForm   = `^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$`
 	OriginForm = `^[a-z0-9.-]+(?:/[A-Za-z0-9_.-]+)+$`
 	RefForm    = `^refs/(?:heads|tags)/[^\x00-\x20\x7f~^:?*\[\\'"` + "`" + `$]+$`
 )
@@ -44,7 +45,7 @@ func (j Job) Resolve() (Job, error) {
 		case id.value == "":
 			return j, fault.New(fault.Usage, "%s is missing", id.option).
 				Hint("CircleCI shows the UUID at %s; within a job it is taken from the token", id.where)
-		case !regexp.MustCompile(UuidForm).MatchString(id.value):
+		case !regexp.MustCompile(UUIDForm).MatchString(id.value):
 			return j, fault.New(fault.Usage, "%s %q is not a UUID in lower case", id.option, id.value).
 				Hint("CircleCI shows it at %s", id.where)
 		}

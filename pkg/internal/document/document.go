@@ -21,6 +21,7 @@ const (
 // kind is the type of a JSON value (RFC 8259 §3).
 type kind string
 
+// The kinds of a value.
 const (
 	Object  kind = "an object"
 	Array   kind = "a list"
@@ -40,6 +41,7 @@ type Node struct {
 	Position
 }
 
+// A Member is one of an object: its name, where that stands, and its value.
 type Member struct {
 	Name  string
 	Value *Node
@@ -49,6 +51,7 @@ type Member struct {
 // Position is a place in a document, both from 1. Columns count bytes.
 type Position struct{ Line, Column int }
 
+// At is the place in words.
 func (p Position) At() string { return fmt.Sprintf("line %d, column %d", p.Line, p.Column) }
 
 // Get returns the last Member of that name, or nil.

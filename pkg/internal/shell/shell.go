@@ -31,9 +31,9 @@ var otherShells = map[string]string{
 	"pwsh": "powershell",
 }
 
-// ShellNamed returns which of Shells a name means, as people write it: bash,
+// Named returns which of Shells a name means, as people write it: bash,
 // /bin/zsh, PowerShell, pwsh.exe. A name that is unknown is returned as it is.
-func ShellNamed(name string) string {
+func Named(name string) string {
 	base := name[strings.LastIndexAny(name, `/\`)+1:]
 	base = strings.TrimSuffix(strings.ToLower(strings.TrimSpace(base)), ".exe")
 	if same, ok := otherShells[base]; ok {

@@ -415,7 +415,7 @@ func TestShellNamed(t *testing.T) {
 		"Bash": "sh", "pwsh": "powershell", "PowerShell": "powershell", `C:\Program Files\PowerShell\7\pwsh.exe`: "powershell", "cmd.exe": "cmd",
 		"sh": "sh", "json": "json", "tcsh": "tcsh", "csh": "csh", "nu": "nu", "": "", "/": "/",
 	} {
-		if got := ShellNamed(name); got != want {
+		if got := Named(name); got != want {
 			t.Errorf("ShellNamed(%q) = %q, want %q", name, got, want)
 		}
 	}

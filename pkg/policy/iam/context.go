@@ -335,5 +335,5 @@ func circleCI(provider string) (org string, ok bool) {
 		return "", true
 	}
 	host, org, found := strings.Cut(provider, "/org/")
-	return org, found && (strings.Contains(host, "circleci") || regexp.MustCompile(policy.UuidForm).MatchString(org))
+	return org, found && (strings.Contains(host, "circleci") || regexp.MustCompile(policy.UUIDForm).MatchString(org))
 }

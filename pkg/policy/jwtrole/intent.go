@@ -17,7 +17,7 @@ import (
 // token cannot have is left out, so that the job is refused for it.
 func (l *linter) intend() {
 	v := ci.Variant{Claims: map[string]json.RawMessage{}}
-	uuid := regexp.MustCompile(policy.UuidForm)
+	uuid := regexp.MustCompile(policy.UUIDForm)
 	if l.cfg != nil {
 		l.intendIssuer(&v)
 	}
@@ -142,7 +142,7 @@ func (l *linter) intendRef(v *ci.Variant, s string) {
 // intendRest sets what the job can have at will: contexts, and what it is a part
 // of.
 func (l *linter) intendRest(v *ci.Variant) {
-	uuid := regexp.MustCompile(policy.UuidForm)
+	uuid := regexp.MustCompile(policy.UUIDForm)
 	for name, want := range l.role.BoundClaims {
 		wants, _ := list(want)
 		if len(wants) == 0 {

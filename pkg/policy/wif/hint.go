@@ -109,7 +109,7 @@ func (cmp comparison) hint(c policy.Claims, attributes map[string]any) string {
 		}
 		return fmt.Sprintf("%s is %s, which never equals a text", key, typeName(plainJSON(v)))
 	}
-	uuid := regexp.MustCompile(policy.UuidForm)
+	uuid := regexp.MustCompile(policy.UUIDForm)
 	switch {
 	case s == cmp.text:
 		return ""
@@ -176,7 +176,7 @@ func (p *Provider) audienceHints(c policy.Claims) []string {
 	if len(p.audiences) == 0 {
 		all = append(all, "the provider lists no audience, so that only its own name is one; CircleCI's default is the organisation's id")
 	}
-	if regexp.MustCompile(policy.UuidForm).MatchString(got) {
+	if regexp.MustCompile(policy.UUIDForm).MatchString(got) {
 		all = append(all, fmt.Sprintf("either add it: gcloud iam workload-identity-pools providers update-oidc ... --allowed-audiences=%s", got))
 		if a := p.Audiences(); len(a) > 0 {
 			all = append(all, fmt.Sprintf("or mint a token for the provider: --audience %s", shell.Word(a[0])))

@@ -370,7 +370,7 @@ func (l *linter) issuer() {
 	switch {
 	case l.p.issuer == ci.RootIssuer:
 		l.rootIssuer()
-	case ok && !regexp.MustCompile(policy.UuidForm).MatchString(org),
+	case ok && !regexp.MustCompile(policy.UUIDForm).MatchString(org),
 		!ok && strings.Contains(l.p.issuer, "oidc.circleci.com"), strings.HasPrefix(l.p.issuer, "http://"):
 		l.add(policy.Finding{ID: "G16", Severity: policy.High, Where: l.p.word("oidc.issuerUri"),
 			Message: "no token of CircleCI's has this issuer, so that nobody gets in",

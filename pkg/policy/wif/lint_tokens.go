@@ -110,7 +110,7 @@ func (p *Provider) claims(refs []celRef) []string {
 // names reads what the documents say of the job that they mean.
 func (l *linter) names() reads {
 	var n reads
-	uuid := regexp.MustCompile(policy.UuidForm)
+	uuid := regexp.MustCompile(policy.UUIDForm)
 	if i := strings.LastIndex(l.p.issuer, "/org/"); i >= 0 && uuid.MatchString(l.p.issuer[i+5:]) {
 		n.org = l.p.issuer[i+5:]
 	}
@@ -158,7 +158,7 @@ func note(all []string, s string) []string {
 }
 
 func (n *reads) note(claim, value string) {
-	uuid := regexp.MustCompile(policy.UuidForm).MatchString(value)
+	uuid := regexp.MustCompile(policy.UUIDForm).MatchString(value)
 	switch {
 	case claim == policy.ClaimOrg && uuid && n.org == "":
 		n.org = value
