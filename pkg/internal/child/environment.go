@@ -120,6 +120,7 @@ func badName(name string) error {
 		Hint("use letters, digits and underscores, and no digit at the start")
 }
 
+// IsName says whether a text can be the name of a variable.
 func IsName(s string) bool {
 	for i := 0; i < len(s); i++ {
 		c := s[i]

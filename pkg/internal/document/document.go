@@ -15,7 +15,8 @@ import (
 const (
 	// MaxDocument is far above every cloud's limit (AWS: 4 KiB of trust policy).
 	MaxDocument = 1 << 20
-	MaxDepth    = 64
+	// MaxDepth is how deep a document may be nested.
+	MaxDepth = 64
 )
 
 // kind is the type of a JSON value (RFC 8259 §3).
