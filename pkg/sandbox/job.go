@@ -83,7 +83,7 @@ func (s *Sandbox) standIn(c Config, name string) error {
 	if c.Executable == "" {
 		return nil
 	}
-	return writeStandIn(s.bin, name, c.Executable)
+	return job.WriteStandIn(s.bin, name, c.Executable)
 }
 
 // mintFor signs fresh tokens of a job.

@@ -173,12 +173,6 @@ func TestNoStandInWithoutExecutable(t *testing.T) {
 	}
 }
 
-func TestBatchScript(t *testing.T) {
-	if got, want := batchScript(`C:\100% new\oidc-broker.exe`, "sandbox circleci-run"), "@\"C:\\100%% new\\oidc-broker.exe\" sandbox circleci-run %*\r\n"; got != want {
-		t.Errorf("%q, want %q", got, want)
-	}
-}
-
 func TestBadConfig(t *testing.T) {
 	for _, row := range []struct {
 		name string
