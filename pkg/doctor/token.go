@@ -74,6 +74,8 @@ func tokenMissing(v *view) []Finding {
 	switch {
 	case j.found, j.err != nil:
 		return nil
+	case v.elsewhere() != nil:
+		return missingElsewhere(v, v.elsewhere())
 	case v.Finder.Audience != "" && j.canMint():
 		return []Finding{passes("a token would be minted for the audience asked for; doctor mints none")}
 	case v.Finder.Audience != "":
@@ -88,6 +90,28 @@ func tokenMissing(v *view) []Finding {
 			remedy("inside docker run, sudo or ssh, pass the variables on; else have commands mint with --audience")}
 	}
 	return []Finding{failed(err)}
+}
+
+// elsewhere is the CI system of the job where it has no variables like those that the
+// checks below read; nil otherwise.
+func (v *view) elsewhere() *ci.System {
+	if s, _ := v.Finder.System(); s != nil && !strings.HasPrefix(s.Key, ci.ClaimPrefix) {
+		return s
+	}
+	return nil
+}
+
+// missingElsewhere says what the job of another CI system needs.
+func missingElsewhere(v *view, s *ci.System) []Finding {
+	if err := v.Finder.Missing(false); err != nil {
+		return []Finding{failed(err)}
+	}
+	if s.Mints {
+		return []Finding{passes("each command gets a token of its own from %s; doctor gets none", s.Title)}
+	}
+	return []Finding{notes("no token of %s was found by the variables alone", s.Title).
+		because("the commands look further, at a file or at the machine's metadata server").
+		remedy("'oidc-broker token' shows what they find")}
 }
 
 func tokenMalformed(v *view) []Finding {

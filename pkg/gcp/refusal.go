@@ -25,6 +25,9 @@ type refusal struct {
 	// {account}, {subject}, {scopes}, {member}, {api}, {owner}. The first says what to do.
 	hints []string
 	more  []string // for --verbose, after the token's claims
+	// bySubject: the hints are about the forms of the subject that CircleCI has. Tokens of
+	// other CI systems have a claim for the project, {key}.
+	bySubject bool
 }
 
 // A reason is what of the token can be the reason of a refusal.
@@ -46,11 +49,11 @@ var refusals = []refusal{
 		"the provider's attribute condition is false for this token, or names a claim that it lacks; letter case counts"},
 		more: []string{describe + " --format='value(attributeCondition)'"}},
 	{text: "Could not obtain a value for google.subject", reason: condition, hints: []string{
-		"map google.subject to a claim that every token has: google.subject=assertion.sub.split('/vcs-origin/')[0]"},
+		"map google.subject to a claim that every token has: google.subject=assertion.sub.split('/vcs-origin/')[0]"}, bySubject: true,
 		more: []string{"the provider's mapping of google.subject names a claim that this token does not have", describe}},
 	{text: "exceeds the 127 bytes limit", reason: condition, hints: []string{
 		"the token's subject has {subbytes} bytes and google.subject takes 127: use the V1 token ({--token-version} v1),",
-		"or map google.subject=assertion.sub.split('/vcs-origin/')[0], which is the V1 subject for both versions"},
+		"or map google.subject=assertion.sub.split('/vcs-origin/')[0], which is the V1 subject for both versions"}, bySubject: true,
 		more: []string{describe}},
 	{text: "does not match the expected audience", reason: issuer, hints: []string{
 		"mint a token for an audience of the provider, by default https://iam.googleapis.com/ and its full name ({--audience})",
@@ -187,7 +190,11 @@ func (r refusalOf) explain(a remote.Answer, unavailable error) error {
 // with the provider: the job has no credentials to read it, a laptop has no token.
 func (r refusalOf) hints(row refusal) []any {
 	var all []any
-	for _, h := range row.hints {
+	hints := row.hints
+	if s := ci.Of(r.token); row.bySubject && s != nil && s.Key != "" && !strings.HasPrefix(s.Key, ci.ClaimPrefix) {
+		hints = []string{"google.subject takes 127 bytes of a claim that every token has, and this token's subject has {subbytes}: map google.subject=assertion." + s.Key}
+	}
+	for _, h := range hints {
 		all = append(all, r.fill(h))
 	}
 	switch row.reason {
