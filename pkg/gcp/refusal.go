@@ -25,8 +25,8 @@ type refusal struct {
 	// {account}, {subject}, {scopes}, {member}, {api}, {owner}. The first says what to do.
 	hints []string
 	more  []string // for --verbose, after the token's claims
-	// bySubject: the hints are about the forms of the subject that CircleCI has. Tokens of
-	// other CI systems have a claim for the project, {key}.
+	// bySubject: the hints are about a subject of two forms. Tokens of other CI systems
+	// have a claim that is the project's.
 	bySubject bool
 }
 
