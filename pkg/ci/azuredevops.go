@@ -18,6 +18,9 @@ func azureDevOps() *System {
 		Signs:    []string{"TF_BUILD=true"},
 		Job:      []string{"SYSTEM_JOBID", "SYSTEM_PLANID", "SYSTEM_TEAMPROJECTID", "AZURESUBSCRIPTION_SERVICE_CONNECTION_ID"},
 		Audience: "api://AzureADTokenExchange",
+		// Not SYSTEM_ACCESSTOKEN: git and the REST API take it, too.
+		Requests: []string{"SYSTEM_OIDCREQUESTURI"},
+		Mask:     "##vso[task.setsecret]{}",
 		Issuer:   `https://vstoken\.dev\.azure\.com/[^/]+|https://app\.vstoken\.visualstudio\.com/[^/]+`,
 		Example:  "https://vstoken.dev.azure.com/11111111-2222-4333-8444-555566667777",
 		Lifetime: "10m",

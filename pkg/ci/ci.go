@@ -37,6 +37,11 @@ type System struct {
 	Variables []string
 	// Files are the variables that name a file with the token.
 	Files []string
+	// Requests are the variables that serve to request a token, and for nothing else.
+	Requests []string
+	// Mask is the line that keeps a value out of the job's log, {} for the value. The
+	// system reads it on standard error as well; empty: it reads none.
+	Mask string
 	// Audience is the only one that its tokens have; empty: any can be had.
 	Audience string
 	// Expired is what to do about a token that has expired.

@@ -174,6 +174,9 @@ func (f Finder) mint(ctx context.Context, audience string) (oidc.Token, error) {
 		}
 		args = append(args, "--claims", string(claims))
 	}
+	if f.RootIssuer {
+		args = append(args, "--root-issuer")
+	}
 	var failed error
 	for _, program := range minters() {
 		t, err := f.mintWith(ctx, program, args)

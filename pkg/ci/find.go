@@ -28,7 +28,9 @@ type Finder struct {
 	// DefaultAudience is what the receiver expects, for a system that has no default
 	// of its own.
 	DefaultAudience string
-	Guards          Guards
+	// RootIssuer mints a token of CircleCI's issuer for all organisations, as PyPI wants.
+	RootIssuer bool
+	Guards     Guards
 
 	Getenv func(string) string // nil: os.Getenv
 	// Environ returns the environment as NAME=VALUE; nil: no variable is found by a
@@ -90,6 +92,9 @@ func (f Finder) Check() error {
 	case s != nil && s.Audience != "" && f.Audience != "" && f.Audience != s.Audience:
 		return fault.New(fault.Usage, "%s %q cannot be had: the tokens of %s are always for %s", fault.Option("audience"), f.Audience, s.Title, s.Audience).
 			Hint("leave %s out, and let the receiver's trust expect that audience", fault.Option("audience"))
+	}
+	if f.RootIssuer && f.source().Name != "circleci" {
+		return fault.New(fault.Usage, "%s is CircleCI's: %s has one issuer", fault.Option("root-issuer"), s.Title)
 	}
 	return f.Guards.settle()
 }

@@ -39,7 +39,9 @@ func github() *System {
 			{"sha", "text", ByMember}, {"run_id", "text", ByPlatform}, {"run_number", "text", ByPlatform}, {"run_attempt", "text", ByPlatform},
 			{"check_run_id", "text", ByPlatform}, {"runner_environment", "text", ByMember},
 		},
-		Key: "repository_id",
+		Key:      "repository_id",
+		Requests: []string{githubURL, githubToken},
+		Mask:     "::add-mask::{}",
 		Reads: [][2]string{
 			{"ACTIONS_ID_TOKEN_REQUEST_URL, ACTIONS_ID_TOKEN_REQUEST_TOKEN", "where a GitHub Actions job requests its token"},
 			{"GITHUB_EVENT_NAME, FORGEJO_ACTIONS", "tell why a job has no token"},

@@ -252,10 +252,12 @@ For commands that take longer than the credentials last.`,
 				return err
 			}
 			r.noteConflicts(r.environmentConflicts(""))
-			return r.child(c.Context(), args, got.Environment(), r.token.Env)
+			return r.child(c.Context(), args, got.Environment(), r.token)
 		},
 	}
-	r.own(c).switches(&refresh, "refresh", "OIDC_BROKER_REFRESH", "renew the credentials while the command runs: an endpoint on loopback hands them to every SDK")
+	o := r.own(c)
+	r.token.declareKeep(o)
+	o.switches(&refresh, "refresh", "OIDC_BROKER_REFRESH", "renew the credentials while the command runs: an endpoint on loopback hands them to every SDK")
 	return r.orExisting(c, &r.token, func() (existing, error) { return r.existingAWS("") })
 }
 

@@ -64,7 +64,7 @@ func (r *awsRun) refreshed(ctx context.Context, x *aws.Exchange, argv []string) 
 	for _, n := range own.notes {
 		r.note(n)
 	}
-	return r.child(ctx, argv, env, r.token.Env)
+	return r.child(ctx, argv, env, r.token)
 }
 
 // within is exchange in the time that a command's calls may take.

@@ -10,7 +10,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/oidc-broker/oidc-broker/pkg/ci"
 	"github.com/oidc-broker/oidc-broker/pkg/internal/child"
 	"github.com/oidc-broker/oidc-broker/pkg/internal/fault"
 	"github.com/oidc-broker/oidc-broker/pkg/internal/secret"
@@ -86,8 +85,7 @@ func (e *envOutput) load() string {
 func (e *envOutput) deliver(ctx context.Context, env child.Environment, d delivery) error {
 	if e.bashEnv {
 		// The file's commands see the job's environment, but for its tokens.
-		names := []string{ci.EnvV1, ci.EnvV2}
-		environ := child.Environment{Unset: append(names, holding(e.Environ(), names, e.found.all())...)}.Apply(e.Environ())
+		environ := child.Environment{Unset: e.tokenHolders(tokenOptions{})}.Apply(e.Environ())
 		if err := e.commit(ctx, shell.EffectiveBashEnv(ctx, environ, e.path, e.block, env)); err != nil {
 			return fault.New(fault.KindOf(err), "cannot write $BASH_ENV: %w", err)
 		}
@@ -127,16 +125,20 @@ func (f *foundTokens) all() []secret.Value {
 	return slices.Clone(f.tokens)
 }
 
-// child runs the command with env. The job's tokens are taken out of its
-// environment, whatever variables hold them, and the variable that the token came from
-// with them: what the command needs is the credentials.
-func (a *app) child(ctx context.Context, argv []string, env child.Environment, tokenEnv string) error {
-	names := []string{ci.EnvV1, ci.EnvV2}
-	if tokenEnv != "" {
-		names = append(names, tokenEnv)
+// child runs the command with env. The job's tokens, and what requests some, are taken
+// out of its environment, whatever variables hold them: what the command needs is the
+// credentials.
+func (a *app) child(ctx context.Context, argv []string, env child.Environment, o tokenOptions) error {
+	if !o.keep && !o.keepJob {
+		env.Unset = slices.Concat(env.Unset, a.tokenHolders(o))
 	}
-	env.Unset = append(append(env.Unset, names...), holding(a.Environ(), names, a.found.all())...)
 	return a.run(ctx, argv, a.overBashEnv(env))
+}
+
+// tokenHolders are the variables that hold or request the job's tokens.
+func (a *app) tokenHolders(o tokenOptions) []string {
+	names, requests := a.finder(o).TokenVariables()
+	return slices.Concat(names, requests, holding(a.Environ(), names, a.found.all()))
 }
 
 // holding returns the names of the variables whose values hold what one of the named

@@ -280,6 +280,7 @@ libraries, which read the file again each time, keep their access.`,
 	}
 	o := r.own(c)
 	f.declareSource(o)
+	r.token.declareKeep(o)
 	r.declare(o)
 	return r.orExisting(c, &r.token, func() (existing, error) { return r.existingGoogle("") })
 }
@@ -322,7 +323,7 @@ func (r *gcpRun) exec(ctx context.Context, x *gcp.Exchange, f gcpFiles, argv []s
 		r.keepToken(life, files.Token, t)
 	}()
 	defer func() { end(); <-kept }() // before the directory goes
-	return r.child(ctx, argv, env, r.token.Env)
+	return r.child(ctx, argv, env, r.token)
 }
 
 // keepToken keeps the file from which Google's libraries renew their access.

@@ -28,7 +28,7 @@ func chosen(choices []string, text string) (string, bool) {
 // and an item in YAML is one item, and line breaks and semicolons separate the
 // items in a variable. All other lists are comma- or space-separated, in flags,
 // variables and YAML alike.
-var wholeItems = []string{"require-claim", "secret", "write", "external-id", "session-tag", "transitive-tag-key"}
+var wholeItems = []string{"require-claim", "secret", "write", "external-id", "session-tag", "transitive-tag-key", "audience"}
 
 // shellLike says whether the items of a list are words that can be quoted as for a shell:
 // what is within quotes separates nothing.

@@ -25,19 +25,35 @@ type tokenOptions struct {
 
 	receiver string // the audience that the receiver expects where none is chosen
 	silent   bool   // an SDK asks, again and again: nothing is noted
+	keep     bool   // --keep-ci-token
+	keepJob  bool   // the same by its old name, for vault exec
+	root     bool   // --root-issuer
 	ci.Guards
 }
 
 func (t *tokenOptions) declare(o options) {
-	o.choice(&t.CI, "ci", "OIDC_BROKER_CI", ci.Names(), "CI `system` whose token to use: "+strings.Join(ci.Names(), ", ")+" (default: the one that the environment shows)")
+	t.declareCI(o)
 	o.text(&t.Env, "token-env", "OIDC_BROKER_TOKEN_ENV", "`variable` that holds the token (default: the CI system's own)")
 	o.text(&t.File, "token-file", "OIDC_BROKER_TOKEN_FILE", "`file` that holds the token, - for standard input")
 	o.text(&t.Audience, "audience", "OIDC_BROKER_AUDIENCE", "use a token for this `audience`, a new one where the CI system mints them")
 	o.choice(&t.Version, "token-version", "OIDC_BROKER_TOKEN_VERSION", []string{"v1", "v2"}, "which `version` of the job's two tokens to prefer: v1 or v2 (default v1)")
 	o.exclusive("token-env", "token-file", "audience")
+	t.declareGuards(o)
+}
+
+func (t *tokenOptions) declareCI(o options) {
+	o.choice(&t.CI, "ci", "OIDC_BROKER_CI", ci.Names(), "CI `system` whose token to use: "+strings.Join(ci.Names(), ", ")+" (default: the one that the environment shows)")
+}
+
+func (t *tokenOptions) declareGuards(o options) {
 	o.list(&t.Claims, "require-claim", "OIDC_BROKER_REQUIRE_CLAIM", "refuse a token without this claim: `NAME=VALUE`, as vcs-ref=refs/heads/main (repeatable; no boundary, see docs/security.md)")
 	o.switches(&t.RefuseSSHRerun, "refuse-ssh-rerun", "OIDC_BROKER_REFUSE_SSH_RERUN", "refuse the token of a job that was rerun with SSH (no boundary)")
 	o.duration(&t.MinValidity, "min-validity", "OIDC_BROKER_MIN_VALIDITY", 0, "minimum remaining lifetime of the token: with less `time`, a new one is minted")
+}
+
+// declareKeep declares what the commands have that run another one.
+func (t *tokenOptions) declareKeep(o options) {
+	o.switches(&t.keep, "keep-ci-token", "OIDC_BROKER_KEEP_CI_TOKEN", "leave the command the variables that hold or request the job's tokens, for a nested run")
 }
 
 // guardArgs are the guards as a command line has them, for a file that calls this
@@ -65,7 +81,7 @@ func (a *app) finder(t tokenOptions) ci.Finder {
 		note = nil
 	}
 	return ci.Finder{
-		Env: t.Env, File: t.File, Audience: t.Audience, Version: t.Version, CI: t.CI, DefaultAudience: t.receiver, Guards: t.Guards,
+		Env: t.Env, File: t.File, Audience: t.Audience, Version: t.Version, CI: t.CI, DefaultAudience: t.receiver, RootIssuer: t.root, Guards: t.Guards,
 		Getenv: a.Getenv, Environ: a.Environ, Client: a.client, Stdin: a.Stdin, Now: a.Now, Log: a.progress, Note: note, Found: a.found.add,
 		Run: func(ctx context.Context, argv ...string) ([]byte, []byte, error) {
 			stdout, stderr, err := child.Output(ctx, child.Child{Argv: argv, Env: a.Environ()}, mintedOutput)
@@ -99,10 +115,11 @@ func (a *app) tokenCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:        "token",
 		SuggestFor: []string{"claims", "decode", "inspect"},
-		Short:      "Show what the job's token says, never the token itself",
+		Short:      "Show what the job's token says, or hand over a token",
 		Long: `Show the claims of the token that the other commands would use: who issued it, for
 which organisation, project, branch and audience, and how long it is valid. The token
-and its signature are never printed.
+and its signature are not printed; 'oidc-broker token get' prints a token, and
+'oidc-broker token exec' hands one to a command.
 
 The CI system is the one that the environment shows, or that --ci names. Its token is in
 a variable or a file of the job, or is minted for the audience; docs/ci.md has a table.`,
@@ -122,6 +139,7 @@ a variable or a file of the job, or is minted for the audience; docs/ci.md has a
 	o.switches(&verify, "verify", "OIDC_BROKER_VERIFY", "check the signature against the issuer's published keys")
 	o.text(&jwksURL, "jwks-url", "CIRCLE_OIDC_JWKS_URL", "`URL` of the keys to verify with, instead of the issuer's own")
 	t.declare(o)
+	c.AddCommand(a.tokenGetCommand(), a.tokenExecCommand())
 	return c
 }
 

@@ -193,7 +193,7 @@ what the following steps need it for.`,
 }
 
 func (r *vaultRun) execCommand() *cobra.Command {
-	var keep, keepJob bool
+	var keep bool
 	c := &cobra.Command{
 		Use:   "exec -- COMMAND [ARG...]",
 		Short: "Run a command with the secrets, and revoke the token when it ends",
@@ -201,7 +201,7 @@ func (r *vaultRun) execCommand() *cobra.Command {
 environment. While it runs, the token and the leases of dynamic secrets are renewed; when
 it ends, whatever way it ends, the token is revoked, and the leases with it. The
 command's exit code and the signals for it pass through. It sees neither the job's token
-nor Vault's: --keep-token gives it Vault's, --keep-job-token leaves it the job's.`,
+nor Vault's: --keep-token gives it Vault's, --keep-ci-token leaves it the job's.`,
 		Example: `  oidc-broker vault exec --secret 'secret/data/ci/app password=DB_PASSWORD' -- ./migrate.sh`,
 		Args:    commandArgs,
 		RunE: func(c *cobra.Command, args []string) error {
@@ -215,17 +215,20 @@ nor Vault's: --keep-token gives it Vault's, --keep-job-token leaves it the job's
 			if err := unused(s.Files()); err != nil {
 				return err
 			}
-			return r.exec(c.Context(), s, args, keep, keepJob)
+			return r.exec(c.Context(), s, args, keep)
 		},
 	}
 	o := r.own(c)
 	r.secrets(o)
 	o.switches(&keep, "keep-token", "OIDC_BROKER_VAULT_KEEP_TOKEN", "give the command VAULT_TOKEN and VAULT_ADDR")
-	o.switches(&keepJob, "keep-job-token", "OIDC_BROKER_VAULT_KEEP_JOB_TOKEN", "leave the command the job's own token, too")
+	r.token.declareKeep(o)
+	// Its name before the other exec commands had the option.
+	o.switches(&r.token.keepJob, "keep-job-token", "OIDC_BROKER_VAULT_KEEP_JOB_TOKEN", "the same as --keep-ci-token")
+	_ = o.flags.MarkHidden("keep-job-token")
 	return r.orExisting(c, &r.token, r.existingVault)
 }
 
-func (r *vaultRun) exec(ctx context.Context, s *vault.Server, argv []string, keep, keepJob bool) error {
+func (r *vaultRun) exec(ctx context.Context, s *vault.Server, argv []string, keep bool) error {
 	bounded, cancel := r.bounded(ctx)
 	defer cancel()
 	session, err := r.login(bounded, s)
@@ -261,10 +264,7 @@ func (r *vaultRun) exec(ctx context.Context, s *vault.Server, argv []string, kee
 	if keep {
 		r.noteConflicts(r.vaultDelivery(s, r.options, "", "").Conflicts())
 	}
-	if keepJob {
-		return r.run(ctx, argv, r.overBashEnv(env))
-	}
-	return r.child(ctx, argv, env, r.token.Env)
+	return r.child(ctx, argv, env, r.token)
 }
 
 func (r *vaultRun) tokenCommand() *cobra.Command {
