@@ -168,7 +168,7 @@ func (c *crowd) atOnce(n int, args func(i int) []string) []string {
 			err := cmd.Run()
 			// What was written or cleaned up is one line, and the job's region a note; all
 			// else is too much.
-			if line := regexp.MustCompile(`^oidc-broker: (?:wrote profile|cleaned up:) .*\n(?:oidc-broker: note: AWS_REGION and AWS_DEFAULT_REGION are us-east-1 .*\n)?$`).Find(stderr.Bytes()); err != nil || len(line) != stderr.Len() {
+			if line := regexp.MustCompile(`^oidc-broker: (?:wrote (?:profile|variables)|cleaned up:) .*\n(?:oidc-broker: note: AWS_REGION and AWS_DEFAULT_REGION are us-east-1 .*\n)?$`).Find(stderr.Bytes()); err != nil || len(line) != stderr.Len() {
 				c.Errorf("%q: %v\n%s", a, err, stderr.String())
 			}
 			outs[i] = stdout.String()
@@ -202,7 +202,7 @@ func (c *crowd) ours(name, pattern string) (ours [][]string, rest string) {
 const (
 	ourProfile = `\[p(\d\d)\]\r?\naws_access_key_id = (\S+)\r?\naws_secret_access_key = (\S+)\r?\naws_session_token = (\S+)\r?\n`
 	ourRegion  = `\[profile p(\d\d)\]\r?\nregion = (\S+)\r?\n`
-	ourBlock   = `# >>> oidc-broker (\w+) >>>\r?\n((?:export .*\n)+)# <<< oidc-broker \w+ <<<\r?\n`
+	ourBlock   = `# >>> oidc-broker (\w+) >>>\r?\n((?:[^#].*\n)+)# <<< oidc-broker \w+ <<<\r?\n`
 )
 
 // foreign holds the rest of a file against the rest of what was there before.

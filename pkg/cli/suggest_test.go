@@ -48,7 +48,7 @@ func TestSuggestions(t *testing.T) {
 		{"policy lnit", "did you mean 'oidc-broker policy lint'?"},
 		{"policy lint gpc", "did you mean 'oidc-broker policy lint gcp'?"},
 		{"whoami", "did you mean 'oidc-broker aws whoami'?"},
-		{"exec", "did you mean 'oidc-broker aws exec'?|did you mean 'oidc-broker gcp exec'?|did you mean 'oidc-broker vault exec'?"},
+		{"exec", "did you mean 'oidc-broker aws exec'?|did you mean 'oidc-broker gcp exec'?|did you mean 'oidc-broker token exec'?"},
 		{"login", "did you mean 'oidc-broker aws'?|did you mean 'oidc-broker gcp'?|did you mean 'oidc-broker vault'?"},
 		{"aws login", "did you mean 'oidc-broker aws profile'?"},
 		{"aws assume-role", "did you mean 'oidc-broker aws profile'?"},

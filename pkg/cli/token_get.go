@@ -32,7 +32,7 @@ out of the job's log, that goes to standard error first.`,
 }
 
 func (t *tokenOptions) declareRootIssuer(o options) {
-	o.switches(&t.root, "root-issuer", "OIDC_BROKER_ROOT_ISSUER", "with CircleCI's issuer for all organisations, https://oidc.circleci.com")
+	o.switches(&t.root, "root-issuer", "OIDC_BROKER_ROOT_ISSUER", "with the issuer of all organisations of a CI system that has one for each, too, as PyPI wants")
 }
 
 func (a *app) tokenGet(ctx context.Context, o tokenOptions) error {
