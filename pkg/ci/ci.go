@@ -256,6 +256,16 @@ func JobName(getenv func(string) string) (name, variable string) {
 // repo:{owner}/{repo}:ref:{ref}.
 type Grammar []string
 
+// Other returns a subject with another first part: another organisation's, repository's
+// or project's, whatever the system tells apart first.
+func (g Grammar) Other(subject, first string) string {
+	parts := g.Parse(subject)
+	if len(parts) == 0 {
+		return first
+	}
+	return strings.Replace(subject, parts[0].Value, first, 1)
+}
+
 // A Part is a part of a subject.
 type Part struct{ Name, Value string }
 

@@ -18,7 +18,7 @@ const providerName = "oidc.circleci.com/org/" + ci.SampleOrg
 // name, $A its ARN, $O the organisation, $J the project, $U the user, $M the
 // mask of a UUID.
 func fill(s string) string {
-	return strings.NewReplacer("$P", providerName, "$A", "arn:aws:iam::111122223333:oidc-provider/"+providerName,
+	return strings.NewReplacer("$P", providerName, "$G", "token.actions.githubusercontent.com", "$A", "arn:aws:iam::111122223333:oidc-provider/"+providerName,
 		"$O", ci.SampleOrg, "$J", ci.SampleProject, "$U", ci.SampleUser, "$M", mask).Replace(s)
 }
 

@@ -28,6 +28,11 @@ func principal(principal, condition string) string {
 	return `{"Effect":"Allow","Principal":` + principal + `,"Action":"sts:AssumeRole*","Condition":` + condition + `}`
 }
 
+// github is a statement for GitHub's provider, $G.
+func github(condition string) string {
+	return principal(`{"Federated":"arn:aws:iam::111122223333:oidc-provider/$G"}`, condition)
+}
+
 // principalAlone is a policy of one such statement without a condition.
 func principalAlone(p string) string {
 	return policyOf(strings.Replace(principal(p, ""), `,"Condition":`, "", 1))
@@ -135,10 +140,10 @@ func TestLint(t *testing.T) {
 		{"another organisation's sub", sub(strings.Replace(job, "$O", otherOrg, 1)), []string{"A8 high the sub is of the organisation " + otherOrg}},
 		{"a deny by a foreign key", policyOf(allowing(safe), denyingStatement(`{"StringEquals":{"gitlab.com:sub":"x"}}`)), []string{"A8 high the statement denies nobody"}},
 		{"a deny by a missing foreign key", policyOf(allowing(safe), denyingStatement(`{"StringNotEquals":{"gitlab.com:sub":"x"}}`)), []string{"A8 high it spares nobody"}},
-		{"no provider of CircleCI's", strings.Replace(with(`{}`), "$A", "arn:aws:iam::111122223333:oidc-provider/gitlab.com", 1), []string{"A27 critical anybody to whom gitlab.com gives a token"}},
+		{"no provider of CircleCI's", strings.Replace(with(`{}`), "$A", "arn:aws:iam::111122223333:oidc-provider/gitlab.com", 1), []string{"A27 critical project_path:stranger:ref_type:branch:ref:main"}},
 
-		{"another account beside", policyOf(allowing(safe), principal(`{"AWS":"999999999999"}`, `{}`)), []string{"A26 high another account, 999999999999, gets in"}},
-		{"another account's role, under conditions", policyOf(allowing(safe), principal(`{"AWS":["arn:aws:iam::999999999999:role/x"]}`, `{"StringEquals":{"sts:ExternalId":"x"}}`)), []string{"A26 high keep out was not evaluated"}},
+		{"another account beside", policyOf(allowing(safe), principal(`{"AWS":"999999999999"}`, `{}`)), []string{"A26 high another account, 999999999999, can assume the role"}},
+		{"another account's role, under conditions", policyOf(allowing(safe), principal(`{"AWS":["arn:aws:iam::999999999999:role/x"]}`, `{"StringEquals":{"sts:ExternalId":"x"}}`)), []string{"A26 high conditions were not evaluated"}},
 		{"a principal that was deleted", policyOf(allowing(safe), principal(`{"AWS":"AROAEXAMPLE"}`, `{}`)), []string{"A26 high was not evaluated"}},
 		{"every account beside", policyOf(allowing(safe), principal(`{"AWS":"*"}`, `{}`)), []string{"A26 critical any AWS account in the world"}},
 		{"the own account beside", policyOf(allowing(safe), principal(`{"AWS":"arn:aws:iam::111122223333:root"}`, `{}`)), nil},
@@ -147,8 +152,20 @@ func TestLint(t *testing.T) {
 		{"a service alone", principalAlone(`{"Service":"ec2.amazonaws.com"}`), nil},
 		{"a stranger of GitHub's beside", policyOf(allowing(safe), principal(`{"Federated":"arn:aws:iam::111122223333:oidc-provider/token.actions.githubusercontent.com"}`, `{}`)), []string{"A27 critical repo:stranger/app"}},
 		{"every repository of GitHub's beside", policyOf(allowing(safe), principal(`{"Federated":"arn:aws:iam::111122223333:oidc-provider/token.actions.githubusercontent.com"}`, `{"StringLike":{"token.actions.githubusercontent.com:sub":"repo:*"},"StringEquals":{"token.actions.githubusercontent.com:aud":"sts.amazonaws.com"}}`)), []string{"A27 critical repo:stranger/app"}},
+		{"a sound statement of GitHub's beside", policyOf(allowing(safe), github(`{"StringEquals":{"$G:aud":"sts.amazonaws.com","$G:sub":"repo:my-org/app:ref:refs/heads/main"}}`)), nil},
+		{"GitHub alone", policyOf(github(`{"StringEquals":{"$G:aud":"sts.amazonaws.com","$G:sub":"repo:my-org/app:environment:production"}}`)), nil},
+		{"every repository of the organisation", policyOf(github(`{"StringEquals":{"$G:aud":"sts.amazonaws.com"},"StringLike":{"$G:sub":"repo:my-org/*"}}`)), nil},
+		{"GitHub by the repository's id", policyOf(github(`{"StringEquals":{"$G:aud":"sts.amazonaws.com","$G:repository_id":"2002"}}`)), nil},
+		{"an organisation that begins so", policyOf(github(`{"StringEquals":{"$G:aud":"sts.amazonaws.com"},"StringLike":{"$G:sub":"repo:my-org*"}}`)), []string{"A27 critical repo:my-org-evil/"}},
+		{"the repository's name of any owner", policyOf(github(`{"StringEquals":{"$G:aud":"sts.amazonaws.com"},"StringLike":{"$G:sub":"repo:*/app:ref:refs/heads/main"}}`)), []string{"A27 critical repo:stranger/app:ref:refs/heads/main"}},
+		{"the audience alone", policyOf(github(`{"StringEquals":{"$G:aud":"sts.amazonaws.com"}}`)), []string{"A27 critical repo:stranger/app"}},
+		{"only what is named is kept out, at GitHub", policyOf(github(`{"StringNotLike":{"$G:sub":"repo:my-org/*"}}`)), []string{"A27 critical repo:stranger/app"}},
+		{"an address of the caller's", policyOf(github(`{"IpAddress":{"aws:SourceIp":"10.0.0.0/8"}}`)), []string{"A27 high was not evaluated"}},
+		{"a prefix of an organisation at Buildkite", strings.NewReplacer("$G", "agent.buildkite.com").Replace(policyOf(github(`{"StringLike":{"$G:sub":"organization:my-org*"}}`))), []string{"A27 critical organization:my-org-evil:"}},
+		{"any workspace at HCP Terraform", strings.NewReplacer("$G", "app.terraform.io").Replace(policyOf(github(`{"StringLike":{"$G:sub":"organization:*:project:x:workspace:y:run_phase:*"}}`))), []string{"A27 critical organization:"}},
+		{"an unknown issuer, with a subject", strings.NewReplacer("$G", "issuer.example.com").Replace(policyOf(github(`{"StringEquals":{"$G:sub":"x"}}`))), []string{"A27 high were not evaluated"}},
 		{"Cognito beside", policyOf(allowing(safe), principal(`{"Federated":"cognito-identity.amazonaws.com"}`, `{}`)), []string{"A27 critical cognito-identity.amazonaws.com"}},
-		{"SAML beside", policyOf(allowing(safe), strings.Replace(principal(`{"Federated":"arn:aws:iam::111122223333:saml-provider/okta"}`, `{}`), "sts:AssumeRole*", "sts:AssumeRoleWithSAML", 1)), []string{"A27 high was not evaluated"}},
+		{"SAML beside", policyOf(allowing(safe), strings.Replace(principal(`{"Federated":"arn:aws:iam::111122223333:saml-provider/okta"}`, `{}`), "sts:AssumeRole*", "sts:AssumeRoleWithSAML", 1)), []string{"A27 high were not evaluated"}},
 		{"a wildcard beside the provider", strings.Replace(with(safe), `{"Federated":"$A"}`, `{"Federated":["$A","*"]}`, 1), []string{"A27 critical names no provider"}},
 
 		{"all but one letter of projects", with(`{"StringEquals":{"$P:aud":"$O"},"StringNotLike":{"$P:oidc.circleci.com/project-id":"5*"}}`), []string{"A7 critical"}},

@@ -1,10 +1,14 @@
 package iam
 
 import (
+	"regexp"
+
 	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
+
+	"github.com/oidc-broker/oidc-broker/pkg/ci"
 
 	"github.com/oidc-broker/oidc-broker/pkg/policy"
 )
@@ -21,9 +25,9 @@ func (l *linter) others(s statement) {
 	where := s.path + ".Principal"
 	if s.anyone || s.anyAccount {
 		f := policy.Finding{ID: "A26", Severity: policy.Critical, Where: where, Fix: principalFix(placeholderARN),
-			Message: `any AWS account in the world is meant by "*": it names no provider either`}
+			Message: `any AWS account in the world can assume the role by "*"`}
 		if len(s.conditions) > 0 {
-			f.Message += "; whom the statement's conditions keep out was not evaluated"
+			f.Message += "; the statement's conditions were not evaluated"
 		}
 		l.report(f, s.principal)
 	}
@@ -74,14 +78,14 @@ func (l *linter) account(w word, own []string, where string, conditions bool) {
 	case digits && slices.Contains(own, account):
 		return
 	case !digits:
-		f.Message = fmt.Sprintf("%q is no account and no ARN: AWS shows a principal like this when it was deleted; what it admits was not evaluated", clip(w.text))
+		f.Message = fmt.Sprintf("%q is no account and no ARN: AWS shows a principal like this when it was deleted; it was not evaluated", clip(w.text))
 	case len(own) == 0:
 		f.Message = fmt.Sprintf("whether %s is the role's own account was not evaluated: the document does not name the role", account)
 		f.Fix = "give what `aws iam get-role` prints, which has the role's ARN"
 	default:
-		f.Message = fmt.Sprintf("another account, %s, gets in: whoever it lets call sts:AssumeRole", account)
+		f.Message = fmt.Sprintf("another account, %s, can assume the role: each of its principals that may call sts:AssumeRole", account)
 		if conditions {
-			f.Message += "; whom the statement's conditions keep out was not evaluated"
+			f.Message += "; the statement's conditions were not evaluated"
 		}
 	}
 	l.report(f, w.Position)
@@ -102,26 +106,38 @@ func (l *linter) issuer(s statement, w word) {
 		l.report(f, w.Position)
 		return
 	case !s.covers(assume):
-		f.Message = fmt.Sprintf("whom %s admits was not evaluated: only %s is", clip(w.text), assume)
+		f.Message = fmt.Sprintf("the principals that %s admits were not evaluated: only %s is", clip(w.text), assume)
 		l.report(f, w.Position)
 		return
 	}
-	if l.stranger(s, a, &f) {
-		l.report(f, w.Position)
-		return
+	system := ci.Issuing("https://" + a.name)
+	known := system != nil
+	if !known {
+		system = &ci.System{Title: a.name, Samples: []ci.Sample{{}}}
 	}
-	f.Message = fmt.Sprintf("whom %s admits was not evaluated: it is no issuer of CircleCI's tokens", a.name)
+	in, ok := l.stranger(s, a, system)
+	switch {
+	case !ok && known:
+		return // evaluated: no stranger is admitted
+	case !ok:
+		f.Message = fmt.Sprintf("the tokens that %s admits were not evaluated: it is the issuer of no CI system that this program knows", clip(w.text))
+	case in.sure:
+		f.Severity, f.Witness = policy.Critical, in.claims
+		f.Message = fmt.Sprintf("a job of another project or organisation at %s can assume the role: no condition keeps out the subject %q", system.Title, in.sub())
+	default:
+		f.Message = fmt.Sprintf("a job of another project or organisation at %s may be admitted: whether %s keeps out the subject %q was not evaluated", system.Title, in.unless, in.sub())
+	}
 	l.report(f, w.Position)
 }
 
-// stranger asks the policy about tokens of an issuer that stand for anybody.
-func (l *linter) stranger(s statement, a arnParts, f *policy.Finding) bool {
+// stranger asks the policy about tokens of a CI system that stand for other projects.
+func (l *linter) stranger(s statement, a arnParts, system *ci.System) (intruder, bool) {
 	index := slices.IndexFunc(l.p.statements, func(t statement) bool { return t.path == s.path })
 	sc := &scene{linter: l, index: index, s: s, provider: a}
 	aud := "sts.amazonaws.com"
-	subs := []string{"stranger"}
-	if strings.HasPrefix(a.name, "token.actions.githubusercontent.com") {
-		subs = []string{"repo:stranger/app:ref:refs/heads/main", "repo:stranger/app:pull_request"}
+	var subjects []string
+	for _, sample := range system.Samples {
+		subjects = append(subjects, system.Subject.Other(fmt.Sprint(sample.Claims["sub"]), "stranger"))
 	}
 	for _, d := range s.conditions {
 		kind, claim := keyOf(d.key, a.name)
@@ -129,21 +145,51 @@ func (l *linter) stranger(s statement, a arnParts, f *policy.Finding) bool {
 			continue
 		}
 		for _, v := range d.values {
-			if text, ok := meet(open(v.tokens), anyToken(), 'x'); ok && claim == "aud" {
-				aud = text
+			switch claim {
+			case "aud":
+				if text, ok := meet(open(v.tokens), anyToken(), 'x'); ok {
+					aud = text
+				}
+			case "sub":
+				subjects = append(subjects, lookalikes(v, system.Subject)...)
 			}
 		}
 	}
-	for _, sub := range subs {
-		claims := policy.Claims{"iss": "https://" + a.name, "sub": sub, "aud": aud,
-			"iat": json.Number(fmt.Sprint(l.now.Unix())), "exp": json.Number(fmt.Sprint(l.now.Unix() + 300))}
-		in, ok := sc.admits(claims)
-		if !ok || !in.sure {
-			continue
+	var tokens []policy.Claims
+	for i, sub := range subjects {
+		c := policy.Claims{}
+		for name, value := range system.Samples[i%len(system.Samples)].Claims {
+			c[name] = otherThan(value)
 		}
-		f.Severity, f.Witness = policy.Critical, claims
-		f.Message = fmt.Sprintf("anybody to whom %s gives a token gets in: no condition keeps out the subject %q", a.name, sub)
-		return true
+		c["iss"], c["sub"], c["aud"] = "https://"+a.name, sub, aud
+		c["iat"], c["exp"] = json.Number(fmt.Sprint(l.now.Unix())), json.Number(fmt.Sprint(l.now.Unix()+300))
+		tokens = append(tokens, c)
 	}
-	return false
+	return sc.first(tokens, nil)
+}
+
+// lookalikes are subjects that fit a pattern, of an owner whose name only begins as the
+// pattern does: anyone can register one.
+func lookalikes(v value, forms ci.Grammar) (all []string) {
+	for _, form := range forms {
+		pattern := regexp.MustCompile(`\{[a-z_]+\}`).ReplaceAllString(form, "?*")
+		pattern = strings.Replace(pattern, "?*", "?*-evil", 1)
+		want, _ := tokens(pattern, true, false)
+		sub, ok := meet(open(v.tokens), want, 'x')
+		if parts := forms.Parse(sub); ok && len(parts) > 0 && strings.HasSuffix(parts[0].Value, "-evil") && !strings.ContainsAny(parts[0].Value, ":/") {
+			all = append(all, sub)
+		}
+	}
+	return all
+}
+
+// otherThan returns a claim's value as the token of another project has it.
+func otherThan(value any) any {
+	if text, ok := value.(string); ok {
+		if strings.Trim(text, "0123456789") == "" {
+			return "9" + text
+		}
+		return "stranger-" + text
+	}
+	return value
 }
