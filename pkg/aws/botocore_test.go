@@ -5,6 +5,8 @@ import (
 	"os"
 	"os/exec"
 	"testing"
+
+	"github.com/oidc-broker/oidc-broker/testdata/testenv"
 )
 
 // askBotocore prints how botocore finds the credentials of each profile, or why not.
@@ -23,11 +25,9 @@ print(json.dumps(out))
 
 // TestBotocoreResolvesAsWeDo asks botocore itself about the model.
 func TestBotocoreResolvesAsWeDo(t *testing.T) {
-	if testing.Short() {
-		t.Skip("botocore takes a second to start")
-	}
+	testenv.NeedFull(t, "starts Python")
 	if err := exec.Command("python3", "-c", "import botocore.session").Run(); err != nil {
-		t.Skip("botocore is missing")
+		testenv.Missing(t, "botocore")
 	}
 	const keys = "aws_access_key_id = a\naws_secret_access_key = b\n"
 	f := writeFiles(t, "[default]\n[keys]\n"+keys+"[self]\n"+keys+"[half]\naws_access_key_id = a\n[inherits]\n[DEFAULT]\naws_session_token = x\n",

@@ -1,6 +1,8 @@
 package aws_test
 
 import (
+	"github.com/oidc-broker/oidc-broker/testdata/testsandbox"
+
 	"context"
 	"errors"
 	"fmt"
@@ -16,7 +18,7 @@ import (
 
 func ExampleNewProvider() {
 	ctx := context.Background()
-	getenv, stop := startSandbox(ctx) // a job has os.Getenv, which is the default
+	getenv, stop := testsandbox.Start(ctx) // a job has os.Getenv, which is the default
 	defer stop()
 
 	provider, err := aws.NewProvider(ci.Finder{Getenv: getenv}, "arn:aws:iam::111122223333:role/deploy", aws.ProviderOptions{
@@ -47,7 +49,7 @@ func ExampleNewProvider() {
 // A refusal has AWS's own code, and hints.
 func ExampleNewProvider_refusal() {
 	ctx := context.Background()
-	getenv, stop := startSandbox(ctx)
+	getenv, stop := testsandbox.Start(ctx)
 	defer stop()
 
 	provider, err := aws.NewProvider(ci.Finder{Getenv: getenv}, "arn:aws:iam::111122223333:role/other", aws.ProviderOptions{Getenv: getenv})

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/oidc-broker/oidc-broker/testdata/testenv"
+
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/oidc-broker/oidc-broker/pkg/internal/fault"
@@ -33,10 +35,7 @@ func TestLineIsReadAlike(t *testing.T) {
 	} else if diff := cmp.Diff([]string(words), got); diff != "" {
 		t.Errorf("botocore:\n%s", diff)
 	}
-	sh, err := exec.LookPath("sh")
-	if err != nil {
-		t.Skip("no sh")
-	}
+	sh := testenv.Program(t, "sh")
 	c := exec.Command(sh, "-c", `x() { printf '%s\0' "$@"; }; x `+line)
 	c.Dir = t.TempDir()
 	out, err := c.Output()

@@ -1,6 +1,8 @@
 package gcp_test
 
 import (
+	"github.com/oidc-broker/oidc-broker/testdata/testsandbox"
+
 	"context"
 	"errors"
 	"fmt"
@@ -15,7 +17,7 @@ import (
 
 func ExampleNewTokenSource() {
 	ctx := context.Background()
-	getenv, stop := startSandbox(ctx) // a job has os.Getenv, which is the default
+	getenv, stop := testsandbox.Start(ctx) // a job has os.Getenv, which is the default
 	defer stop()
 
 	source, err := gcp.NewTokenSource(ctx, ci.Finder{Getenv: getenv}, gcp.TokenSourceOptions{
@@ -43,7 +45,7 @@ func ExampleNewTokenSource() {
 // Google's APIs a *googleapi.Error.
 func ExampleNewTokenSource_refusal() {
 	ctx := context.Background()
-	getenv, stop := startSandbox(ctx)
+	getenv, stop := testsandbox.Start(ctx)
 	defer stop()
 
 	source, err := gcp.NewTokenSource(ctx, ci.Finder{Getenv: getenv}, gcp.TokenSourceOptions{

@@ -1,6 +1,8 @@
 package vault_test
 
 import (
+	"github.com/oidc-broker/oidc-broker/testdata/testsandbox"
+
 	"context"
 	"fmt"
 
@@ -10,7 +12,7 @@ import (
 
 func ExampleNewClient() {
 	ctx := context.Background()
-	getenv, stop := startSandbox(ctx) // a job has os.Getenv, which is the default
+	getenv, stop := testsandbox.Start(ctx) // a job has os.Getenv, which is the default
 	defer stop()
 
 	client, err := vault.NewClient(ci.Finder{Getenv: getenv}, vault.ClientOptions{

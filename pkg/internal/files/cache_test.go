@@ -14,6 +14,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/oidc-broker/oidc-broker/pkg/internal/fault"
+
+	"github.com/oidc-broker/oidc-broker/testdata/testenv"
 )
 
 func named(s string) string { return CacheName(sha256.Sum256([]byte(s)), "json") }
@@ -63,7 +65,7 @@ func TestCacheReadsWhatWasWritten(t *testing.T) {
 // TestCacheBelievesNothingElse: each row makes the file one that cannot be used, and
 // after Ready and Write it is one that can.
 func TestCacheBelievesNothingElse(t *testing.T) {
-	unix(t)
+	testenv.Unix(t)
 	move := func(t *testing.T, path string) string {
 		other := filepath.Join(t.TempDir(), "other")
 		if err := os.Rename(path, other); err != nil {
@@ -121,13 +123,13 @@ func TestCacheBelievesNothingElse(t *testing.T) {
 
 // TestCacheWhoseDirectoryIsNone: it is neither read nor written, nor what it leads to.
 func TestCacheWhoseDirectoryIsNone(t *testing.T) {
-	unix(t)
+	testenv.Unix(t)
 	c, _ := kept(t, "content")
 	link := Cache{Dir: filepath.Join(t.TempDir(), "link")}
 	if err := os.Symlink(c.Dir, link.Dir); err != nil {
 		t.Fatal(err)
 	}
-	before := tree(t, c.Dir)
+	before := testenv.Tree(t, c.Dir)
 	if got, err := link.Read(named("a")); got != nil || err == nil {
 		t.Errorf("read %q, %v", got, err)
 	}
@@ -139,7 +141,7 @@ func TestCacheWhoseDirectoryIsNone(t *testing.T) {
 	if err := errors.Join(link.Clear(), link.Sweep(time.Now().Add(time.Hour))); err != nil {
 		t.Error(err)
 	}
-	if diff := cmp.Diff(before, tree(t, c.Dir)); diff != "" {
+	if diff := cmp.Diff(before, testenv.Tree(t, c.Dir)); diff != "" {
 		t.Errorf("something changed:\n%s", diff)
 	}
 }
@@ -147,9 +149,9 @@ func TestCacheWhoseDirectoryIsNone(t *testing.T) {
 func TestCacheClearsWhatIsItsOwn(t *testing.T) {
 	c, path := kept(t, "content")
 	for _, name := range []string{"mine", strings.Repeat("a", 64), strings.Repeat("a", 63) + ".json", "." + named("a") + "77"} {
-		given(t, filepath.Join(c.Dir, name), "x", 0o600)
+		testenv.Given(t, filepath.Join(c.Dir, name), "x", 0o600)
 	}
-	given(t, lockName(filepath.Join(c.Dir, named("dead"))), "", 0o600)
+	testenv.Given(t, lockName(filepath.Join(c.Dir, named("dead"))), "", 0o600)
 	if err := os.Mkdir(filepath.Join(c.Dir, named("dir")), 0o700); err != nil {
 		t.Fatal(err)
 	}

@@ -45,21 +45,21 @@ func mount(t *testing.T, source, target, kind string, flags uintptr, data string
 func TestCommitOnAFullDisk(t *testing.T) {
 	dir := t.TempDir()
 	mount(t, "tmpfs", dir, "tmpfs", 0, "size=64k")
-	small := given(t, filepath.Join(dir, "a"), "old", 0o600)
-	large := given(t, filepath.Join(dir, "b"), "old", 0o600)
-	before := tree(t, dir)
+	small := testenv.Given(t, filepath.Join(dir, "a"), "old", 0o600)
+	large := testenv.Given(t, filepath.Join(dir, "b"), "old", 0o600)
+	before := testenv.Tree(t, dir)
 	err := Commit(t.Context(), to(small, "new"), to(large, strings.Repeat("x", 100<<10)))
 	if fault.KindOf(err) != fault.Local || !errors.Is(err, syscall.ENOSPC) || !strings.Contains(err.Error(), large) {
 		t.Errorf("kind %d, %v", fault.KindOf(err), err)
 	}
-	if diff := cmp.Diff(before, tree(t, dir)); diff != "" {
+	if diff := cmp.Diff(before, testenv.Tree(t, dir)); diff != "" {
 		t.Errorf("something changed or was left:\n%s", diff)
 	}
 }
 
 func TestCommitOnAReadOnlyFileSystem(t *testing.T) {
 	dir := t.TempDir()
-	given(t, filepath.Join(dir, "f"), "old", 0o600)
+	testenv.Given(t, filepath.Join(dir, "f"), "old", 0o600)
 	mount(t, dir, dir, "", syscall.MS_BIND, "")
 	needs(t, "remount", syscall.Mount("", dir, "", syscall.MS_BIND|syscall.MS_REMOUNT|syscall.MS_RDONLY, ""))
 	err := Commit(t.Context(), to(filepath.Join(dir, "f"), "new"))
@@ -73,16 +73,16 @@ func TestCommitOnAReadOnlyFileSystem(t *testing.T) {
 func TestCommitUndoesWhatCameBefore(t *testing.T) {
 	for _, old := range []string{"old", ""} {
 		dir := t.TempDir()
-		first := given(t, filepath.Join(dir, "a"), old, 0o640)
-		second := given(t, filepath.Join(dir, "b"), "old", 0o600)
+		first := testenv.Given(t, filepath.Join(dir, "a"), old, 0o640)
+		second := testenv.Given(t, filepath.Join(dir, "b"), "old", 0o600)
 		mount(t, second, second, "", syscall.MS_BIND, "")
 		needs(t, "remount", syscall.Mount("", second, "", syscall.MS_BIND|syscall.MS_REMOUNT|syscall.MS_RDONLY, ""))
-		before := tree(t, dir)
+		before := testenv.Tree(t, dir)
 		err := Commit(t.Context(), private(to(first, "new")), to(second, "new"), to(filepath.Join(dir, "c"), "new"))
 		if fault.KindOf(err) != fault.Local || !errors.Is(err, syscall.EBUSY) || !strings.Contains(err.Error(), second) {
 			t.Errorf("kind %d, %v", fault.KindOf(err), err)
 		}
-		if diff := cmp.Diff(before, tree(t, dir)); diff != "" {
+		if diff := cmp.Diff(before, testenv.Tree(t, dir)); diff != "" {
 			t.Errorf("something changed or was left:\n%s", diff)
 		}
 	}
@@ -90,7 +90,7 @@ func TestCommitUndoesWhatCameBefore(t *testing.T) {
 
 func TestCommitKeepsTheOwner(t *testing.T) {
 	root(t)
-	path := given(t, filepath.Join(t.TempDir(), "f"), "old", 0o640)
+	path := testenv.Given(t, filepath.Join(t.TempDir(), "f"), "old", 0o640)
 	if err := os.Chown(path, 4711, 4712); err != nil {
 		t.Fatal(err)
 	}
@@ -112,12 +112,12 @@ func TestCacheOnAFullDisk(t *testing.T) {
 	if err := c.Write(named("a"), []byte("old")); err != nil {
 		t.Fatal(err)
 	}
-	given(t, filepath.Join(c.Dir, "large"), strings.Repeat("x", 40<<10), 0o600)
-	before := tree(t, c.Dir)
+	testenv.Given(t, filepath.Join(c.Dir, "large"), strings.Repeat("x", 40<<10), 0o600)
+	before := testenv.Tree(t, c.Dir)
 	if err := c.Write(named("a"), make([]byte, 40<<10)); fault.KindOf(err) != fault.Local || !errors.Is(err, syscall.ENOSPC) {
 		t.Errorf("kind %d, %v", fault.KindOf(err), err)
 	}
-	if diff := cmp.Diff(before, tree(t, c.Dir)); diff != "" {
+	if diff := cmp.Diff(before, testenv.Tree(t, c.Dir)); diff != "" {
 		t.Errorf("something changed or was left:\n%s", diff)
 	}
 }

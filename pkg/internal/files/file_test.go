@@ -8,7 +8,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -17,6 +16,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/oidc-broker/oidc-broker/pkg/internal/fault"
+
+	"github.com/oidc-broker/oidc-broker/testdata/testenv"
 )
 
 // to is the edit that makes text the content, whatever it was.
@@ -29,62 +30,8 @@ func private(e Edit) Edit {
 	return e
 }
 
-// file makes one with that content and mode, and its directory.
-func given(t *testing.T, path, text string, mode os.FileMode) string {
-	t.Helper()
-	if dir := filepath.Dir(path); os.MkdirAll(filepath.Dir(dir), 0o755) == nil && os.Mkdir(dir, 0o755) == nil {
-		if err := os.Chmod(dir, 0o755); err != nil { // whatever the umask is
-			t.Fatal(err)
-		}
-	}
-	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Chmod(path, mode); err != nil {
-		t.Fatal(err)
-	}
-	return path
-}
-
-// tree is all that is below dir: name, mode, content or target.
-func tree(t *testing.T, dir string) []string {
-	t.Helper()
-	var all []string
-	err := filepath.Walk(dir, func(path string, info os.FileInfo, err error) error {
-		if err != nil || path == dir {
-			return err
-		}
-		name, _ := filepath.Rel(dir, path)
-		line := fmt.Sprintf("%s %s", filepath.ToSlash(name), info.Mode())
-		switch {
-		case info.Mode().IsRegular():
-			text, err := os.ReadFile(path)
-			if err != nil {
-				return err
-			}
-			line += fmt.Sprintf(" %q", text)
-		case info.Mode()&os.ModeSymlink != 0:
-			target, _ := os.Readlink(path)
-			line += " -> " + target
-		}
-		all = append(all, line)
-		return nil
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return all
-}
-
-func unix(t *testing.T) {
-	t.Helper()
-	if runtime.GOOS == "windows" {
-		t.Skip("modes and links as unix has them")
-	}
-}
-
 func TestCommitModes(t *testing.T) {
-	unix(t)
+	testenv.Unix(t)
 	for _, row := range []struct {
 		name string
 		mode os.FileMode // 0: no file yet
@@ -103,7 +50,7 @@ func TestCommitModes(t *testing.T) {
 				dir := t.TempDir()
 				path := filepath.Join(dir, "f")
 				if row.mode != 0 {
-					given(t, path, "old", row.mode)
+					testenv.Given(t, path, "old", row.mode)
 				}
 				e := to(path, text)
 				if row.edit != nil {
@@ -112,7 +59,7 @@ func TestCommitModes(t *testing.T) {
 				if err := Commit(t.Context(), e); err != nil {
 					t.Fatal(err)
 				}
-				if diff := cmp.Diff([]string{fmt.Sprintf("f %s %q", row.want, text)}, tree(t, dir)); diff != "" {
+				if diff := cmp.Diff([]string{fmt.Sprintf("f %s %q", row.want, text)}, testenv.Tree(t, dir)); diff != "" {
 					t.Errorf("(-want +got)\n%s", diff)
 				}
 			}
@@ -121,20 +68,20 @@ func TestCommitModes(t *testing.T) {
 }
 
 func TestCommitMakesPrivateDirectories(t *testing.T) {
-	unix(t)
+	testenv.Unix(t)
 	dir := t.TempDir()
 	if err := Commit(t.Context(), to(filepath.Join(dir, "a", "b", "f"), "x")); err != nil {
 		t.Fatal(err)
 	}
 	want := []string{"a drwx------", "a/b drwx------", `a/b/f -rw------- "x"`}
-	if diff := cmp.Diff(want, tree(t, dir)); diff != "" {
+	if diff := cmp.Diff(want, testenv.Tree(t, dir)); diff != "" {
 		t.Errorf("(-want +got)\n%s", diff)
 	}
 }
 
 // A path that cannot be found must not leave the directories of the others.
 func TestCommitMakesNoDirectoryInVain(t *testing.T) {
-	unix(t)
+	testenv.Unix(t)
 	for _, row := range []struct{ name, second, want string }{
 		{"a dangling link", "dangling", `dangling" is a symbolic link to a file that does not exist`},
 		{"a directory that is one", "dangling/config", `dangling" is a symbolic link to a directory that does not exist`},
@@ -144,13 +91,13 @@ func TestCommitMakesNoDirectoryInVain(t *testing.T) {
 	} {
 		for _, swapped := range []bool{false, true} {
 			dir := t.TempDir()
-			given(t, filepath.Join(dir, "plain"), "x", 0o600)
+			testenv.Given(t, filepath.Join(dir, "plain"), "x", 0o600)
 			for link, target := range map[string]string{"dangling": "nowhere", "loop": "loop"} {
 				if err := os.Symlink(target, filepath.Join(dir, link)); err != nil {
 					t.Fatal(err)
 				}
 			}
-			before := tree(t, dir)
+			before := testenv.Tree(t, dir)
 			edits := []Edit{to(filepath.Join(dir, "aws", "credentials"), "x"), to(filepath.Join(dir, row.second), "x")}
 			if swapped {
 				edits[0], edits[1] = edits[1], edits[0]
@@ -159,7 +106,7 @@ func TestCommitMakesNoDirectoryInVain(t *testing.T) {
 			if fault.KindOf(err) != fault.Local || !strings.Contains(fmt.Sprint(err), row.want) {
 				t.Errorf("%s: kind %d, %v\nwant %q", row.name, fault.KindOf(err), err, row.want)
 			}
-			if diff := cmp.Diff(before, tree(t, dir)); diff != "" {
+			if diff := cmp.Diff(before, testenv.Tree(t, dir)); diff != "" {
 				t.Errorf("%s: something was made:\n%s", row.name, diff)
 			}
 		}
@@ -167,7 +114,7 @@ func TestCommitMakesNoDirectoryInVain(t *testing.T) {
 }
 
 func TestCommitFollowsLinksToWhatIsMissing(t *testing.T) {
-	unix(t)
+	testenv.Unix(t)
 	dir := t.TempDir()
 	if err := errors.Join(os.Mkdir(filepath.Join(dir, "real"), 0o700), os.Symlink("real", filepath.Join(dir, "link"))); err != nil {
 		t.Fatal(err)
@@ -180,15 +127,15 @@ func TestCommitFollowsLinksToWhatIsMissing(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := []string{"a drwx------", "a/b drwx------", `a/b/f -rw------- "xx"`}
-	if diff := cmp.Diff(want, tree(t, filepath.Join(dir, "real"))); diff != "" {
+	if diff := cmp.Diff(want, testenv.Tree(t, filepath.Join(dir, "real"))); diff != "" {
 		t.Errorf("the two spellings are one file (-want +got)\n%s", diff)
 	}
 }
 
 func TestCommitFollowsLinks(t *testing.T) {
-	unix(t)
+	testenv.Unix(t)
 	dir := t.TempDir()
-	given(t, filepath.Join(dir, "real", "f"), "old", 0o644)
+	testenv.Given(t, filepath.Join(dir, "real", "f"), "old", 0o644)
 	for link, target := range map[string]string{"link": "real/f", "second": "link", "dir": "real"} {
 		if err := os.Symlink(target, filepath.Join(dir, link)); err != nil {
 			t.Fatal(err)
@@ -204,7 +151,7 @@ func TestCommitFollowsLinks(t *testing.T) {
 		return []string{"dir " + mode + " -> real", "link " + mode + " -> real/f", "real drwxr-xr-x",
 			`real/f -rw-r--r-- "1"`, `real/new -rw------- "2"`, "second " + mode + " -> link"}
 	}
-	got := tree(t, dir)
+	got := testenv.Tree(t, dir)
 	mode := strings.Fields(got[0])[1] // of links: differs between systems
 	if diff := cmp.Diff(links(mode), got); diff != "" {
 		t.Errorf("(-want +got)\n%s", diff)
@@ -212,7 +159,7 @@ func TestCommitFollowsLinks(t *testing.T) {
 }
 
 func TestCommitRefuses(t *testing.T) {
-	unix(t)
+	testenv.Unix(t)
 	dir := t.TempDir()
 	link := func(name, target string) string {
 		path := filepath.Join(dir, name)
@@ -221,9 +168,9 @@ func TestCommitRefuses(t *testing.T) {
 		}
 		return path
 	}
-	plain := given(t, filepath.Join(dir, "plain"), "x", 0o600)
-	readOnly := given(t, filepath.Join(dir, "read-only"), "x", 0o444)
-	given(t, filepath.Join(dir, "folder", "x"), "x", 0o600)
+	plain := testenv.Given(t, filepath.Join(dir, "plain"), "x", 0o600)
+	readOnly := testenv.Given(t, filepath.Join(dir, "read-only"), "x", 0o444)
+	testenv.Given(t, filepath.Join(dir, "folder", "x"), "x", 0o600)
 	for _, row := range []struct{ name, path, want, hint string }{
 		{"dangling link", link("dangling", "nowhere"), "is a symbolic link to a file that does not exist", "remove the link, or create the file"},
 		{"link into a missing directory", link("deep", "no/where"), "is a symbolic link to a file that does not exist", "remove the link"},
@@ -235,7 +182,7 @@ func TestCommitRefuses(t *testing.T) {
 		{"device", os.DevNull, map[bool]string{true: "is not a regular file", false: "cannot lock"}[os.Geteuid() == 0], ""},
 		{"file in place of a directory", filepath.Join(plain, "f"), "cannot", ""},
 	} {
-		before := tree(t, dir)
+		before := testenv.Tree(t, dir)
 		called := false
 		err := Commit(t.Context(), Edit{Path: row.path, Apply: func([]byte) ([]byte, error) {
 			called = true
@@ -254,7 +201,7 @@ func TestCommitRefuses(t *testing.T) {
 		if called {
 			t.Errorf("%s: the content was made all the same", row.name)
 		}
-		if diff := cmp.Diff(before, tree(t, dir)); diff != "" {
+		if diff := cmp.Diff(before, testenv.Tree(t, dir)); diff != "" {
 			t.Errorf("%s: something changed:\n%s", row.name, diff)
 		}
 	}
@@ -262,7 +209,7 @@ func TestCommitRefuses(t *testing.T) {
 
 func TestCommitGivesNilWhenThereIsNoFile(t *testing.T) {
 	dir := t.TempDir()
-	given(t, filepath.Join(dir, "empty"), "", 0o600)
+	testenv.Given(t, filepath.Join(dir, "empty"), "", 0o600)
 	for _, row := range []struct {
 		name string
 		null bool
@@ -283,9 +230,9 @@ func TestCommitGivesNilWhenThereIsNoFile(t *testing.T) {
 }
 
 func TestCommitTwoEditsOfOneFile(t *testing.T) {
-	unix(t)
+	testenv.Unix(t)
 	dir := t.TempDir()
-	given(t, filepath.Join(dir, "real", "f"), "0", 0o644)
+	testenv.Given(t, filepath.Join(dir, "real", "f"), "0", 0o644)
 	if err := os.Symlink("real", filepath.Join(dir, "link")); err != nil {
 		t.Fatal(err)
 	}
@@ -299,13 +246,13 @@ func TestCommitTwoEditsOfOneFile(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got, want := tree(t, filepath.Join(dir, "real")), []string{`f -rw------- "0123"`}; !cmp.Equal(got, want) {
+	if got, want := testenv.Tree(t, filepath.Join(dir, "real")), []string{`f -rw------- "0123"`}; !cmp.Equal(got, want) {
 		t.Errorf("%q, want %q", got, want)
 	}
 }
 
 func TestCommitIsAllOrNothing(t *testing.T) {
-	unix(t)
+	testenv.Unix(t)
 	broken := fault.New(fault.Usage, "line 3: broken").Hint("repair it")
 	for _, row := range []struct {
 		name   string
@@ -330,17 +277,17 @@ func TestCommitIsAllOrNothing(t *testing.T) {
 		for _, old := range []string{"old", "", "-"} {
 			t.Run(row.name+", first "+old, func(t *testing.T) {
 				dir := t.TempDir()
-				first, second := filepath.Join(dir, "a"), given(t, filepath.Join(dir, "b"), "b", 0o644)
+				first, second := filepath.Join(dir, "a"), testenv.Given(t, filepath.Join(dir, "b"), "b", 0o644)
 				if old != "-" {
-					given(t, first, old, 0o640)
+					testenv.Given(t, first, old, 0o640)
 				}
 				edits := []Edit{private(to(first, "new")), row.second(second)}
-				before := tree(t, dir)
+				before := testenv.Tree(t, dir)
 				err := Commit(t.Context(), edits...)
 				if err == nil || !strings.Contains(err.Error(), row.want) {
 					t.Fatalf("%v, want %q", err, row.want)
 				}
-				got := tree(t, dir)
+				got := testenv.Tree(t, dir)
 				if strings.Contains(row.name, "directory") { // which the test itself made
 					before, got = before[:len(before)-1], got[:len(got)-2]
 				}
@@ -365,7 +312,7 @@ func TestCommitKeepsTheKindAndHintsOfApply(t *testing.T) {
 }
 
 func TestCommitSurvivesAnApplyThatWritesIntoItsInput(t *testing.T) {
-	path := given(t, filepath.Join(t.TempDir(), "f"), "old", 0o600)
+	path := testenv.Given(t, filepath.Join(t.TempDir(), "f"), "old", 0o600)
 	err := Commit(t.Context(), Edit{Path: path, Apply: func(old []byte) ([]byte, error) {
 		copy(old, "new")
 		return old, nil
@@ -379,7 +326,7 @@ func TestCommitSurvivesAnApplyThatWritesIntoItsInput(t *testing.T) {
 }
 
 func TestCommitDoesNotTouchWhatIsTheSame(t *testing.T) {
-	path := given(t, filepath.Join(t.TempDir(), "f"), "x", 0o600)
+	path := testenv.Given(t, filepath.Join(t.TempDir(), "f"), "x", 0o600)
 	before, err := os.Stat(path)
 	if err != nil {
 		t.Fatal(err)
@@ -495,7 +442,7 @@ func TestLockWaitsForItsHolder(t *testing.T) {
 	if err := <-got; err != nil {
 		t.Errorf("the lock was free: %v", err)
 	}
-	if left := tree(t, dir); left != nil {
+	if left := testenv.Tree(t, dir); left != nil {
 		t.Errorf("left: %q", left)
 	}
 }
@@ -508,7 +455,7 @@ func TestLockAndItsContext(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer unlock()
-	before := tree(t, dir)
+	before := testenv.Tree(t, dir)
 	late, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
 	defer cancel()
 	err = Commit(late, to(path, "x"))
@@ -526,7 +473,7 @@ func TestLockAndItsContext(t *testing.T) {
 	if err := Commit(stopped, to(path, "x")); err != context.Canceled {
 		t.Errorf("canceled: %v", err)
 	}
-	if diff := cmp.Diff(before, tree(t, dir)); diff != "" {
+	if diff := cmp.Diff(before, testenv.Tree(t, dir)); diff != "" {
 		t.Errorf("something changed:\n%s", diff)
 	}
 }

@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"github.com/oidc-broker/oidc-broker/pkg/internal/fault"
+	"github.com/oidc-broker/oidc-broker/testdata/testenv"
 )
 
 const stranger = 12002
@@ -60,12 +61,12 @@ func TestSecretsAreNotWrittenToAnotherUser(t *testing.T) {
 		}
 	}
 	dir := sticky(t)
-	theirs := given(t, filepath.Join(dir, "creds"), "", 0o666)
+	theirs := testenv.Given(t, filepath.Join(dir, "creds"), "", 0o666)
 	owned(t, theirs)
 	refused(theirs, "belongs to another user, who could read")
 
 	home := t.TempDir() // the stranger's
-	theirs = given(t, filepath.Join(home, "creds"), "", 0o666)
+	theirs = testenv.Given(t, filepath.Join(home, "creds"), "", 0o666)
 	link := filepath.Join(dir, "link")
 	if err := os.Symlink(theirs, link); err != nil {
 		t.Fatal(err)
@@ -114,12 +115,12 @@ func squat(t *testing.T, name, kind string) {
 	var err error
 	switch kind {
 	case "file":
-		given(t, name, "", 0o600)
+		testenv.Given(t, name, "", 0o600)
 	case "pipe":
 		err = syscall.Mkfifo(name, 0o666)
 	case "directory":
 		if err = os.Mkdir(name, 0o755); err == nil {
-			given(t, filepath.Join(name, "in"), "", 0o600)
+			testenv.Given(t, filepath.Join(name, "in"), "", 0o600)
 			owned(t, filepath.Join(name, "in"))
 		}
 	case "link":
@@ -140,7 +141,7 @@ func TestSquattersStopNoWriter(t *testing.T) {
 			path := filepath.Join(dir, "creds")
 			squat(t, name(path), kind)
 			if os.Geteuid() == 0 && kind == "directory" && name(path) == tempName(path) {
-				given(t, filepath.Join(dir, "kept"), "", 0o600)
+				testenv.Given(t, filepath.Join(dir, "kept"), "", 0o600)
 			}
 			ctx := WithLocks(t.Context(), cache)
 			var wg sync.WaitGroup
@@ -215,7 +216,7 @@ func TestClearFindsEveryTemporaryName(t *testing.T) {
 		if err := os.Mkdir(name, 0o700); err != nil {
 			t.Fatal(err)
 		}
-		given(t, filepath.Join(name, "x"), "SECRET", 0o600)
+		testenv.Given(t, filepath.Join(name, "x"), "SECRET", 0o600)
 	}
 	ctx, cancel := context.WithCancel(WithLocks(t.Context(), filepath.Join(t.TempDir(), "locks")))
 	defer cancel()

@@ -10,6 +10,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/oidc-broker/oidc-broker/pkg/internal/fault"
+	"github.com/oidc-broker/oidc-broker/testdata/testenv"
 )
 
 // Whoever runs cleanup with more rights than the record's owner does nothing of what
@@ -21,12 +22,12 @@ func TestARecordOfAnotherUser(t *testing.T) {
 		if err := os.Chown(filepath.Join(j.Dir, name), 12345, -1); err != nil {
 			t.Fatal(err)
 		}
-		before := tree(t, dir)
+		before := testenv.Tree(t, dir)
 		_, err := j.Undo(t.Context(), nil)
 		if fault.KindOf(err) != fault.Local || !strings.Contains(err.Error(), "belongs to another user") || len(fault.Hints(err)) == 0 {
 			t.Errorf("%s: %v, %q", name, err, fault.Hints(err))
 		}
-		if diff := cmp.Diff(before, tree(t, dir)); diff != "" {
+		if diff := cmp.Diff(before, testenv.Tree(t, dir)); diff != "" {
 			t.Errorf("%s: something was changed:\n%s", name, diff)
 		}
 	}
@@ -36,7 +37,7 @@ func TestARecordOfAnotherUser(t *testing.T) {
 func TestUndoKeepsTheOwner(t *testing.T) {
 	root(t)
 	dir, j := home(t)
-	path := given(t, filepath.Join(dir, "file"), "a\n", 0o640)
+	path := testenv.Given(t, filepath.Join(dir, "file"), "a\n", 0o640)
 	for _, p := range []string{dir, path} {
 		if err := os.Chown(p, 12345, 54321); err != nil {
 			t.Fatal(err)
@@ -63,12 +64,12 @@ func TestUndoWhereTheFileIsNoMore(t *testing.T) {
 		put  func(t *testing.T, path string)
 		left string
 	}{
-		"a directory":       {func(t *testing.T, path string) { given(t, filepath.Join(path, "x"), "x", 0o600) }, "it is no regular file any more"},
+		"a directory":       {func(t *testing.T, path string) { testenv.Given(t, filepath.Join(path, "x"), "x", 0o600) }, "it is no regular file any more"},
 		"a FIFO":            {func(t *testing.T, path string) { needs(t, "a FIFO", syscall.Mkfifo(path, 0o600)) }, "it is no regular file any more"},
 		"a link to nothing": {func(t *testing.T, path string) { _ = os.Symlink("nowhere", path) }, ""},
 		"a file for the directory": {func(t *testing.T, path string) {
 			_ = os.Remove(filepath.Dir(path))
-			given(t, filepath.Dir(path), "x", 0o600)
+			testenv.Given(t, filepath.Dir(path), "x", 0o600)
 		}, ""},
 	} {
 		t.Run(name, func(t *testing.T) {

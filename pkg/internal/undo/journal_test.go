@@ -17,6 +17,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/oidc-broker/oidc-broker/pkg/internal/files"
 	"github.com/oidc-broker/oidc-broker/pkg/internal/secret"
+	"github.com/oidc-broker/oidc-broker/testdata/testenv"
 )
 
 // home is a directory with a journal of its own in it.
@@ -232,12 +233,12 @@ func TestUndoOfAFileThatWasChanged(t *testing.T) {
 			j.Markers = map[string]Marker{"line": lineMarker{}}
 			path := filepath.Join(dir, "file")
 			if row.was != "" {
-				given(t, path, row.was, 0o600)
+				testenv.Given(t, path, row.was, 0o600)
 			}
 			if err := j.Commit(t.Context(), marked(path, row.ours, Digests(secret.New(row.secret)), row.marks...)...); err != nil {
 				t.Fatal(err)
 			}
-			given(t, path, row.then, 0o600)
+			testenv.Given(t, path, row.then, 0o600)
 			plan, err := j.Plan()
 			if err != nil {
 				t.Fatal(err)
@@ -272,7 +273,7 @@ func TestUndoAfterACrash(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			dir, j := home(t)
 			j.Markers = map[string]Marker{"line": lineMarker{}}
-			path := given(t, filepath.Join(dir, "file"), "a\n", 0o600)
+			path := testenv.Given(t, filepath.Join(dir, "file"), "a\n", 0o600)
 			if row.before != "" {
 				if err := j.Commit(t.Context(), marked(path, row.before, nil, "OURS 1")...); err != nil {
 					t.Fatal(err)
@@ -284,7 +285,7 @@ func TestUndoAfterACrash(t *testing.T) {
 			}
 			now.New, now.Edits = []byte("a\nOURS 2\n"), marked(path, "", nil, "OURS 2")
 			(&recording{Journal: j}).Changing(t.Context(), []files.Change{now})
-			given(t, path, row.then, 0o600)
+			testenv.Given(t, path, row.then, 0o600)
 			done, err := j.Undo(t.Context(), nil)
 			if err != nil || len(done) != 1 || done[0].Left != "" {
 				t.Errorf("%v, %v", done, err)
@@ -422,14 +423,14 @@ func FuzzUndoAmongOthers(f *testing.F) {
 		dir, j := home(t)
 		j.Markers = map[string]Marker{"line": lineMarker{}}
 		r := rand.New(rand.NewPCG(seed, 1))
-		path := given(t, filepath.Join(dir, "file"), "first\n", 0o600)
+		path := testenv.Given(t, filepath.Join(dir, "file"), "first\n", 0o600)
 		lines := []string{"first"}
 		text := func() string { return strings.Join(lines, "\n") + "\n" }
 		for n := range 1 + r.IntN(8) {
 			at := r.IntN(len(lines) + 1)
 			if r.IntN(2) == 0 {
 				lines = slices.Insert(lines, at, fmt.Sprint("theirs ", n))
-				given(t, path, text(), 0o600)
+				testenv.Given(t, path, text(), 0o600)
 				continue
 			}
 			ours := fmt.Sprint("OURS ", n)
@@ -457,7 +458,7 @@ func FuzzUndoAmongOthers(f *testing.F) {
 // record holds for the next one that makes them.
 func TestDirectoriesStayRecordedAfterAKill(t *testing.T) {
 	home := t.TempDir()
-	before := tree(t, home)
+	before := testenv.Tree(t, home)
 	j := NewJournal(filepath.Join(home, "state", "oidc-broker"))
 	j.Levels = 2
 	dir := filepath.Join(home, "cache", "oidc-broker")
@@ -470,7 +471,7 @@ func TestDirectoriesStayRecordedAfterAKill(t *testing.T) {
 	if _, err := j.Undo(t.Context(), nil); err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff(before, tree(t, home)); diff != "" {
+	if diff := cmp.Diff(before, testenv.Tree(t, home)); diff != "" {
 		t.Errorf("left:\n%s", diff)
 	}
 }

@@ -16,14 +16,16 @@ import (
 	"github.com/oidc-broker/oidc-broker/pkg/internal/fault"
 	"github.com/oidc-broker/oidc-broker/pkg/internal/files"
 	"github.com/oidc-broker/oidc-broker/pkg/internal/secret"
+
+	"github.com/oidc-broker/oidc-broker/testdata/testenv"
 )
 
 // recorded is a home with a record of two changes.
 func recorded(t *testing.T) (dir string, j *Journal) {
 	t.Helper()
 	dir, j = home(t)
-	path := given(t, filepath.Join(dir, "file"), "a\nformer\n", 0o600)
-	given(t, filepath.Join(dir, "elsewhere"), "NOBODY'S\n", 0o600)
+	path := testenv.Given(t, filepath.Join(dir, "file"), "a\nformer\n", 0o600)
+	testenv.Given(t, filepath.Join(dir, "elsewhere"), "NOBODY'S\n", 0o600)
 	if err := j.Commit(t.Context(), set(path, "a\nOURS\n"), set(filepath.Join(dir, "new", "made"), "OURS\n")); err != nil {
 		t.Fatal(err)
 	}
@@ -47,7 +49,7 @@ func tampered(change func(r map[string]any)) func(t *testing.T, j *Journal) {
 		if b, err = json.Marshal(r); err != nil {
 			t.Fatal(err)
 		}
-		given(t, path, string(b), 0o600)
+		testenv.Given(t, path, string(b), 0o600)
 	}
 }
 
@@ -67,7 +69,7 @@ func TestADistrustedRecord(t *testing.T) {
 	record := func(j *Journal) string { return filepath.Join(j.Dir, recordFile) }
 	chmod := func(path string, mode os.FileMode) func(*testing.T, *Journal) {
 		return func(t *testing.T, j *Journal) {
-			unix(t)
+			testenv.Unix(t)
 			if err := os.Chmod(filepath.Join(j.Dir, path), mode); err != nil {
 				t.Fatal(err)
 			}
@@ -75,7 +77,7 @@ func TestADistrustedRecord(t *testing.T) {
 	}
 	link := func(path string) func(*testing.T, *Journal) {
 		return func(t *testing.T, j *Journal) {
-			unix(t)
+			testenv.Unix(t)
 			path := filepath.Join(j.Dir, path)
 			if err := os.Rename(path, filepath.Join(filepath.Dir(j.Dir), "moved")); err != nil {
 				t.Fatal(err)
@@ -91,11 +93,11 @@ func TestADistrustedRecord(t *testing.T) {
 	}{
 		"truncated": {func(t *testing.T, j *Journal) {
 			b, _ := os.ReadFile(record(j))
-			given(t, record(j), string(b[:len(b)/2]), 0o600)
+			testenv.Given(t, record(j), string(b[:len(b)/2]), 0o600)
 		}, "is damaged, or no record of this program's"},
-		"empty":                     {func(t *testing.T, j *Journal) { given(t, record(j), "", 0o600) }, "is damaged, or no record"},
-		"something else":            {func(t *testing.T, j *Journal) { given(t, record(j), `{"x": 1}`, 0o600) }, "is damaged, or no record"},
-		"huge":                      {func(t *testing.T, j *Journal) { given(t, record(j), strings.Repeat(" ", maxRecord+1), 0o600) }, "is larger than"},
+		"empty":                     {func(t *testing.T, j *Journal) { testenv.Given(t, record(j), "", 0o600) }, "is damaged, or no record"},
+		"something else":            {func(t *testing.T, j *Journal) { testenv.Given(t, record(j), `{"x": 1}`, 0o600) }, "is damaged, or no record"},
+		"huge":                      {func(t *testing.T, j *Journal) { testenv.Given(t, record(j), strings.Repeat(" ", maxRecord+1), 0o600) }, "is larger than"},
 		"newer":                     {tampered(func(r map[string]any) { r["version"] = 3 }), "was written by a newer version"},
 		"older":                     {tampered(func(r map[string]any) { r["version"] = 1 }), "was written by an older version"},
 		"others write to it":        {chmod(recordFile, 0o666), "can be written to by other users"},
@@ -106,7 +108,7 @@ func TestADistrustedRecord(t *testing.T) {
 		"what is kept is elsewhere": {link(backupDir), "is a symbolic link"},
 		"a directory in its place": {func(t *testing.T, j *Journal) {
 			_ = os.Remove(record(j))
-			given(t, filepath.Join(record(j), "x"), "", 0o600)
+			testenv.Given(t, filepath.Join(record(j), "x"), "", 0o600)
 		}, "is not a regular file"},
 		"a path that leads out":        {tampered(func(r map[string]any) { changed(r)["backup"] = "../../../../elsewhere" }), "what was there before has no such name"},
 		"a name of another kind":       {tampered(func(r map[string]any) { changed(r)["backup"] = "elsewhere" }), "what was there before has no such name"},
@@ -122,7 +124,7 @@ func TestADistrustedRecord(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			dir, j := recorded(t)
 			row.harm(t, j)
-			before := tree(t, dir)
+			before := testenv.Tree(t, dir)
 			_, err := j.Undo(t.Context(), nil)
 			if fault.KindOf(err) != fault.Local || !strings.Contains(err.Error(), row.want) || len(fault.Hints(err)) == 0 && name != "huge" {
 				t.Errorf("kind %d, %v, %q; want %q", fault.KindOf(err), err, fault.Hints(err), row.want)
@@ -133,7 +135,7 @@ func TestADistrustedRecord(t *testing.T) {
 			if _, err := j.Notes(); err == nil {
 				t.Error("the notes are believed")
 			}
-			if diff := cmp.Diff(before, tree(t, dir)); diff != "" {
+			if diff := cmp.Diff(before, testenv.Tree(t, dir)); diff != "" {
 				t.Errorf("something was changed:\n%s", diff)
 			}
 			var said error
@@ -212,10 +214,10 @@ func TestWhatWasKeptIsGone(t *testing.T) {
 // A file that cannot be written keeps its place in the record; the rest is undone,
 // and the directories too, once it is.
 func TestUndoGoesOnAfterAFailure(t *testing.T) {
-	unix(t)
+	testenv.Unix(t)
 	dir, j := home(t)
 	one, two := filepath.Join(dir, "new", "one"), filepath.Join(dir, "new", "two")
-	before := tree(t, dir)
+	before := testenv.Tree(t, dir)
 	if err := j.Commit(t.Context(), set(one, "x"), set(two, "y")); err != nil {
 		t.Fatal(err)
 	}
@@ -235,7 +237,7 @@ func TestUndoGoesOnAfterAFailure(t *testing.T) {
 	if _, err := j.Undo(t.Context(), nil); err != nil {
 		t.Error(err)
 	}
-	if diff := cmp.Diff(before, tree(t, dir)); diff != "" {
+	if diff := cmp.Diff(before, testenv.Tree(t, dir)); diff != "" {
 		t.Errorf("left:\n%s", diff)
 	}
 }
@@ -244,8 +246,8 @@ func TestUndoGoesOnAfterAFailure(t *testing.T) {
 // last cleanup nothing is left.
 func TestUndoWhileOthersWrite(t *testing.T) {
 	dir, j := home(t)
-	shared := given(t, filepath.Join(dir, "shared"), "theirs\n", 0o640)
-	before := tree(t, dir)
+	shared := testenv.Given(t, filepath.Join(dir, "shared"), "theirs\n", 0o640)
+	before := testenv.Tree(t, dir)
 	var writers, cleaners sync.WaitGroup
 	end := make(chan struct{})
 	for range 2 {
@@ -275,7 +277,7 @@ func TestUndoWhileOthersWrite(t *testing.T) {
 				if tmp, done, err := j.TempDir(t.Context(), dir); err != nil {
 					t.Error(err)
 				} else {
-					given(t, filepath.Join(tmp, "file"), "x", 0o600)
+					testenv.Given(t, filepath.Join(tmp, "file"), "x", 0o600)
 					done()
 				}
 			}
@@ -291,20 +293,20 @@ func TestUndoWhileOthersWrite(t *testing.T) {
 	if _, err := j.Undo(t.Context(), notes); err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff(before, tree(t, dir)); diff != "" {
+	if diff := cmp.Diff(before, testenv.Tree(t, dir)); diff != "" {
 		t.Errorf("left:\n%s", diff)
 	}
 }
 
 func TestTempDir(t *testing.T) {
-	unix(t)
+	testenv.Unix(t)
 	dir, j := home(t)
-	before := tree(t, dir)
+	before := testenv.Tree(t, dir)
 	tmp, done, err := j.TempDir(t.Context(), dir)
 	if err != nil {
 		t.Fatal(err)
 	}
-	given(t, filepath.Join(tmp, "token"), "x", 0o600)
+	testenv.Given(t, filepath.Join(tmp, "token"), "x", 0o600)
 	if info, err := os.Stat(tmp); err != nil || info.Mode().Perm() != 0o700 {
 		t.Errorf("%v, %v", info.Mode(), err)
 	}
@@ -314,7 +316,7 @@ func TestTempDir(t *testing.T) {
 		t.Errorf("%v, %v", undone, err)
 	}
 	done()
-	if diff := cmp.Diff(before, tree(t, dir)); diff != "" {
+	if diff := cmp.Diff(before, testenv.Tree(t, dir)); diff != "" {
 		t.Errorf("left:\n%s", diff)
 	}
 	// Its process is dead: the lock is gone, all else is there.
@@ -322,7 +324,7 @@ func TestTempDir(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	given(t, filepath.Join(tmp, "token"), "x", 0o600)
+	testenv.Given(t, filepath.Join(tmp, "token"), "x", 0o600)
 	if err := os.Rename(filepath.Join(tmp, inUse), filepath.Join(tmp, "was in use")); err != nil {
 		t.Fatal(err)
 	}
@@ -330,7 +332,7 @@ func TestTempDir(t *testing.T) {
 		t.Errorf("%v, %v", undone, err)
 	}
 	done()
-	if diff := cmp.Diff(before, tree(t, dir)); diff != "" {
+	if diff := cmp.Diff(before, testenv.Tree(t, dir)); diff != "" {
 		t.Errorf("left:\n%s", diff)
 	}
 	// Something else in its place is not ours to remove.
@@ -341,7 +343,7 @@ func TestTempDir(t *testing.T) {
 	if err := os.RemoveAll(tmp); err != nil {
 		t.Fatal(err)
 	}
-	elsewhere := filepath.Dir(given(t, filepath.Join(dir, "elsewhere", "file"), "x", 0o600))
+	elsewhere := filepath.Dir(testenv.Given(t, filepath.Join(dir, "elsewhere", "file"), "x", 0o600))
 	if err := os.Symlink(elsewhere, tmp); err != nil {
 		t.Fatal(err)
 	}
@@ -389,7 +391,7 @@ func TestKeep(t *testing.T) {
 	if _, err := j.Undo(t.Context(), notes); err != nil {
 		t.Fatal(err)
 	}
-	if left := tree(t, dir); len(left) > 0 {
+	if left := testenv.Tree(t, dir); len(left) > 0 {
 		t.Errorf("left: %v", left)
 	}
 }
@@ -397,7 +399,7 @@ func TestKeep(t *testing.T) {
 // Commands that fail leave nothing behind, not even the record that they began.
 func TestAFailureLeavesNoRecord(t *testing.T) {
 	dir, j := home(t)
-	before := tree(t, dir)
+	before := testenv.Tree(t, dir)
 	bad := files.Edit{Path: filepath.Join(dir, "new", "file"), Apply: func([]byte) ([]byte, error) { return nil, errors.New("no") }}
 	if err := j.Commit(t.Context(), bad); err == nil {
 		t.Error("no error")
@@ -405,14 +407,14 @@ func TestAFailureLeavesNoRecord(t *testing.T) {
 	if err := j.Commit(t.Context(), set(filepath.Join(dir, "new", "nothing"), "")); err != nil {
 		t.Error(err)
 	}
-	if diff := cmp.Diff(before, tree(t, dir)); diff != "" {
+	if diff := cmp.Diff(before, testenv.Tree(t, dir)); diff != "" {
 		t.Errorf("left:\n%s", diff)
 	}
 }
 
 // Modes come back, but for one that somebody else has givenFile since.
 func TestUndoAndModes(t *testing.T) {
-	unix(t)
+	testenv.Unix(t)
 	for name, row := range map[string]struct{ was, then, want os.FileMode }{
 		"as it was":            {0o640, 0o600, 0o640},
 		"group and all":        {0o664, 0o600, 0o664},
@@ -423,7 +425,7 @@ func TestUndoAndModes(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir, j := home(t)
-			path := given(t, filepath.Join(dir, "file"), "a\n", row.was)
+			path := testenv.Given(t, filepath.Join(dir, "file"), "a\n", row.was)
 			if err := j.Commit(t.Context(), set(path, "a\nOURS\n")); err != nil {
 				t.Fatal(err)
 			}
@@ -443,21 +445,21 @@ func TestUndoAndModes(t *testing.T) {
 // A link that somebody has made of the file since is followed: what is ours goes
 // where it is.
 func TestUndoFollowsLinks(t *testing.T) {
-	unix(t)
+	testenv.Unix(t)
 	dir, j := home(t)
-	real := given(t, filepath.Join(dir, "dotfiles", "credentials"), "a\n", 0o600)
+	real := testenv.Given(t, filepath.Join(dir, "dotfiles", "credentials"), "a\n", 0o600)
 	path := filepath.Join(dir, "credentials")
 	if err := os.Symlink(real, path); err != nil {
 		t.Fatal(err)
 	}
-	before := tree(t, dir)
+	before := testenv.Tree(t, dir)
 	if err := j.Commit(t.Context(), set(path, "a\nOURS\n")); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := j.Undo(t.Context(), nil); err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff(before, tree(t, dir)); diff != "" {
+	if diff := cmp.Diff(before, testenv.Tree(t, dir)); diff != "" {
 		t.Errorf("left:\n%s", diff)
 	}
 }

@@ -117,7 +117,7 @@ func crashing(t *testing.T, dir, what string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	given(t, filepath.Join(tmp, "token"), "x", 0o600)
+	testenv.Given(t, filepath.Join(tmp, "token"), "x", 0o600)
 	for _, text := range []string{"OURS 1\n", "OURS 2\n"} {
 		if err := j.Commit(t.Context(), set(filepath.Join(dir, "deep", "er", "made"), text), replace(filepath.Join(dir, "there"), "two", "2")); err != nil {
 			t.Fatal(err)
@@ -165,8 +165,8 @@ func TestKilledAnywhere(t *testing.T) {
 					t.Fatal(err)
 				}
 				defer func() { _ = os.RemoveAll(dir) }()
-				given(t, filepath.Join(dir, "there"), "one\r\ntwo\r\nno end", 0o644)
-				before := tree(t, dir)
+				testenv.Given(t, filepath.Join(dir, "there"), "one\r\ntwo\r\nno end", 0o644)
+				before := testenv.Tree(t, dir)
 				if what == "undo" {
 					if out, err := crash(dir, "commit").CombinedOutput(); err != nil {
 						t.Fatalf("%v\n%s", err, out)
@@ -178,7 +178,7 @@ func TestKilledAnywhere(t *testing.T) {
 				for range 2 {
 					undoAll(t, journalIn(dir))
 				}
-				if diff := cmp.Diff(before, tree(t, dir)); diff != "" {
+				if diff := cmp.Diff(before, testenv.Tree(t, dir)); diff != "" {
 					t.Fatalf("killed at %d, left:\n%s", n, diff)
 				}
 			}

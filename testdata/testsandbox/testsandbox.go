@@ -1,4 +1,5 @@
-package vault_test
+// Package testsandbox runs the sandbox for examples.
+package testsandbox
 
 import (
 	"context"
@@ -8,8 +9,8 @@ import (
 	"github.com/oidc-broker/oidc-broker/pkg/sandbox"
 )
 
-// startSandbox runs the clouds on this machine, and returns the environment of a job.
-func startSandbox(ctx context.Context) (getenv func(string) string, stop func()) {
+// Start runs the clouds on this machine, and returns the environment of a job.
+func Start(ctx context.Context) (getenv func(string) string, stop func()) {
 	dir, err := os.MkdirTemp("", "oidc-broker-example")
 	if err != nil {
 		panic(err)
