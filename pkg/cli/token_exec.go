@@ -119,7 +119,11 @@ func (e *tokenExec) settle() ([]tokenPlace, error) {
 			return nil, fault.New(fault.Usage, "%s %q is not known", fault.Option("for"), name).
 				Hint("give its audience and variable: %s AUDIENCE %s NAME", fault.Option("audience"), fault.Option("env"))
 		}
-		all = append(all, tokenPlace{Receiver: ci.Receivers()[i]})
+		r := ci.Receivers()[i]
+		if s, _ := e.finder(e.token).System(); s != nil && s.Audience != "" && s.Audience != r.Audience {
+			return nil, fault.New(fault.Usage, "%s %s cannot be had: the tokens of %s are always for %s", fault.Option("for"), r.Name, s.Title, s.Audience)
+		}
+		all = append(all, tokenPlace{Receiver: r})
 	}
 	switch {
 	case len(e.audiences) < len(e.places):
