@@ -200,7 +200,7 @@ func (a refusalOf) refused(api smithy.APIError, res *http.Response, now time.Tim
 		e = fault.New(fault.Unavailable, "%w", &remote.Failure{Host: "AWS STS", Why: "cannot answer now: " + message, Again: true, After: remote.After(res, now)})
 	}
 	// As the SDK's callers know it, without what the message may repeat of the request.
-	_ = e.Cause(&smithy.GenericAPIError{Code: a.redact(api.ErrorCode()), Message: a.redact(api.ErrorMessage()), Fault: api.ErrorFault()})
+	e.Cause(&smithy.GenericAPIError{Code: a.redact(api.ErrorCode()), Message: a.redact(api.ErrorMessage()), Fault: api.ErrorFault()})
 	for _, h := range a.hints(row) {
 		e.Hint("%s", h)
 	}

@@ -1,6 +1,7 @@
 package doctor
 
 import (
+	"errors"
 	"fmt"
 	"io/fs"
 	"path/filepath"
@@ -270,7 +271,7 @@ func googleOptions(v *view) []Finding {
 	if _, err := o.Resolve(); err != nil {
 		f := v.foreign(err, names...)
 		f.Message = "what the environment says for 'oidc-broker gcp': " + f.Message
-		if strings.Contains(f.Message, "is not complete") {
+		if errors.Is(err, gcp.ErrIncomplete) {
 			f.Severity = Note
 		}
 		all = append(all, f.because("it is taken where no option says otherwise: %s", strings.Join(names, ", ")))

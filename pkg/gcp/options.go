@@ -5,6 +5,7 @@
 package gcp
 
 import (
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -182,8 +183,11 @@ func (o Options) missingParts() error {
 			Hint("it is like projects/123456789012/locations/global/workloadIdentityPools/POOL/providers/PROVIDER").
 			Hint("or set GOOGLE_PROJECT_NUMBER, GCP_WIP_ID and GCP_WIP_PROVIDER_ID, as in CircleCI's documentation")
 	}
-	return fault.New(fault.Usage, "the workload identity provider's name is not complete: give %s too", fault.List(" and ", missing...))
+	return fault.New(fault.Usage, "the workload identity provider's name is not complete: give %s too", fault.List(" and ", missing...)).Cause(ErrIncomplete)
 }
+
+// ErrIncomplete is in the error for a provider of which parts are given and not all.
+var ErrIncomplete = errors.New("a part of the provider's name is missing")
 
 func (o Options) settleAccount(x *Exchange) error {
 	switch {

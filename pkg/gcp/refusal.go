@@ -176,7 +176,7 @@ func (r refusalOf) explain(a remote.Answer, unavailable error) error {
 	case a.Status == http.StatusUnauthorized && r.method != "":
 		e = fault.New(fault.Refused, "Google does not take the federated token: %s", message)
 	}
-	_ = e.Cause(w.cause(a, r.redact))
+	e.Cause(w.cause(a, r.redact))
 	for _, h := range r.hints(row) {
 		e.Hint("%s", h)
 	}

@@ -286,7 +286,7 @@ func (s *Session) describe(a remote.Answer) string {
 // unreachable adds to a failed connection what helps with this server's TLS.
 func (s *Session) unreachable(err error) error {
 	var e *fault.Error
-	if errors.As(err, &e) && strings.Contains(err.Error(), "refuses the TLS connection") && s.server.tls.Certificate == nil {
+	if errors.As(err, &e) && errors.Is(err, remote.ErrTLSAlert) && s.server.tls.Certificate == nil {
 		return e.Hint("if the server wants a certificate of its clients: %s and %s", fault.Option("client-cert"), fault.Option("client-key"))
 	}
 	return err

@@ -135,7 +135,7 @@ func lockFile(ctx context.Context, path, name string, patience time.Duration) (u
 			case errors.Is(err, errOccupied):
 				e := fault.New(fault.Local, "cannot lock %q: %w", path, err).Hint("remove %q", name)
 				if sharedDir(filepath.Dir(name)) {
-					_ = e.Hint("or set HOME to a directory of this user's: the lock is then held there")
+					e.Hint("or set HOME to a directory of this user's: the lock is then held there")
 				}
 				return nil, e
 			}

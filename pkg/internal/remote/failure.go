@@ -29,8 +29,13 @@ type Failure struct {
 	// allows more; 0: it does not.
 	Attempts int
 
-	node string // that a 307 named for the same path; "": none
+	alert bool   // the server ended the TLS handshake with an alert
+	node  string // that a 307 named for the same path; "": none
 }
+
+// ErrTLSAlert is in the error of a connection that the server refused in the TLS
+// handshake: it may want a certificate of its clients.
+var ErrTLSAlert = errors.New("alert of the TLS server")
 
 // Error returns "HOST WHY".
 func (f *Failure) Error() string { return f.Host + " " + f.Why }
@@ -58,6 +63,9 @@ func (f *Failure) final(err error, n int, elapsed time.Duration) error {
 	}
 	if f.Hint != "" {
 		e.Hint("%s", f.Hint)
+	}
+	if f.alert {
+		e.Cause(ErrTLSAlert)
 	}
 	return e
 }
@@ -158,6 +166,7 @@ func (c *Client) untrusted(err error, f *Failure) bool {
 	// An alert of the server's, the only thing that crypto/tls names so. Its
 	// type is not exported; its text is one of a fixed list.
 	case errors.As(err, &op) && op.Op == "remote error":
+		f.alert = true
 		f.Why = "refuses the TLS connection: " + strings.TrimPrefix(op.Err.Error(), "tls: ")
 	default:
 		return false
