@@ -22,9 +22,10 @@ type leakRow struct {
 	writes, during []string
 	// child are the variables of its child that have to hold secrets of the clouds':
 	// no other may. A child with job has the job's token, too.
-	child []string
-	job   bool
-	mints bool // the token that it takes is not the one of the environment
+	child  []string
+	job    bool
+	handed string // the variable in which a child is given a token of the job's
+	mints  bool   // the token that it takes is not the one of the environment
 
 	calls  bool // a cloud, which may refuse: exit code 4
 	second bool // makes a second call, with what the first gave: 4 as well
@@ -105,6 +106,10 @@ func leakRows() []leakRow {
 		{command: "token", args: "--verify", says: "signature"},
 		{command: "token", args: "--format json", says: `"iss"`},
 		{command: "token", args: "--audience sts.amazonaws.com", says: "sts.amazonaws.com", job: true},
+
+		{command: "token get", args: "--audience x", says: "eyJ", token: true, job: true, mints: true},
+		{command: "token exec", args: "--audience x --env TOKEN " + childLooks, child: none, handed: "TOKEN", job: true, mints: true},
+		{command: "token exec", args: "--audience x --file TOKEN " + childLooks, child: none, during: []string{".cache/oidc-broker/run/oidc-broker-"}, job: true, mints: true},
 
 		{command: "policy", says: "Usage:"},
 		{command: "policy new", says: "Usage:"},
