@@ -88,7 +88,7 @@ func (f Finder) Check() error {
 	s, _ := f.System()
 	switch {
 	case f.CI != "" && s == nil:
-		return fault.New(fault.Usage, "%s %q is none of %s", fault.Option("ci"), f.CI, strings.Join(Names(), ", "))
+		return fault.NotOneOf("ci", f.CI, Names())
 	case s != nil && s.Audience != "" && f.Audience != "" && f.Audience != s.Audience:
 		return fault.New(fault.Usage, "%s %q cannot be had: the tokens of %s are always for %s", fault.Option("audience"), f.Audience, s.Title, s.Audience).
 			Hint("leave %s out, and let the receiver's trust expect that audience", fault.Option("audience"))

@@ -114,7 +114,11 @@ func missingGitHub(f Finder) error {
 		return fault.New(fault.Token, "no OpenID Connect token: this Forgejo job has no %s", githubURL).
 			Hint("in the workflow or its job: enable-openid-connect: true")
 	}
-	e := fault.New(fault.Token, "no OpenID Connect token: this GitHub Actions job may not request one, for %s and %s are not set", githubURL, githubToken).
+	unset := githubURL
+	if f.Getenv(githubURL) != "" {
+		unset = githubToken
+	}
+	e := fault.New(fault.Token, "no OpenID Connect token: this GitHub Actions job has no permission id-token: write (%s is not set)", unset).
 		Hint("in the workflow or its job: permissions: { id-token: write, contents: read }").
 		Hint("a called workflow gets no more than its caller has: the caller's job needs the permission as well")
 	if strings.HasPrefix(f.Getenv("GITHUB_EVENT_NAME"), "pull_request") {

@@ -324,7 +324,7 @@ func checked(f *pflag.Flag, from string) error {
 	v := f.Value.String()
 	choice, ok := chosen(choices, v)
 	if !ok {
-		return fault.New(fault.Usage, "--%s %q is none of %s", f.Name, v, strings.Join(choices, ", "))
+		return fault.NotOneOf(fault.Option(f.Name), v, choices)
 	}
 	return f.Value.Set(choice)
 }

@@ -51,7 +51,7 @@ func New(o Options, token ci.Variant) (*Job, error) {
 	}
 	f, known := forms[o.CI]
 	if !known {
-		return nil, fault.New(fault.Usage, "%s %q is none of %s", fault.Option("ci"), o.CI, strings.Join(Names(), ", "))
+		return nil, fault.NotOneOf("ci", o.CI, Names())
 	}
 	s := ci.Named(o.CI)
 	for _, option := range given(o, token) {
