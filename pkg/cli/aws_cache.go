@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"slices"
 	"time"
@@ -163,7 +162,7 @@ func (c *awsCache) fill(ctx context.Context, held aws.Cached) (aws.Credentials, 
 func (c *awsCache) prepare(ctx context.Context) error {
 	j := c.journal()
 	if j == nil {
-		if err := os.MkdirAll(c.dir.Dir, 0o700); err != nil {
+		if err := files.MakeDirs(c.dir.Dir); err != nil {
 			return fmt.Errorf("cannot make directory %q: %w", c.dir.Dir, unwrapPath(err))
 		}
 		return c.dir.Ready()

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/oidc-broker/oidc-broker/pkg/internal/fault"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 )
@@ -141,8 +142,16 @@ func TestChoices(t *testing.T) {
 					}
 				}
 			}
-			if err := settleOne(f, choices[0]+"x"); err == nil || !strings.HasSuffix(err.Error(), `x" is none of `+strings.Join(choices, ", ")) {
-				t.Errorf("%s --%s takes anything: %v", c.CommandPath(), f.Name, err)
+			err := settleOne(f, choices[0]+"x")
+			if err == nil {
+				t.Errorf("%s --%s takes anything", c.CommandPath(), f.Name)
+				return
+			}
+			said := strings.Join(append(fault.Hints(err), err.Error()), "\n")
+			for _, v := range append([]string{choices[0] + `x"`}, choices...) {
+				if !strings.Contains(said, v) || len(err.Error()) > 120 {
+					t.Errorf("%s --%s does not name %s: %s", c.CommandPath(), f.Name, v, said)
+				}
 			}
 		})
 	})

@@ -28,6 +28,19 @@ func MissingDirs(dir string) []string {
 	}
 }
 
+// MakeDirs makes a directory, 0700, and those around it that are missing. Another process
+// may remove empty ones meanwhile: os.MkdirAll then says that one is missing, or that it
+// exists, and is called again.
+func MakeDirs(dir string) error {
+	const tries = 100
+	for n := 1; ; n++ {
+		err := os.MkdirAll(dir, 0o700)
+		if n == tries || !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, fs.ErrExist) {
+			return err
+		}
+	}
+}
+
 // RemoveEmpty removes directories, the innermost first, that hold nothing.
 func RemoveEmpty(dirs []string) {
 	for _, d := range slices.SortedStableFunc(slices.Values(dirs), func(a, b string) int { return len(b) - len(a) }) {

@@ -157,7 +157,7 @@ func lockAll(ctx context.Context, files []*file) (unlock func(), err error) {
 		f := files[i]
 		dir := filepath.Dir(f.path)
 		f.made = unite(f.made, MissingDirs(dir)) // a cleanup may be removing what was there a moment ago
-		if err := os.MkdirAll(dir, 0o700); err != nil {
+		if err := MakeDirs(dir); err != nil {
 			unlock()
 			return nil, cannot("make directory", dir, err)
 		}

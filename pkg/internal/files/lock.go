@@ -88,7 +88,7 @@ func lock(ctx context.Context, path string, patience time.Duration) (unlock func
 func lockPrivate(ctx context.Context, path, dir string, patience time.Duration) (unlock func(), err error) {
 	for {
 		made := MissingDirs(dir)
-		if err := os.MkdirAll(dir, 0o700); err != nil {
+		if err := MakeDirs(dir); err != nil {
 			return nil, cannot("make directory", dir, err)
 		}
 		if err := (Cache{Dir: dir}).private(); err != nil && !errors.Is(err, fs.ErrNotExist) {

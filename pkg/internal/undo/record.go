@@ -161,7 +161,7 @@ func (j *Journal) MkdirAll(ctx context.Context, dir string) error {
 	if missing := files.MissingDirs(dir); len(missing) > 0 {
 		j.log(j.update(ctx, func(r *record) error { r.Dirs = union(r.Dirs, missing); return nil }))
 	}
-	if err := os.MkdirAll(dir, 0o700); err != nil {
+	if err := files.MakeDirs(dir); err != nil {
 		return files.Cannot("make directory", dir, err)
 	}
 	return nil
@@ -247,7 +247,7 @@ func (j *Journal) update(ctx context.Context, change func(*record) error) error 
 	const tries = 100
 	for n := 0; ; n++ {
 		missing := files.MissingDirs(j.Dir)
-		if err := os.MkdirAll(j.Dir, 0o700); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		if err := files.MakeDirs(j.Dir); err != nil {
 			return files.Cannot("make directory", j.Dir, err)
 		}
 		err := j.change(ctx, false, func(r *record) error {

@@ -98,7 +98,7 @@ func makeTemp(ctx context.Context, dir string) error {
 			return fault.New(fault.Local, "the directory %q belongs to another user, who could replace what is in it", there).
 				Hint("set TMPDIR to a directory of this user's")
 		}
-		if err := os.MkdirAll(parent, 0o700); err != nil {
+		if err := files.MakeDirs(parent); err != nil {
 			return files.Cannot("make directory", parent, err)
 		}
 		err := os.Mkdir(dir, 0o700)
